@@ -1,0 +1,1 @@
+"""A local network of real node processes, and the simulator."""

@@ -1,0 +1,1 @@
+"""What an institution runs: the ledger, its chain of blocks, storage, network, API and command."""

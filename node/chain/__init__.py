@@ -1,0 +1,1 @@
+"""Blocks, canonical encoding, Merkle trees, proofs and signatures. Pure."""

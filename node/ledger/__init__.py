@@ -1,0 +1,1 @@
+"""The settlement state machine: deterministic, pure, driven block by block."""

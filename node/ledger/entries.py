@@ -1,0 +1,49 @@
+"""What the ledger remembers of executed instructions and used UETRs, to keep both exactly-once.
+
+Neither is under `state_root` (that keeps a payment cheap); both follow from the outcomes of the
+blocks in the window, from which they can be rebuilt. Entries carry the times by which every
+node forgets them at the same block.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class InstructionEntry(NamedTuple):
+    """An executed instruction. Counts while the block time is ≤ `valid_until`."""
+
+    sender: str
+    id: str
+    valid_until: int
+    """Milliseconds since the Unix epoch."""
+    digest: bytes
+    """Digest of the envelope."""
+    height: int
+    instruction: int
+    """Index in the block."""
+
+
+class UetrEntry(NamedTuple):
+    """A UETR used up by a terminal outcome. Counts while block time − `time` ≤ the window."""
+
+    uetr: bytes
+    digest: bytes
+    """The payment's leaf hash: the same canonical payment or another one."""
+    time: int
+    """Block time of the outcome, milliseconds since the Unix epoch."""
+    height: int
+    instruction: int
+    payment: int
+    status: str
+    reason: str | None
+
+
+class RecentIndex(Protocol):
+    """Entries of final blocks, as storage serves them (forgetting is the ledger's business)."""
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """The latest executed instruction under (sender, id)."""
+
+    def uetr(self, uetr: bytes) -> UetrEntry | None:
+        """The latest terminal outcome under this UETR."""

@@ -1,0 +1,1 @@
+"""The HTTP API: the server over a running node, and the client that the command uses."""

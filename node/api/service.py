@@ -1,0 +1,320 @@
+"""What the HTTP API needs from a running node, and the documents it answers with.
+
+`NodeService` is the only border between the API and the node: the API never sees the ledger,
+the store or the consensus core, and the tests drive the same server with a twin. The view types
+*are* the JSON documents: field names are the ones users script against, amounts are decimal
+strings in the asset's exponent (`node.api.amounts`), digests and keys are lower-case hex, UETRs
+are lower-case UUID text, times are milliseconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from node.chain.types import Receipt
+
+MAX_BATCH_ITEMS = 1_000
+"""Instructions in one `NodeService.submit` call."""
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of a submission's body, all its instructions together."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest wait of one `NodeService.wait_payment` call."""
+
+Finality = Literal["not submitted", "unknown", "final"]
+"""What a refused request means for the outcome of what was asked:
+
+*not submitted*: nothing of it was taken in, sending it again cannot pay twice;
+*unknown*: it may have been taken in, ask for the payment before doing anything else;
+*final*: the ledger has an outcome for it already and that one stands."""
+
+
+class _View(msgspec.Struct, frozen=True, kw_only=True):
+    """Options shared by all documents."""
+
+
+class ChangeView(_View, frozen=True, kw_only=True):
+    """One state change of a payment."""
+
+    status: str
+    """A word of the life of a payment: `settled`, `rejected`."""
+    iso_status: str
+    """ISO 20022 ExternalPaymentTransactionStatus: `ACSC`, `RJCT`."""
+    reason: str | None
+    """ISO 20022 ExternalStatusReason of a rejection, such as `AM04`."""
+    height: int
+    index: tuple[int, int]
+    """[instruction, payment] in that block."""
+    time: int
+    """Block time."""
+
+
+class PaymentView(_View, frozen=True, kw_only=True):
+    """What the ledger holds final about one UETR."""
+
+    uetr: str
+    status: str
+    """A word of the life of a payment: `settled`, `rejected`."""
+    reason: str | None
+    """ISO 20022 reason of a rejection."""
+    height: int
+    """Block of its last change."""
+    index: tuple[int, int]
+    """[instruction, payment] in that block."""
+    settled_at: int | None
+    """Block time of settlement; None if not settled."""
+    latency_ms: int | None = None
+    """From submission to known finality, where the answering side has seen both."""
+    kind: str = "pay"
+    """`pay`, `issue` or `redeem`."""
+    debtor: str | None = None
+    """LEI; None where nobody is debited."""
+    creditor: str | None = None
+    """LEI; None where nobody is credited."""
+    currency: str | None = None
+    amount: str | None = None
+    """Decimal string in the currency's exponent."""
+    changes: list[ChangeView] = []
+    """Every state change, oldest first."""
+
+
+class BalanceView(_View, frozen=True, kw_only=True):
+    participant: str
+    """Short name."""
+    lei: str
+    account: str
+    """Kind of the account: `settlement`."""
+    asset: str
+    amount: str
+    """Balance, decimal string."""
+    available: str
+    """Balance − reserved + credit line, decimal string."""
+
+
+class AccountsView(_View, frozen=True, kw_only=True):
+    height: int
+    """The final height that all the balances belong to."""
+    balances: list[BalanceView]
+    """Ascending by (participant, account, asset)."""
+
+
+class KeyView(_View, frozen=True, kw_only=True):
+    public_key: str
+    valid_from: int
+    """First height at which the key may sign."""
+    revoked_from: int | None
+    """First height at which it may no longer."""
+
+
+class ParticipantView(_View, frozen=True, kw_only=True):
+    name: str
+    lei: str
+    bic: str
+    roles: list[str]
+    threshold: int
+    """How many distinct valid keys must sign an instruction."""
+    keys: list[KeyView]
+
+
+class AssetView(_View, frozen=True, kw_only=True):
+    code: str
+    exponent: int
+    """Decimal places of the minor unit."""
+    issuer: str
+    """LEI."""
+    issued: str
+    """Since genesis, decimal string."""
+    redeemed: str
+
+
+class SignatureView(_View, frozen=True, kw_only=True):
+    validator: int
+    """Index in the validator set."""
+    name: str
+    signature: str
+
+
+class CertificateView(_View, frozen=True, kw_only=True):
+    """A finalization: of the block itself, or of a later block whose ancestry includes it."""
+
+    epoch: int
+    view: int
+    kind: str
+    """`finalization`."""
+    parent_view: int
+    block: str
+    """Digest of the header that the votes name."""
+    height: int
+    """Height of that block: at or above the height asked for."""
+    signatures: list[SignatureView]
+
+
+class BlockView(_View, frozen=True, kw_only=True):
+    """The header of a final block, with its certificate."""
+
+    height: int
+    digest: str
+    version: int
+    chain_id: str
+    epoch: int
+    view: int
+    parent: str
+    timestamp: int
+    proposer: int
+    instructions_count: int
+    instructions_root: str
+    outcomes_count: int
+    outcomes_root: str
+    state_root: str
+    history_root: str
+    validator_set: str
+    next_validator_set: str
+    certificate: CertificateView | None
+    """None for the genesis block, which is final by definition."""
+
+
+class PeerView(_View, frozen=True, kw_only=True):
+    name: str
+    index: int
+    connected: bool
+    detail: str = ""
+    """Why the link is down, where that is known."""
+
+
+class MempoolView(_View, frozen=True, kw_only=True):
+    instructions: int
+    payments: int
+    bytes: int
+
+
+class StatusView(_View, frozen=True, kw_only=True):
+    node: str
+    """Short name of this node."""
+    chain_id: str
+    network: str
+    devnet: bool
+    version: str
+    """Of the software."""
+    height: int
+    """Last final height."""
+    block: str
+    """Its digest."""
+    time: int
+    """Its block time."""
+    epoch: int
+    view: int
+    leader: str
+    """Name of the current view's leader."""
+    validator: int | None
+    """Own index in the validator set; None for an observer."""
+    signing: bool
+    """False where this node does not vote: an observer, or one that stopped itself."""
+    alarm: str | None
+    """Why it stopped, for the operator."""
+    peers: list[PeerView]
+    mempool: MempoolView
+
+
+class EventView(_View, frozen=True, kw_only=True):
+    """One outcome, as the event stream tells it."""
+
+    height: int
+    index: int
+    """Position among the outcomes of the block: with `height` it names the event."""
+    instruction: int
+    payment: int
+    time: int
+    uetr: str | None
+    status: str
+    """A word of the life of a payment, or `done` for an instruction that moves no money."""
+    iso_status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRefused:
+    """An instruction that the node did not take in, or could not say that it did."""
+
+    code: str
+    """Stable word that ends the problem's type URN (`node.api.problems.PROBLEMS`)."""
+    detail: str
+    """What is wrong with this instruction and what to do, one or two sentences."""
+    outcome: Finality = "not submitted"
+
+
+class UnknownParticipant(Exception):
+    """No participant has this short name, LEI or BIC."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"no participant is named {given!r}")
+        self.given = given
+
+
+class EventsUnavailable(Exception):
+    """The events after this position cannot be told: it lies beyond the last final height."""
+
+
+class NodeService(Protocol):
+    """A running node, as its API sees it. All calls are made on the node's own event loop."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the node."""
+
+    @property
+    def chain_id(self) -> bytes: ...
+
+    @property
+    def genesis_bytes(self) -> bytes:
+        """The exact bytes of the genesis file: the chain id is their digest."""
+
+    async def submit(self, raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        """Take in canonical signed instructions, at most MAX_BATCH_ITEMS; answers in order.
+
+        A receipt is given only once the instruction is durable here.
+        """
+
+    def payment(self, uetr: bytes) -> PaymentView | None:
+        """What is final about a UETR; None: this node knows no such UETR as final."""
+
+    async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
+        """Like `payment`, but returns as soon as it is final, or None after `timeout` seconds."""
+
+    def accounts(self, participant: str | None) -> AccountsView:
+        """Balances at the last final height, of one participant (short name, LEI or BIC) or all.
+
+        Raises UnknownParticipant.
+        """
+
+    def participants(self) -> list[ParticipantView]:
+        """All participants, ascending by short name."""
+
+    def assets(self) -> list[AssetView]:
+        """All assets, ascending by code."""
+
+    def block(self, height: int) -> BlockView | None:
+        """A final block; None where none is final at this height."""
+
+    def height(self) -> int:
+        """Last final height."""
+
+    def status(self) -> StatusView: ...
+
+    def evidence(self, uetr: bytes) -> bytes | None:
+        """The dossier of a final payment; None like `payment`."""
+
+    def events(self, after: tuple[int, int] | None) -> AsyncIterator[EventView]:
+        """Every outcome after (height, index) in order, then new ones as they become final.
+
+        None starts after the last final height. Never ends by itself. Raises EventsUnavailable
+        from the first step.
+        """
+
+    def metrics(self) -> str:
+        """Prometheus text exposition format 0.0.4."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the node can take in instructions and finalize them, and why not."""

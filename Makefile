@@ -1,0 +1,57 @@
+# Everything runs from .venv, which `make venv` sets up from the hashed lock file.
+# Override the interpreter with `make venv PYTHON=/path/to/python3.11`.
+
+BIN := .venv/bin
+WORKERS ?= 2
+PYTHON ?=
+
+.PHONY: help venv devnet test check format sim bench lock clean
+
+help:
+	@echo "make devnet   start four nodes, settle a sample payment, stay in the foreground"
+	@echo "make test     check, then all tests"
+	@echo "make check    lint, formatting, types, dependency direction"
+	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
+	@echo "make sim      the consensus simulator: ARGS='--seeds 0-999 --validators 7'"
+	@echo "make bench    throughput, finality and restart figures of this machine"
+	@echo "make format   reformat the code"
+	@echo "make lock     resolve the dependencies anew (needs uv)"
+	@echo "make clean    remove .venv, caches and the default devnet"
+
+venv:
+	@sh .ci/venv "$(PYTHON)"
+
+devnet: venv
+	@$(BIN)/nostro devnet up $(ARGS)
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One line of pytest for everything, so that its last line counts every test that ran.
+test: check
+	$(BIN)/python -m pytest -n $(WORKERS) --durations=10
+
+sim: venv
+	$(BIN)/python -m devnet.sim $(ARGS)
+
+bench: venv
+	$(BIN)/python -m devnet.bench $(ARGS)
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# No address of a package index goes into the file: it installs from whichever index is set up.
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade \
+	  --quiet --output-file requirements.lock
+
+clean:
+	@if [ -x $(BIN)/nostro ] && [ -e .devnet/devnet.json ]; then $(BIN)/nostro devnet down; fi
+	rm -rf .venv .devnet build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

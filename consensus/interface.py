@@ -110,7 +110,7 @@ class Timing:
     """Cap of a grown timer."""
     drift: int = 35_000
     """D: how far a proposal's timestamp may be from a voter's clock; ≥ timer_cap + 2 × skew."""
-    max_unfinalized: int = 8
+    max_unfinalized: int = 6
     """Blocks. With the tip this far above the floor a leader proposes empty blocks only: what is
     waiting for finality stays bounded, and one `SyncResponse` can always hold it."""
 

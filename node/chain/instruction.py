@@ -1,0 +1,443 @@
+"""Instructions: building and signing them, and every check that needs no ledger state.
+
+Two steps, because a block's header commits to less than a ledger demands:
+
+- `parse_instruction`: canonical bytes whose payments are those under the signed root. This is
+  what a header commits to, so a body that fails it was damaged by whoever sent it.
+- `check_instruction`: that, and chain, identifiers, texts, UETRs and every signature. A block with
+  an instruction that fails only here is its leader's fault.
+
+Per payment the cost is one encoding, one leaf hash and its share of the tree: the encodings that
+the leaves need are also, put together, the canonical form to compare the received bytes with.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+
+import msgspec
+
+from node.chain.encoding import INSTRUCTION, digest, encode
+from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, root
+from node.chain.signature import INSTRUCTION_DOMAIN, Signer, verify
+from node.chain.types import (
+    MAX_PAYMENTS,
+    MAX_SIGNATURES,
+    Envelope,
+    Instruction,
+    InstructionBody,
+    Issue,
+    KeySignature,
+    Pay,
+    Payment,
+    Redeem,
+    RegisterKey,
+    RevokeKey,
+    SignedEnvelope,
+)
+
+MAX_INSTRUCTION_BYTES = 4_000_000
+"""Bytes of one instruction: 10,000 payments of 400 bytes each. Fits a network frame of 4 MiB."""
+
+UETR_BYTES = 16
+
+
+class Refusal(StrEnum):
+    """Why an instruction may not stand in any block, whatever the state."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too-large"
+    PAYMENTS = "payments-mismatch"
+    """The payments are not those under the signed root."""
+    WRONG_CHAIN = "wrong-chain"
+    IDENTIFIER = "bad-identifier"
+    TEXT = "bad-text"
+    UETR = "bad-uetr"
+    REPEATED_UETR = "repeated-uetr"
+    SIGNATURE_ORDER = "signature-order"
+    SIGNATURE = "bad-signature"
+
+
+class InstructionRefused(ValueError):
+    """An instruction that may not stand in a block."""
+
+    def __init__(self, code: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class ParsedInstruction(msgspec.Struct, frozen=True, eq=False):
+    """Canonical, with its payments under the signed root. Says nothing about who sent it."""
+
+    raw: bytes
+    instruction: Instruction
+    digest: bytes
+    """Of the envelope: names the instruction in the mempool and in receipts, whoever signed."""
+    signed_leaf_hash: bytes
+    """Leaf of the signed envelope in the block's instruction tree."""
+    payment_digests: list[bytes]
+    """Leaf hashes of the payments, in order; equal for the same canonical payment. Empty for
+    bodies without payments."""
+
+
+class CheckedInstruction(ParsedInstruction, frozen=True, eq=False):
+    """Passed `check_instruction`: all that remains needs the ledger's state."""
+
+
+_decoder = msgspec.msgpack.Decoder(Instruction)
+_TAG = b"\x94" + encode("instruction/1")
+_SIGNED_TAG = b"\x93" + encode("signed-envelope/1")
+
+
+def _array_header(count: int) -> bytes:
+    """MessagePack's shortest array header."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def parse_instruction(raw: bytes) -> ParsedInstruction:
+    """Decode an instruction and tie its payments to the signed root.
+
+    Raises InstructionRefused (MALFORMED, TOO_LARGE or PAYMENTS).
+    """
+    if len(raw) > MAX_INSTRUCTION_BYTES:
+        raise InstructionRefused(
+            Refusal.TOO_LARGE,
+            f"instruction of {len(raw):,} bytes; at most {MAX_INSTRUCTION_BYTES:,} are allowed: "
+            "split it",
+        )
+    try:
+        instruction = _decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InstructionRefused(Refusal.MALFORMED, f"not an instruction: {error}") from error
+    envelope = encode(instruction.envelope)
+    signed = envelope + encode(instruction.signatures)
+    payments = [encode(payment) for payment in instruction.payments]
+    if raw != b"".join((_TAG, signed, _array_header(len(payments)), *payments)):
+        raise InstructionRefused(
+            Refusal.MALFORMED,
+            "not the canonical encoding of an instruction (over-long integer or length)",
+        )
+    prefix, hashed = PAYMENT_LEAF, sha256
+    leaves = [hashed(prefix + payment).digest() for payment in payments]
+    _check_payments_root(instruction.envelope.body, leaves)
+    return ParsedInstruction(
+        raw,
+        instruction,
+        digest(INSTRUCTION, envelope),
+        sha256(INSTRUCTION_LEAF + _SIGNED_TAG + signed).digest(),
+        leaves,
+    )
+
+
+def _check_payments_root(body: InstructionBody, leaves: list[bytes]) -> None:
+    if not isinstance(body, Pay):
+        if leaves:
+            raise InstructionRefused(
+                Refusal.PAYMENTS, f"{len(leaves)} payments beside a body that is no payment order"
+            )
+        return
+    if body.payments_count != len(leaves):
+        raise InstructionRefused(
+            Refusal.PAYMENTS,
+            f"{len(leaves)} payments, but {body.payments_count} were signed",
+        )
+    computed = root(leaves)
+    if computed != body.payments_root:
+        raise InstructionRefused(
+            Refusal.PAYMENTS,
+            f"the payments have root {computed.hex()}, but {body.payments_root.hex()} was signed",
+        )
+
+
+def check_instruction(raw: bytes, chain_id: bytes) -> CheckedInstruction:
+    """Everything that needs no state. Raises InstructionRefused."""
+    return check_parsed(parse_instruction(raw), chain_id)
+
+
+def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstruction:
+    """The rest of `check_instruction` for an instruction already parsed."""
+    instruction = parsed.instruction
+    envelope = instruction.envelope
+    if envelope.chain_id != chain_id:
+        raise InstructionRefused(
+            Refusal.WRONG_CHAIN,
+            f"signed for chain {envelope.chain_id.hex()}, this chain is {chain_id.hex()}",
+        )
+    _check_identifiers(envelope, instruction.payments)
+    _check_uetrs(envelope.body, instruction.payments)
+    # Signatures last: they cost more than all the rest of a single payment.
+    _check_signatures(instruction)
+    return CheckedInstruction(
+        parsed.raw,
+        instruction,
+        parsed.digest,
+        parsed.signed_leaf_hash,
+        parsed.payment_digests,
+    )
+
+
+def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
+    body = envelope.body
+    identifiers = {envelope.sender}
+    if isinstance(body, Pay):
+        texts: set[str | None] = set()
+        for p in payments:
+            identifiers.update((p.debtor, p.creditor, p.asset))
+            texts.update((p.ultimate_debtor, p.ultimate_creditor, p.debtor_agent, p.creditor_agent))
+        texts.discard(None)
+        for text in texts:
+            assert text is not None
+            check_text(text)
+    elif isinstance(body, Issue):
+        identifiers.update((body.asset, body.creditor))
+    elif isinstance(body, Redeem):
+        identifiers.add(body.asset)
+    for identifier in identifiers:
+        if not (identifier.isascii() and identifier.isalnum()):
+            raise InstructionRefused(
+                Refusal.IDENTIFIER,
+                f"{identifier!a} is no LEI or asset code: ASCII letters and digits only",
+            )
+
+
+_unicode = unicodedata.ucd_3_2_0
+_REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+
+
+def check_text(text: str) -> None:
+    """Raise InstructionRefused unless the text is NFC, of assigned, visible characters.
+
+    Judged by Unicode 3.2, which every Python carries beside its own version: two nodes on
+    different Pythons must never disagree on whether a text may stand in a block. Control and
+    formatting characters (line breaks, direction overrides) would let a signed name be shown as
+    another.
+    """
+    if text.isascii() and text.isprintable():
+        return
+    for character in text:
+        if _unicode.category(character) in _REFUSED_CATEGORIES:
+            raise InstructionRefused(
+                Refusal.TEXT,
+                f"{text!a} has the character U+{ord(character):04X}: control, formatting "
+                "and unassigned characters (Unicode 3.2) are not allowed in names",
+            )
+    if _unicode.normalize("NFC", text) != text:
+        raise InstructionRefused(Refusal.TEXT, f"{text!a} is not in Unicode form NFC")
+
+
+_VERSIONS = bytes(range(0x40, 0x50))
+_VARIANTS = bytes(range(0x80, 0xC0))
+
+
+def _check_uetrs(body: InstructionBody, payments: Sequence[Payment]) -> None:
+    if isinstance(body, Pay):
+        uetrs = [p.uetr for p in payments]
+    elif isinstance(body, Issue | Redeem):
+        uetrs = [body.uetr]
+    else:
+        return
+    # All at once: byte 6 of each holds the version, byte 8 the variant (RFC 9562).
+    joined = b"".join(uetrs)
+    if joined[6::UETR_BYTES].translate(None, _VERSIONS) or joined[8::UETR_BYTES].translate(
+        None, _VARIANTS
+    ):
+        index = next(i for i, uetr in enumerate(uetrs) if not is_uuid4(uetr))
+        raise InstructionRefused(
+            Refusal.UETR,
+            f"payment {index}: {uetr_text(uetrs[index])} is no UUID of version 4",
+        )
+    if len(set(uetrs)) != len(uetrs):
+        seen: set[bytes] = set()
+        for index, uetr in enumerate(uetrs):
+            if uetr in seen:
+                raise InstructionRefused(
+                    Refusal.REPEATED_UETR,
+                    f"payment {index}: {uetr_text(uetr)} stands twice in this instruction",
+                )
+            seen.add(uetr)
+
+
+def _check_signatures(instruction: Instruction) -> None:
+    previous = b""
+    for signature in instruction.signatures:
+        if signature.public_key <= previous:
+            raise InstructionRefused(
+                Refusal.SIGNATURE_ORDER,
+                "the signatures do not stand strictly ascending by public key",
+            )
+        previous = signature.public_key
+    envelope = instruction.envelope
+    payload = encode(envelope)
+    for signature in instruction.signatures:
+        if not verify(
+            signature.public_key,
+            INSTRUCTION_DOMAIN,
+            envelope.chain_id,
+            payload,
+            signature.signature,
+        ):
+            raise InstructionRefused(
+                Refusal.SIGNATURE,
+                f"the signature of key {signature.public_key.hex()} does not fit this envelope",
+            )
+
+
+# --- UETRs ------------------------------------------------------------------------------------
+
+
+def is_uuid4(uetr: bytes) -> bool:
+    """Whether the 16 bytes are a UUID of version 4 (RFC 9562)."""
+    return uetr[6] & 0xF0 == 0x40 and uetr[8] & 0xC0 == 0x80
+
+
+def uetr_text(uetr: bytes) -> str:
+    """The lower-case text form of a UETR."""
+    h = uetr.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def parse_uetr(text: str) -> bytes:
+    """The 16 bytes of a UETR in its one text form. Raises ValueError naming what is wrong."""
+    digits = text.replace("-", "")
+    try:
+        uetr = bytes.fromhex(digits)
+    except ValueError:
+        uetr = b""
+    if len(uetr) != UETR_BYTES or uetr_text(uetr) != text or not is_uuid4(uetr):
+        raise ValueError(
+            f"{text!a} is no UETR: a lower-case UUID of version 4 is expected, as in "
+            "eb6305c9-1f7f-49de-aed0-16487c27b42d"
+        )
+    return uetr
+
+
+# --- building ---------------------------------------------------------------------------------
+
+
+def payments_root(payments: Iterable[Payment]) -> bytes:
+    """The root that a `Pay` body signs for."""
+    return root([payment_digest(payment) for payment in payments])
+
+
+def payment_digest(payment: Payment) -> bytes:
+    """The payment's leaf hash: equal exactly for the same canonical payment."""
+    return sha256(PAYMENT_LEAF + encode(payment)).digest()
+
+
+def envelope_digest(envelope: Envelope) -> bytes:
+    """The digest that names an instruction, whoever signed it."""
+    return digest(INSTRUCTION, encode(envelope))
+
+
+def signed_envelope_leaf(signed: SignedEnvelope) -> bytes:
+    """The leaf of a signed envelope in a block's instruction tree."""
+    return sha256(INSTRUCTION_LEAF + encode(signed)).digest()
+
+
+def assemble(
+    envelope: Envelope, payments: Sequence[Payment], signatures: Iterable[KeySignature]
+) -> bytes:
+    """The instruction's bytes from signatures made anywhere, put into their order."""
+    ordered = tuple(sorted(signatures, key=lambda s: s.public_key))
+    return encode(Instruction(envelope, ordered, tuple(payments)))
+
+
+def sign_instruction(
+    envelope: Envelope, payments: Sequence[Payment], signers: Sequence[Signer]
+) -> bytes:
+    """The instruction's bytes, signed by all signers."""
+    assert 0 < len(signers) <= MAX_SIGNATURES
+    payload = encode(envelope)
+    signatures = [
+        KeySignature(s.public_key, s.sign(INSTRUCTION_DOMAIN, envelope.chain_id, payload))
+        for s in signers
+    ]
+    return assemble(envelope, payments, signatures)
+
+
+def build_pay(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    payments: Sequence[Payment],
+    signers: Sequence[Signer],
+    all_or_none: bool = False,
+) -> bytes:
+    """A signed payment order. `valid_until`: milliseconds since the Unix epoch."""
+    if not 0 < len(payments) <= MAX_PAYMENTS:
+        raise ValueError(f"an instruction holds 1 to {MAX_PAYMENTS:,} payments")
+    body = Pay(len(payments), payments_root(payments), all_or_none)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), payments, signers)
+
+
+def build_issue(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    uetr: bytes,
+    asset: str,
+    creditor: str,
+    amount: int,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed order of the issuer to create `amount` minor units on a settlement account."""
+    body = Issue(uetr, asset, creditor, amount)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_redeem(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    uetr: bytes,
+    asset: str,
+    amount: int,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed order of the issuer to destroy `amount` minor units of its own."""
+    body = Redeem(uetr, asset, amount)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_register_key(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    public_key: bytes,
+    possession: bytes,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed order to add a key; `possession` is `prove_possession(new key, "participant",
+    sender, chain_id)`."""
+    body = RegisterKey(public_key, possession)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_revoke_key(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    public_key: bytes,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed order to end a key of the sender's."""
+    body = RevokeKey(public_key)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)

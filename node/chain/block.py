@@ -1,0 +1,145 @@
+"""Blocks: digests, roots, the genesis header, and whether a body is the one its header names.
+
+The header commits to each instruction's signed envelope, which carries the root of its payments.
+So a body fits its header if the instructions parse (`instruction.parse_instruction`) and their
+leaves have the header's root; a body that does not fit was damaged on the way, while a fitting
+body that breaks a rule is the fault of the leader who signed the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from node.chain.encoding import HEADER, VALIDATOR_SET, Malformed, decode, digest, encode
+from node.chain.instruction import InstructionRefused, ParsedInstruction, parse_instruction
+from node.chain.merkle import EMPTY_ROOT, OUTCOME_LEAF, root
+from node.chain.types import Block, Header, ValidatorSet
+
+if TYPE_CHECKING:
+    from node.chain.genesis import Genesis
+
+RULE_VERSION = 1
+"""The rules that `Header.version` names."""
+NO_PARENT = bytes(32)
+"""The parent digest of the genesis block."""
+
+
+class InspectedBlock(NamedTuple):
+    """A decoded block whose instructions are still opaque bytes."""
+
+    header: Header
+    digest: bytes
+    instructions: tuple[bytes, ...]
+
+
+class BodyMismatch(ValueError):
+    """Bytes that are no block, or whose body is not the one that the header commits to."""
+
+
+def header_digest(header: Header) -> bytes:
+    """What validators notarize and finalize, and what names a block."""
+    return digest(HEADER, encode(header))
+
+
+def validator_set_digest(validators: ValidatorSet) -> bytes:
+    """What `Header.validator_set` and `Header.next_validator_set` hold."""
+    return digest(VALIDATOR_SET, encode(validators))
+
+
+def instructions_root(instructions: Iterable[ParsedInstruction]) -> bytes:
+    """The root of a block's instruction tree."""
+    return root([instruction.signed_leaf_hash for instruction in instructions])
+
+
+def outcome_leaf(outcome: bytes) -> bytes:
+    """The leaf of an outcome's canonical bytes in a block's outcome tree."""
+    return sha256(OUTCOME_LEAF + outcome).digest()
+
+
+def outcomes_root(outcomes: Sequence[bytes]) -> bytes:
+    """The root of a block's outcome tree over the canonical bytes of its outcomes."""
+    prefix, hashed = OUTCOME_LEAF, sha256
+    return root([hashed(prefix + outcome).digest() for outcome in outcomes])
+
+
+def genesis_header(genesis: Genesis, state_root: bytes) -> Header:
+    """The header of height 0, which anyone computes from the genesis file.
+
+    `state_root` is that of the state which the file describes. No one signs this block: it is
+    final by definition, and its digest is what the first block names as its parent.
+    """
+    validators = validator_set_digest(genesis.validator_set)
+    return Header(
+        version=RULE_VERSION,
+        chain_id=genesis.chain_id,
+        epoch=0,
+        view=0,
+        height=0,
+        parent=NO_PARENT,
+        timestamp=genesis.time,
+        proposer=0,
+        instructions_count=0,
+        instructions_root=EMPTY_ROOT,
+        outcomes_count=0,
+        outcomes_root=EMPTY_ROOT,
+        state_root=state_root,
+        history_root=EMPTY_ROOT,
+        validator_set=validators,
+        next_validator_set=validators,
+    )
+
+
+def encode_block(header: Header, instructions: Iterable[bytes]) -> bytes:
+    """The canonical bytes of a block."""
+    return encode(Block(header, tuple(instructions)))
+
+
+def inspect_block(raw: bytes) -> InspectedBlock:
+    """Decode a block's outer layer. Raises BodyMismatch.
+
+    The instructions are only counted here; `check_body` ties them to the header.
+    """
+    try:
+        block = decode(raw, Block)
+    except Malformed as error:
+        raise BodyMismatch(str(error)) from error
+    header = block.header
+    if header.instructions_count != len(block.instructions):
+        raise BodyMismatch(
+            f"the header counts {header.instructions_count} instructions, the body holds "
+            f"{len(block.instructions)}"
+        )
+    return InspectedBlock(header, header_digest(header), block.instructions)
+
+
+def check_body(header: Header, instructions: Sequence[ParsedInstruction]) -> None:
+    """Raise BodyMismatch unless these are the instructions that the header commits to."""
+    if header.instructions_count != len(instructions):
+        raise BodyMismatch(
+            f"the header counts {header.instructions_count} instructions, the body holds "
+            f"{len(instructions)}"
+        )
+    computed = instructions_root(instructions)
+    if computed != header.instructions_root:
+        raise BodyMismatch(
+            f"the instructions have root {computed.hex()}, the header commits to "
+            f"{header.instructions_root.hex()}"
+        )
+
+
+def parse_body(block: InspectedBlock) -> list[ParsedInstruction]:
+    """Parse all instructions and tie them to the header. Raises BodyMismatch.
+
+    Whoever holds instructions already parsed under the same bytes (a mempool) takes those and
+    calls `check_body` alone.
+    """
+    parsed: list[ParsedInstruction] = []
+    for index, raw in enumerate(block.instructions):
+        try:
+            parsed.append(parse_instruction(raw))
+        except InstructionRefused as error:
+            raise BodyMismatch(f"instruction {index}: {error}") from error
+    check_body(block.header, parsed)
+    return parsed

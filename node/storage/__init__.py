@@ -1,0 +1,1 @@
+"""Durable state: database, journal, signer guard, keys and the home directory that holds them."""

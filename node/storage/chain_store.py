@@ -1,0 +1,342 @@
+"""The chain as stored: blocks, outcomes, indexes, state and the consensus floor, by height.
+
+The invariant: everything one commit changes is in **one** synced batch, together with the floor
+that the core restarts from. So after any crash the database shows a height with all its blocks,
+outcomes, indexes and state, or nothing of it, and the floor never is ahead of the state.
+
+Keys are one letter and a big-endian number or digest, so that heights iterate in order:
+
+    b height → block bytes        h height → header      o height → outcomes
+    f height → finalization       d header digest → height
+    i sender NUL id → executed instruction                u UETR → terminal outcome
+    s state key → record          n hash → state node     t level index → history node
+    m name → floor, format
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from consensus.interface import BlockInfo, Floor
+from consensus.messages import (
+    Certificate,
+    Digest,
+    Epoch,
+    Height,
+    Milliseconds,
+    ValidatorIndex,
+    View,
+)
+from node.chain.encoding import HEADER, Malformed, decode, digest, encode
+from node.chain.types import Header
+from node.ledger.entries import InstructionEntry, UetrEntry
+from node.storage.errors import StoreCorrupt
+from node.storage.kv import KeyValue
+
+FORMAT = b"nostro-chain-store/1"
+_FORMAT_KEY = b"mformat"
+_FLOOR_KEY = b"mfloor"
+
+_WHERE = "the chain database"
+_RECOVER = (
+    "Nothing was skipped. Check the device, then rebuild the database from peers "
+    "(nostro doctor says how)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedBlock:
+    """A final block with everything that executing it changed."""
+
+    info: BlockInfo
+    raw: bytes
+    outcomes: Sequence[bytes]
+    """Canonical bytes of each outcome, in the order of the outcomes tree."""
+    records: dict[bytes, bytes | None]
+    """State key → record; None deletes."""
+    nodes: Sequence[tuple[bytes, bytes]] = ()
+    """(hash, bytes) of new nodes of the state map."""
+    history_nodes: Sequence[tuple[tuple[int, int], bytes]] = ()
+    """((level, index), hash) of newly completed nodes of the history tree."""
+    ids: Sequence[InstructionEntry] = ()
+    uetrs: Sequence[UetrEntry] = ()
+
+
+class _FloorRecord(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="floor/1"
+):
+    digest: bytes
+    parent: bytes
+    epoch: int
+    view: int
+    height: int
+    timestamp: int
+    proposer: int
+    finalization: Certificate | None
+
+
+class _BlockParts(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="block/1"
+):
+    """A `Block` of which only the header is looked at: its bodies may be megabytes."""
+
+    header: msgspec.Raw
+    instructions: msgspec.Raw
+
+
+T = TypeVar("T")
+
+_block_parts = msgspec.msgpack.Decoder(_BlockParts)
+_uetr_value = msgspec.msgpack.Decoder(tuple[bytes, int, int, int, int, str, str | None])
+_id_value = msgspec.msgpack.Decoder(tuple[int, bytes, int, int])
+_outcomes = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class ChainStore:
+    """Typed access to the chain on any `KeyValue`. Implements the ledger's `RecentIndex`.
+
+    Reads may come from any thread; commits from one at a time."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        """Raises StoreCorrupt if the database is another format's or contradicts itself."""
+        self._kv = kv
+        stored = kv.get(_FORMAT_KEY)
+        if stored is None:
+            kv.write([(_FORMAT_KEY, FORMAT)])
+        elif stored != FORMAT:
+            raise StoreCorrupt(
+                f"the database has format {stored!r}, this program writes {FORMAT.decode()}",
+                _WHERE,
+                "Use the version of nostro that wrote it, or rebuild it from peers",
+            )
+        self._floor = self._load_floor()
+
+    # --- the one write ------------------------------------------------------------------------
+
+    def commit(self, blocks: Sequence[CommittedBlock], floor: Floor) -> None:
+        """Store final `blocks` (ascending, from the height after the floor) and the new floor,
+        in one synced batch. The first commit is the genesis block alone, with no finalization.
+
+        Raises StoreUnwritable, after which nothing may be committed before a restart."""
+        self._check_commit(blocks, floor)
+        batch: list[tuple[bytes, bytes | None]] = []
+        for block in blocks:
+            _put_block(batch, block)
+        if floor.finalization is not None:
+            batch.append((_at(b"f", floor.info.height), encode(floor.finalization)))
+        batch.append((_FLOOR_KEY, _encode_floor(floor)))
+        self._kv.write(batch, sync=True)
+        self._floor = floor
+
+    def _check_commit(self, blocks: Sequence[CommittedBlock], floor: Floor) -> None:
+        """Our own bugs, each of which would leave a chain with a hole, or a floor that sinks."""
+        assert blocks, "a commit has blocks"
+        previous = None if self._floor is None else self._floor.info
+        for block in blocks:
+            if previous is None:
+                assert block.info.height == 0, "the first block is genesis"
+            else:
+                assert block.info.height == previous.height + 1, "heights are contiguous"
+                assert block.info.parent == previous.digest, "blocks are chained"
+            previous = block.info
+        assert floor.info == previous, "the floor is the last block committed"
+        certificate = floor.finalization
+        assert (certificate is None) == (floor.info.height == 0), "only genesis needs no proof"
+        if certificate is not None:
+            assert certificate.content is not None
+            assert certificate.content.block == floor.info.digest, "the floor's own finalization"
+
+    # --- floor and blocks -----------------------------------------------------------------------
+
+    def floor(self) -> Floor | None:
+        """The last final block and its finalization; None before genesis is committed."""
+        return self._floor
+
+    def height(self) -> int | None:
+        """Height of the last final block."""
+        return None if self._floor is None else self._floor.info.height
+
+    def block(self, height: int) -> bytes | None:
+        """The exact bytes of a block, or None above the floor."""
+        return self._kv.get(_at(b"b", height))
+
+    def height_of(self, digest: bytes) -> int | None:
+        """Height of the block with this header digest."""
+        value = self._kv.get(b"d" + digest)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def header(self, height: int) -> Header | None:
+        value = self._kv.get(_at(b"h", height))
+        return None if value is None else _decoded(value, Header, f"header {height}")
+
+    def info(self, height: int) -> BlockInfo | None:
+        """What the protocol reads of the block at `height`."""
+        value = self._kv.get(_at(b"h", height))
+        if value is None:
+            return None
+        header = _decoded(value, Header, f"header {height}")
+        return BlockInfo(
+            Digest(digest(HEADER, value)),
+            Digest(header.parent),
+            Epoch(header.epoch),
+            View(header.view),
+            Height(header.height),
+            Milliseconds(header.timestamp),
+            ValidatorIndex(header.proposer),
+        )
+
+    def finalization(self, height: int) -> Certificate | None:
+        """The certificate that finalized this very height; a height that became final as an
+        ancestor has none (`finalization_at_or_above`)."""
+        value = self._kv.get(_at(b"f", height))
+        return None if value is None else _decoded(value, Certificate, f"finalization {height}")
+
+    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
+        """The nearest finalization that makes `height` final, with its height."""
+        for key, value in self._kv.iterate(b"f", start=_at(b"f", height)):
+            at = int.from_bytes(key[1:], "big")
+            return at, _decoded(value, Certificate, f"finalization {at}")
+        return None
+
+    def outcomes(self, height: int) -> list[bytes] | None:
+        """Canonical bytes of a block's outcomes in tree order; None above the floor."""
+        value = self._kv.get(_at(b"o", height))
+        if value is None:
+            return None
+        try:
+            return [bytes(outcome) for outcome in _outcomes.decode(value)]
+        except msgspec.DecodeError as error:
+            raise _corrupt(f"outcomes {height}", error) from error
+
+    # --- indexes: the ledger's RecentIndex ------------------------------------------------------
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """The executed instruction under (sender, id)."""
+        value = self._kv.get(_id_key(sender, id))
+        if value is None:
+            return None
+        try:
+            return InstructionEntry(sender, id, *_id_value.decode(value))
+        except msgspec.DecodeError as error:
+            raise _corrupt(f"instruction entry {sender} {id}", error) from error
+
+    def uetr(self, uetr: bytes) -> UetrEntry | None:
+        """The terminal outcome under this UETR."""
+        value = self._kv.get(b"u" + uetr)
+        if value is None:
+            return None
+        try:
+            return UetrEntry(uetr, *_uetr_value.decode(value))
+        except msgspec.DecodeError as error:
+            raise _corrupt(f"UETR entry {uetr.hex()}", error) from error
+
+    # --- state and history trees ----------------------------------------------------------------
+
+    def state_records(self) -> Iterator[tuple[bytes, bytes]]:
+        """All (state key, record) at the floor, in key order."""
+        for key, value in self._kv.iterate(b"s"):
+            yield key[1:], value
+
+    def state_record(self, key: bytes) -> bytes | None:
+        """The record under a state key at the floor."""
+        return self._kv.get(b"s" + key)
+
+    def state_node(self, hash: bytes) -> bytes | None:
+        """A node of the state map, of any height's state."""
+        return self._kv.get(b"n" + hash)
+
+    def history_node(self, level: int, index: int) -> bytes | None:
+        """A completed node of the history tree; level 0 holds the leaf hashes."""
+        return self._kv.get(_history_key(level, index))
+
+    # --- own ------------------------------------------------------------------------------------
+
+    def _load_floor(self) -> Floor | None:
+        value = self._kv.get(_FLOOR_KEY)
+        if value is None:
+            return None
+        record = _decoded(value, _FloorRecord, "floor")
+        if self._kv.get(b"d" + record.digest) != _number(record.height):
+            raise StoreCorrupt(
+                f"the floor names block {record.height}, which is not stored", _WHERE, _RECOVER
+            )
+        info = BlockInfo(
+            Digest(record.digest),
+            Digest(record.parent),
+            Epoch(record.epoch),
+            View(record.view),
+            Height(record.height),
+            Milliseconds(record.timestamp),
+            ValidatorIndex(record.proposer),
+        )
+        return Floor(info, record.finalization)
+
+
+def _put_block(batch: list[tuple[bytes, bytes | None]], block: CommittedBlock) -> None:
+    height = block.info.height
+    header = bytes(_block_parts.decode(block.raw).header)
+    add = batch.append
+    add((_at(b"b", height), block.raw))
+    add((_at(b"h", height), header))
+    add((_at(b"o", height), _array(block.outcomes)))
+    add((b"d" + block.info.digest, _number(height)))
+    batch.extend((b"s" + key, record) for key, record in block.records.items())
+    batch.extend((b"n" + hash, node) for hash, node in block.nodes)
+    batch.extend((_history_key(*at), hash) for at, hash in block.history_nodes)
+    for entry in block.ids:
+        add((_id_key(entry.sender, entry.id), encode(entry[2:])))
+    # One put per payment: no objects beyond its key and value.
+    batch.extend([(b"u" + used[0], encode(used[1:])) for used in block.uetrs])
+
+
+def _encode_floor(floor: Floor) -> bytes:
+    info = floor.info
+    return encode(
+        _FloorRecord(
+            info.digest,
+            info.parent,
+            info.epoch,
+            info.view,
+            info.height,
+            info.timestamp,
+            info.proposer,
+            floor.finalization,
+        )
+    )
+
+
+def _array(items: Sequence[bytes]) -> bytes:
+    """The MessagePack array of items that are MessagePack themselves."""
+    return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
+
+
+def _number(height: int) -> bytes:
+    return height.to_bytes(8, "big")
+
+
+def _at(prefix: bytes, height: int) -> bytes:
+    return prefix + height.to_bytes(8, "big")
+
+
+def _history_key(level: int, index: int) -> bytes:
+    return b"t" + bytes([level]) + index.to_bytes(8, "big")
+
+
+def _id_key(sender: str, id: str) -> bytes:
+    # Neither contains NUL: both are restricted to visible ASCII where they enter.
+    return b"i" + sender.encode("ascii") + b"\0" + id.encode("ascii")
+
+
+def _decoded(data: bytes, kind: type[T], what: str) -> T:
+    try:
+        return decode(data, kind)
+    except Malformed as error:
+        raise _corrupt(what, error) from error
+
+
+def _corrupt(what: str, error: Exception) -> StoreCorrupt:
+    return StoreCorrupt(f"stored {what} is not what was written: {error}", _WHERE, _RECOVER)

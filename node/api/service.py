@@ -68,7 +68,7 @@ class PaymentView(_View, frozen=True, kw_only=True):
     """Block time of settlement; None if not settled."""
     latency_ms: int | None = None
     """From submission to known finality, where the answering side has seen both."""
-    kind: str = "pay"
+    kind: str | None = None
     """`pay`, `issue` or `redeem`."""
     debtor: str | None = None
     """LEI; None where nobody is debited."""
@@ -77,6 +77,9 @@ class PaymentView(_View, frozen=True, kw_only=True):
     currency: str | None = None
     amount: str | None = None
     """Decimal string in the currency's exponent."""
+    digest: str | None = None
+    """The payment's leaf hash (or what the ledger compares for an issue or redemption), hex: a
+    client sees by it that the outcome is of the very payment that it signed."""
     changes: list[ChangeView] = []
     """Every state change, oldest first."""
 
@@ -279,6 +282,10 @@ class NodeService(Protocol):
 
     def payment(self, uetr: bytes) -> PaymentView | None:
         """What is final about a UETR; None: this node knows no such UETR as final."""
+
+    def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
+        """Like `payment` for many at once, from the UETR index alone: without what only the
+        block's body tells (kind, debtor, creditor, currency, amount)."""
 
     async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
         """Like `payment`, but returns as soon as it is final, or None after `timeout` seconds."""

@@ -1,0 +1,364 @@
+"""The handlers under /v1: one for each resource, none of which keeps state between requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from node.api import paging, problems, sse
+from node.api.documents import (
+    BATCH_TYPE,
+    DOSSIER_TYPE,
+    INSTRUCTION_TYPE,
+    MAX_LOOKUP,
+    AccountsPage,
+    AssetsPage,
+    BlocksPage,
+    Lookup,
+    LookupAnswer,
+    ParticipantsPage,
+    ReceiptDocument,
+    receipt_document,
+)
+from node.api.openapi import openapi_bytes
+from node.api.problems import Refused
+from node.api.service import (
+    MAX_BATCH_ITEMS,
+    MAX_WAIT_SECONDS,
+    NodeService,
+    PaymentView,
+    SubmissionRefused,
+    UnknownParticipant,
+)
+from node.chain.instruction import parse_uetr
+
+BODY_SECONDS = 20.0
+"""How long a client may take to send the body of a request."""
+MAX_BLOCKS_PAGE = 100
+"""Blocks of one page: each is read from the store."""
+MAX_WAITERS = 2_000
+"""Long polls open at once."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_encode_json = msgspec.json.encode
+_batch_decoder: msgspec.msgpack.Decoder[list[bytes]] = msgspec.msgpack.Decoder(list[bytes])
+_lookup_decoder: msgspec.json.Decoder[Lookup] = msgspec.json.Decoder(Lookup)
+
+
+def answer(document: Any, status: int = 200) -> web.Response:
+    """A JSON response."""
+    return web.Response(body=_encode_json(document), status=status, content_type="application/json")
+
+
+class Routes:
+    """Handlers over one running node."""
+
+    def __init__(self, service: NodeService) -> None:
+        self._service = service
+        self._streams = sse.Streams(service)
+        self._open: set[asyncio.Task[Any]] = set()
+
+    def add_to(self, app: web.Application) -> None:
+        app.add_routes(
+            [
+                web.post("/v1/instructions", self.submit),
+                web.post("/v1/instructions/batch", self.submit_batch),
+                web.post("/v1/payments/lookup", self.lookup),
+                web.get("/v1/payments/{uetr}", self.payment),
+                web.get("/v1/payments/{uetr}/evidence", self.evidence),
+                web.get("/v1/accounts", self.accounts),
+                web.get("/v1/participants", self.participants),
+                web.get("/v1/assets", self.assets),
+                web.get("/v1/blocks", self.blocks),
+                web.get("/v1/blocks/{height}", self.block),
+                web.get("/v1/status", self.status),
+                web.get("/v1/events", self.events),
+                web.get("/v1/genesis", self.genesis),
+                web.get("/openapi.json", self.openapi),
+            ]
+        )
+
+    def end_waits(self) -> None:
+        """Drop every long poll and stream, so that a stopping node does not wait for them."""
+        for task in self._open:
+            task.cancel()
+
+    # --- instructions ---------------------------------------------------------------------------
+
+    async def submit(self, request: web.Request) -> web.Response:
+        raw = await _body(request, INSTRUCTION_TYPE)
+        if not raw:
+            raise Refused("bad-request", "the body is empty; send one signed instruction")
+        [result] = await self._service.submit([raw])
+        if isinstance(result, SubmissionRefused):
+            refused = problems.of_submission(result)
+            return problem_response(refused)
+        return answer(receipt_document(result), 202)
+
+    async def submit_batch(self, request: web.Request) -> web.Response:
+        """202 if every instruction was taken in, 207 if some were not; a list in order."""
+        try:
+            raw = _batch_decoder.decode(await _body(request, BATCH_TYPE))
+        except msgspec.DecodeError as error:
+            raise Refused(
+                "bad-request", f"the body is not a MessagePack array of byte strings: {error}"
+            ) from error
+        if not 1 <= len(raw) <= MAX_BATCH_ITEMS:
+            raise Refused(
+                "bad-request" if not raw else "too-large",
+                f"the batch has {len(raw)} instructions; send 1 to {MAX_BATCH_ITEMS}",
+            )
+        results = await self._service.submit(raw)
+        assert len(results) == len(raw)
+        documents: list[ReceiptDocument | problems.Problem] = []
+        status = 202
+        for result in results:
+            if isinstance(result, SubmissionRefused):
+                status = 207
+                documents.append(problems.of_submission(result))
+            else:
+                documents.append(receipt_document(result))
+        return answer(documents, status)
+
+    # --- payments -------------------------------------------------------------------------------
+
+    async def payment(self, request: web.Request) -> web.Response:
+        _only(request.query, {"wait"})
+        uetr = _uetr(request)
+        wait = _wait(request.query.get("wait"))
+        view = self._service.payment(uetr)
+        if view is None and wait > 0:
+            view = await self._wait_payment(uetr, wait)
+        if view is None:
+            raise _unknown_payment(request.match_info["uetr"])
+        return answer(view)
+
+    async def _wait_payment(self, uetr: bytes, seconds: float) -> PaymentView | None:
+        if len(self._open) >= MAX_WAITERS:
+            raise Refused("not-ready", "too many clients are waiting; ask again without `wait`")
+        with _registered(self._open):
+            return await self._service.wait_payment(uetr, seconds)
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        try:
+            asked = _lookup_decoder.decode(await _body(request, "application/json"))
+        except msgspec.DecodeError as error:
+            raise Refused("bad-request", f"the body is not a lookup: {error}") from error
+        if len(asked.uetrs) > MAX_LOOKUP:
+            raise Refused(
+                "too-large", f"{len(asked.uetrs)} UETRs in one lookup; send at most {MAX_LOOKUP}"
+            )
+        try:
+            uetrs = [parse_uetr(text) for text in asked.uetrs]
+        except ValueError as error:
+            raise Refused("bad-uetr", str(error)) from error
+        return answer(LookupAnswer(payments=self._service.payments(uetrs)))
+
+    async def evidence(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        dossier = self._service.evidence(_uetr(request))
+        if dossier is None:
+            raise _unknown_payment(request.match_info["uetr"])
+        return web.Response(body=dossier, content_type=DOSSIER_TYPE)
+
+    # --- the ledger -----------------------------------------------------------------------------
+
+    async def accounts(self, request: web.Request) -> web.Response:
+        query = _only(request.query, {"participant", "cursor", "limit"})
+        try:
+            view = self._service.accounts(query.get("participant"))
+        except UnknownParticipant as error:
+            raise Refused(
+                "unknown-participant",
+                f"{error}; /v1/participants lists them by short name, LEI and BIC",
+            ) from error
+        balances, following = paging.page(
+            "accounts",
+            view.balances,
+            lambda b: [b.participant, b.account, b.asset],
+            query.get("cursor"),
+            _limit(query),
+        )
+        return answer(AccountsPage(height=view.height, balances=balances, next=following))
+
+    async def participants(self, request: web.Request) -> web.Response:
+        query = _only(request.query, {"cursor", "limit"})
+        found, following = paging.page(
+            "participants",
+            self._service.participants(),
+            lambda p: [p.name],
+            query.get("cursor"),
+            _limit(query),
+        )
+        return answer(ParticipantsPage(participants=found, next=following))
+
+    async def assets(self, request: web.Request) -> web.Response:
+        query = _only(request.query, {"cursor", "limit"})
+        found, following = paging.page(
+            "assets",
+            self._service.assets(),
+            lambda a: [a.code],
+            query.get("cursor"),
+            _limit(query),
+        )
+        return answer(AssetsPage(assets=found, next=following))
+
+    async def blocks(self, request: web.Request) -> web.Response:
+        """Newest first: what an operator or a monitor looks for is at the tip."""
+        query = _only(request.query, {"cursor", "limit"})
+        limit = min(_limit(query), MAX_BLOCKS_PAGE)
+        first = self._service.height()
+        cursor = query.get("cursor")
+        if cursor is not None:
+            first = min(first, _height(paging.decode_cursor("blocks", cursor), cursor) - 1)
+        found = []
+        for height in range(first, max(first - limit, -1), -1):
+            block = self._service.block(height)
+            if block is not None:
+                found.append(block)
+        following = None
+        if found and found[-1].height > 0:
+            following = paging.encode_cursor("blocks", [str(found[-1].height)])
+        return answer(BlocksPage(blocks=found, next=following))
+
+    async def block(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        text = request.match_info["height"]
+        if not (text.isascii() and text.isdigit() and len(text) <= 19):
+            raise Refused("bad-parameter", f"height {text[:40]!r} is not a whole number")
+        block = self._service.block(int(text))
+        if block is None:
+            raise Refused(
+                "unknown-block",
+                f"no block at height {int(text)} is final here; the last final height is "
+                f"{self._service.height()}",
+                "unknown",
+            )
+        return answer(block)
+
+    # --- the node -------------------------------------------------------------------------------
+
+    async def status(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        return answer(self._service.status())
+
+    async def genesis(self, request: web.Request) -> web.Response:
+        """The exact bytes: decoding and encoding them again would give another chain id."""
+        _only(request.query, set())
+        return web.Response(body=self._service.genesis_bytes, content_type="application/json")
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        query = _only(request.query, {"after"})
+        after = sse.parse_position(request.headers.get("Last-Event-ID", query.get("after")))
+        with _registered(self._open):
+            return await self._streams.serve(request, after)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.Response(body=openapi_bytes(), content_type="application/json")
+
+
+def problem_response(problem: problems.Problem) -> web.Response:
+    """The `application/problem+json` response of a problem."""
+    response = web.Response(
+        body=_encode_json(problem), status=problem.status, content_type=problems.CONTENT_TYPE
+    )
+    if problem.temporary:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+# --- reading a request --------------------------------------------------------------------------
+
+
+class _registered:
+    """Keeps the running task in a set while it waits for something that may take long."""
+
+    def __init__(self, tasks: set[asyncio.Task[Any]]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks, self._task = tasks, task
+
+    def __enter__(self) -> None:
+        self._tasks.add(self._task)
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks.discard(self._task)
+
+
+async def _body(request: web.Request, content_type: str) -> bytes:
+    if request.content_type != content_type:
+        raise Refused(
+            "unsupported-media-type",
+            f"the content type is {request.content_type[:80]!r}; send {content_type}",
+        )
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError as error:
+        raise Refused(
+            "request-timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s"
+        ) from error
+
+
+def _only(query: Mapping[str, str], allowed: Collection[str]) -> Mapping[str, str]:
+    """Refuse a parameter that would be ignored: a misspelt `wait` must not look like a timeout."""
+    for name in query:
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise Refused("bad-parameter", f"unknown parameter {name[:40]!r}; known here: {known}")
+    return query
+
+
+def _uetr(request: web.Request) -> bytes:
+    try:
+        return parse_uetr(request.match_info["uetr"])
+    except ValueError as error:
+        raise Refused("bad-uetr", str(error)) from error
+
+
+def _unknown_payment(uetr: str) -> Refused:
+    return Refused(
+        "unknown-payment",
+        f"this node knows no final outcome for {uetr}; it may still become final, here or at "
+        "another node, until the instruction's valid_until has passed",
+        "unknown",
+    )
+
+
+def _wait(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_WAIT_SECONDS:
+        raise Refused(
+            "bad-parameter",
+            f"wait is {text[:40]!r}; give seconds from 0 to {MAX_WAIT_SECONDS:.0f}",
+        )
+    return seconds
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    text = query.get("limit")
+    if text is None:
+        return paging.DEFAULT_LIMIT
+    if text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= paging.MAX_LIMIT:
+        return int(text)
+    raise Refused(
+        "bad-parameter", f"limit is {text[:40]!r}; give a whole number from 1 to {paging.MAX_LIMIT}"
+    )
+
+
+def _height(key: list[str], cursor: str) -> int:
+    if len(key) == 1 and key[0].isascii() and key[0].isdigit() and len(key[0]) <= 19:
+        return int(key[0])
+    raise Refused(
+        "bad-cursor", f"{cursor[:40]!r} was not given by the list of blocks; start without one"
+    )

@@ -1,0 +1,230 @@
+"""One open link: a WebSocket over a pinned TLS connection, after both hellos.
+
+Reading and writing run side by side and share nothing, so a peer that does not read cannot keep
+us from reading it. Nothing here waits for anything but this one peer. Incoming payloads are
+handed over by a plain call, without a task or a queue in between: when a peer sends more than its
+rate we stop reading its socket, and TCP makes it wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from aiohttp import WSMessage, WSMsgType
+
+from node.network.frames import (
+    KEEP_ALIVE,
+    Assembler,
+    Channel,
+    Hello,
+    MalformedFrame,
+    decode_hello,
+    encode_hello,
+)
+from node.network.links import Limits, OnMessage, Refusal
+from node.network.outbox import Outbox
+from node.network.rate import TokenBucket
+
+
+class WebSocket(Protocol):
+    """What aiohttp's client and server WebSockets have in common, as far as a link needs it."""
+
+    async def receive(self) -> WSMessage: ...
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+
+class LinkLost(Exception):
+    """The link cannot go on."""
+
+    def __init__(self, refusal: Refusal, detail: str = "") -> None:
+        super().__init__(f"{refusal}: {detail}" if detail else str(refusal))
+        self.refusal = refusal
+
+
+class Link:
+    """Carries payloads to and from one authenticated peer until it is lost."""
+
+    def __init__(
+        self,
+        peer: int,
+        socket: WebSocket,
+        transport: asyncio.Transport,
+        limits: Limits,
+        on_message: OnMessage,
+    ) -> None:
+        self.peer = peer
+        self.outbox = Outbox()
+        self.address = _address(transport)
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self.sent_payloads = 0
+        self.received_payloads = 0
+        self.transport = transport
+        self._socket = socket
+        self._limits = limits
+        self._on_message = on_message
+        self._assembler = Assembler()
+        self._loop = asyncio.get_running_loop()
+        self._bytes = TokenBucket(limits.bytes_per_second, limits.burst_bytes)
+        self._payloads = TokenBucket(limits.payloads_per_second, limits.burst_payloads)
+        self._wake = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._lost: LinkLost | None = None
+        self._holding_back = False
+        self._keep_alive_due = False
+        self._sent_frames = 0
+
+    # --- opening -------------------------------------------------------------------------------
+
+    async def greet(self, own: Hello) -> None:
+        """Exchange hellos. Raises LinkLost when the peer's is not the expected one."""
+        try:
+            async with asyncio.timeout(self._limits.handshake_seconds):
+                await self._socket.send_bytes(encode_hello(own))
+                hello = decode_hello(await self._receive())
+        except TimeoutError:
+            raise LinkLost(Refusal.HANDSHAKE_TIMEOUT, "no hello") from None
+        except MalformedFrame as error:
+            raise LinkLost(Refusal.BAD_HELLO, str(error)) from error
+        except OSError as error:
+            raise LinkLost(Refusal.CLOSED, str(error)) from error
+        for what, theirs, ours in (
+            ("link format", hello.format, own.format),
+            ("chain", hello.chain_id.hex(), own.chain_id.hex()),
+            ("index", hello.index, self.peer),
+        ):
+            if theirs != ours:
+                raise LinkLost(Refusal.BAD_HELLO, f"{what} {theirs}, expected {ours}")
+
+    # --- running -------------------------------------------------------------------------------
+
+    def send(self, channel: Channel, payload: bytes) -> bool:
+        """Queue a payload; False when its queue is full."""
+        if not self.outbox.put(channel, payload):
+            return False
+        self.sent_payloads += 1
+        self._wake.set()
+        return True
+
+    async def run(self) -> LinkLost:
+        """Carry payloads until the link is lost; returns why."""
+        writer = asyncio.create_task(self._write(), name=f"link to {self.peer}: write")
+        watch = self._loop.call_later(self._limits.watch_seconds, self._watch, 0, 0, (0, 0))
+        self._watch_handle = watch
+        try:
+            await self._read()
+        except LinkLost as lost:
+            self.drop(lost)
+        finally:
+            self._watch_handle.cancel()
+            self.transport.abort()
+            writer.cancel()
+            await asyncio.wait([writer])
+        assert self._lost is not None
+        return self._lost
+
+    def drop(self, lost: LinkLost) -> None:
+        """Cut the connection now; `run` returns soon, with the first reason given."""
+        if self._lost is None:
+            self._lost = lost
+        self._cut.set()
+        self.transport.abort()
+
+    async def _receive(self) -> bytes:
+        message: WSMessage = await self._socket.receive()
+        if message.type is WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        if message.type is WSMsgType.ERROR:
+            raise LinkLost(Refusal.MALFORMED, str(message.data))
+        if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
+            raise LinkLost(Refusal.CLOSED)
+        # Peers of this format send no text and no ping: those would pass by the rate limit.
+        raise LinkLost(Refusal.MALFORMED, f"{message.type.name} message")
+
+    async def _read(self) -> None:
+        on_message, peer = self._on_message, self.peer
+        while True:
+            frame = await self._receive()
+            self.received_bytes += len(frame)
+            try:
+                payloads = self._assembler.feed(frame)
+            except MalformedFrame as error:
+                raise LinkLost(Refusal.MALFORMED, str(error)) from error
+            await self._hold_back(len(payloads), len(frame))
+            if self._lost is not None:
+                raise self._lost
+            self.received_payloads += len(payloads)
+            for channel, payload in payloads:
+                try:
+                    on_message(peer, channel, payload)
+                except Exception as error:
+                    self._report(error)
+                    raise LinkLost(Refusal.OWN_FAULT, repr(error)) from error
+                if self._lost is not None:
+                    raise self._lost
+
+    async def _hold_back(self, payloads: int, size: int) -> None:
+        now = self._loop.time()
+        pause = max(self._payloads.take(max(payloads, 1), now), self._bytes.take(size, now))
+        if pause > 0.0:
+            self._holding_back = True
+            try:
+                async with asyncio.timeout(pause):
+                    await self._cut.wait()
+            except TimeoutError:
+                pass
+            finally:
+                self._holding_back = False
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler(
+            {"message": f"payload of validator {self.peer} not processed", "exception": error}
+        )
+
+    async def _write(self) -> None:
+        outbox = self.outbox
+        try:
+            while True:
+                frame = outbox.next_frame()
+                if frame is None:
+                    if self._keep_alive_due:
+                        self._keep_alive_due = False
+                        frame = KEEP_ALIVE
+                    else:
+                        self._wake.clear()
+                        await self._wake.wait()
+                        continue
+                await self._socket.send_bytes(frame)
+                self._sent_frames += 1
+                self.sent_bytes += len(frame)
+        except OSError as error:
+            self.drop(LinkLost(Refusal.CLOSED, str(error)))
+
+    def _watch(self, silent: int, stuck: int, before: tuple[int, int]) -> None:
+        """Every `watch_seconds`: ask for a keep-alive, drop a peer that is dead or never reads."""
+        received, sent = self.received_bytes, self._sent_frames
+        # While we hold a peer back we do not read it: that is not its silence.
+        silent = silent + 1 if received == before[0] and not self._holding_back else 0
+        if sent == before[1]:
+            # The keep-alive asked for at the last watch did not leave either.
+            stuck = stuck + 1 if self._keep_alive_due or self.outbox.queued_bytes else 0
+            self._keep_alive_due = True
+            self._wake.set()
+        else:
+            stuck = 0
+        if silent >= self._limits.silent_watches:
+            self.drop(LinkLost(Refusal.SILENT))
+        elif stuck >= self._limits.silent_watches:
+            self.drop(LinkLost(Refusal.STUCK))
+        else:
+            self._watch_handle = self._loop.call_later(
+                self._limits.watch_seconds, self._watch, silent, stuck, (received, sent)
+            )
+
+
+def _address(transport: asyncio.Transport) -> str:
+    name: Any = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if name else ""

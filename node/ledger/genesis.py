@@ -1,0 +1,106 @@
+"""The state of height 0, as the genesis file describes it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from node.chain import merkle
+from node.chain.block import genesis_header, header_digest
+from node.chain.encoding import encode
+from node.chain.genesis import BadGenesis, Genesis, GenesisParticipant
+from node.chain.records import (
+    AssetRecord,
+    KeyRecord,
+    ParametersRecord,
+    ParticipantRecord,
+)
+from node.chain.state_map import StateMap
+from node.chain.types import Header
+from node.ledger.entries import RecentIndex
+from node.ledger.identifiers import BadIdentifier, check_bic, check_lei
+from node.ledger.state import (
+    PARAMETERS_KEY,
+    Base,
+    Layer,
+    Participant,
+    State,
+    asset_key,
+    participant_key,
+)
+from node.ledger.work import Applied, BlockContext
+
+
+class GenesisBlock(NamedTuple):
+    """Height 0: final by definition, computed by everybody from the file."""
+
+    header: Header
+    applied: Applied
+    """Sealed; its state is the committed one."""
+
+
+def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
+    """The first state and its header. Raises BadGenesis for a LEI or BIC that names nobody.
+
+    `recent` is where executed ids and used UETRs of final blocks are looked up from then on.
+    """
+    participants = _participants(genesis)
+    parameters = ParametersRecord(genesis.parameters.uetr_window_ms)
+    assets = {
+        asset.code: AssetRecord(asset.code, asset.exponent, asset.issuer, issued=0, redeemed=0)
+        for asset in genesis.assets
+    }
+    records: dict[bytes, bytes | None] = {PARAMETERS_KEY: encode(parameters)}
+    records |= {asset_key(code): encode(asset) for code, asset in assets.items()}
+    records |= {participant_key(lei): encode(each.record) for lei, each in participants.items()}
+    empty = StateMap.empty()
+    state_map = empty.update(records)
+    header = genesis_header(genesis, state_map.root)
+    state = State(
+        Base(parameters, participants, assets, {}, recent),
+        None,
+        Layer(),
+        chain_id=genesis.chain_id,
+        height=0,
+        time=genesis.time,
+        map=state_map,
+    )
+    applied = Applied(
+        context=BlockContext(0, genesis.time),
+        outcomes=[],
+        outcomes_root=merkle.EMPTY_ROOT,
+        state_root=state_map.root,
+        history_root=merkle.EMPTY_ROOT,
+        state=state,
+        records=records,
+        nodes=list(state_map.nodes_since(empty)),
+        ids=[],
+        uetrs=[],
+    )
+    applied.seal(header_digest(header))
+    state.commit()
+    return GenesisBlock(header, applied)
+
+
+def _participants(genesis: Genesis) -> dict[str, Participant]:
+    participants: dict[str, Participant] = {}
+    for index, described in enumerate(genesis.participants):
+        where = f"participants[{index}] ({described.name})"
+        try:
+            check_lei(described.lei)
+            check_bic(described.bic)
+        except BadIdentifier as error:
+            raise BadGenesis(f"{where}: {error}") from error
+        participants[described.lei] = Participant(_record(described))
+    return participants
+
+
+def _record(described: GenesisParticipant) -> ParticipantRecord:
+    keys = sorted(bytes.fromhex(key.public_key) for key in described.keys)
+    return ParticipantRecord(
+        lei=described.lei,
+        bic=described.bic,
+        name=described.name,
+        roles=tuple(sorted(described.roles)),
+        keys=tuple(KeyRecord(key, valid_from=0, revoked_from=None) for key in keys),
+        threshold=described.threshold,
+    )

@@ -1,0 +1,137 @@
+"""The ledger as a consensus engine drives it, shaped like ABCI 2.0.
+
+`check` admits to the mempool, `propose` makes a block, `verify` judges another's, `commit` makes
+one final, `info` tells where the ledger stands. States in between are plain values: the caller
+keeps that of each unfinalized block and passes it as the parent of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from node.chain import merkle
+from node.chain.block import header_digest
+from node.chain.instruction import CheckedInstruction
+from node.chain.state_map import GetNode, StateMap
+from node.chain.types import Header
+from node.ledger import check as _check
+from node.ledger.apply import BadBlock, apply
+from node.ledger.entries import RecentIndex
+from node.ledger.genesis import GenesisBlock
+from node.ledger.propose import Proposal, propose
+from node.ledger.state import Layer, State, load_base, recount
+from node.ledger.work import Applied, BlockContext
+
+
+class Info(NamedTuple):
+    """Where the ledger stands."""
+
+    height: int
+    digest: bytes
+    """Of the header."""
+    time: int
+    """Block time, milliseconds since the Unix epoch."""
+    state_root: bytes
+
+
+class Ledger:
+    """The committed state, and every step from one state to the next."""
+
+    def __init__(self, final: State) -> None:
+        """`final`: the state of the last committed block (`genesis_state`, `load_state`)."""
+        self._final = final
+
+    @classmethod
+    def start(cls, genesis: GenesisBlock) -> Ledger:
+        """The ledger at height 0."""
+        return cls(genesis.applied.state)
+
+    @property
+    def final(self) -> State:
+        """The state of the last committed block."""
+        return self._final
+
+    def info(self) -> Info:
+        state = self._final
+        return Info(state.height, state.digest, state.time, state.map.root)
+
+    def check(self, checked: CheckedInstruction, time: int) -> None:
+        """Raise NotAdmissible unless the instruction may stand in the next block after the
+        committed one, were its time `time` (milliseconds)."""
+        _check.may_stand(self._final, checked, self._final.height + 1, time)
+
+    def propose(
+        self,
+        parent: State,
+        context: BlockContext,
+        candidates: Iterable[CheckedInstruction],
+        max_bytes: int,
+        max_payments: int,
+    ) -> Proposal:
+        """Execute on `parent` as many candidates as fit; `Applied.seal` follows the header."""
+        return propose(parent, context, candidates, max_bytes, max_payments)
+
+    def apply(
+        self, parent: State, context: BlockContext, instructions: Sequence[CheckedInstruction]
+    ) -> Applied:
+        """Execute a block on `parent`. Raises BadBlock."""
+        return apply(parent, context, instructions)
+
+    def verify(
+        self, parent: State, header: Header, instructions: Sequence[CheckedInstruction]
+    ) -> Applied:
+        """Execute another's block on its parent's state and compare what the ledger computes
+        with what the header says. Raises BadBlock naming the field; the result is sealed.
+
+        The header's other fields are the consensus driver's to compare.
+        """
+        if header.height != parent.height + 1:
+            raise BadBlock(f"height: {header.height}, expected {parent.height + 1}")
+        if header.parent != parent.digest:
+            raise BadBlock(f"parent: {header.parent.hex()}, expected {parent.digest.hex()}")
+        applied = apply(parent, BlockContext(header.height, header.timestamp), instructions)
+        for field, said, computed in (
+            ("outcomes_count", header.outcomes_count, len(applied.outcomes)),
+            ("outcomes_root", header.outcomes_root, applied.outcomes_root),
+            ("state_root", header.state_root, applied.state_root),
+            ("history_root", header.history_root, applied.history_root),
+        ):
+            if said != computed:
+                raise BadBlock(f"{field}: {_shown(said)}, expected {_shown(computed)}")
+        applied.seal(header_digest(header))
+        return applied
+
+    def commit(self, state: State) -> None:
+        """Make the block of `state` the committed one. Blocks are committed in order, each after
+        storage holds it durably: from here on its ids and UETRs are looked up there."""
+        state.commit()
+        self._final = state
+
+
+def load_state(
+    records: Iterable[tuple[bytes, bytes]],
+    header: Header,
+    history: merkle.Frontier,
+    recent: RecentIndex,
+    get_node: GetNode,
+) -> State:
+    """The committed state as storage holds it: the state records, the last final block's header
+    and the history tree with that header in it. Raises StateDamaged, ConservationBroken."""
+    state = State(
+        load_base(records, recent),
+        None,
+        Layer(),
+        chain_id=header.chain_id,
+        height=header.height,
+        time=header.timestamp,
+        map=StateMap.load(header.state_root, get_node),
+    )
+    state.seal(header_digest(header), history)
+    state.commit()
+    recount(state)
+    return state
+
+
+def _shown(value: int | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

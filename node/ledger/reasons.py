@@ -1,0 +1,90 @@
+"""Why the ledger rejects: statuses and reasons of ISO 20022, each with one plain sentence.
+
+Codes come from the external code sets ExternalPaymentTransactionStatus and
+ExternalStatusReason. Where the standard has no code for a ledger's rule, the nearest one is
+used, and the sentence says what it means *here*. The sentence, not the code's official name,
+is what the command line and the API show.
+"""
+
+from __future__ import annotations
+
+SETTLED = "ACSC"
+"""AcceptedSettlementCompleted: executed, final and irrevocable."""
+REJECTED = "RJCT"
+"""Rejected: nothing moved."""
+
+SETTLEMENT_TIMEOUT = "AB03"
+UNKNOWN_ACCOUNT = "AC03"
+NO_ACCESS_RIGHT = "AG08"
+SAME_ACCOUNT = "AG12"
+ZERO_AMOUNT = "AM01"
+AMOUNT_TOO_LARGE = "AM02"
+UNKNOWN_ASSET = "AM03"
+INSUFFICIENT_FUNDS = "AM04"
+DUPLICATE = "AM05"
+SUPPLY_LIMIT = "AM13"
+UNKNOWN_CREDITOR = "CNOR"
+TOO_FEW_KEYS_LEFT = "DS0A"
+KEY_ALREADY_REVOKED = "DS0C"
+UNSOUND_KEY = "DS0D"
+NO_SUCH_KEY = "DS0E"
+NOT_THE_ISSUER = "DS0G"
+NOT_OWN_ACCOUNT = "DS0H"
+TOO_MANY_KEYS = "DS0K"
+KEY_IN_USE = "DS15"
+GROUP_FAILED = "ED05"
+
+SENTENCES: dict[str, str] = {
+    # AbortedSettlementTimeout: settlement aborted due to timeout.
+    SETTLEMENT_TIMEOUT: "The payment's latest settlement time had passed.",
+    # InvalidCreditorAccountNumber.
+    UNKNOWN_ACCOUNT: "The creditor is a participant but its roles allow it no account.",
+    # InvalidAccessRights: invalid or missing user or access right.
+    NO_ACCESS_RIGHT: "The sender's roles allow it no account to pay from.",
+    # NotAllowedBookTransfer: between accounts of one institution.
+    SAME_ACCOUNT: "Debtor and creditor account are the same.",
+    # ZeroAmount.
+    ZERO_AMOUNT: "The amount is zero.",
+    # NotAllowedAmount: greater than the allowed maximum.
+    AMOUNT_TOO_LARGE: "The amount, or the creditor's balance with it, is more than an account "
+    "can hold.",
+    # NotAllowedCurrency: a currency that cannot be processed.
+    UNKNOWN_ASSET: "The ledger has no such currency or asset.",
+    # InsufficientFunds.
+    INSUFFICIENT_FUNDS: "The debtor's account does not cover the amount.",
+    # Duplication.
+    DUPLICATE: "The UETR was already used for a payment with other content.",
+    # AmountExceedsClearingSystemLimit.
+    SUPPLY_LIMIT: "The asset's issued total would be more than the ledger can count.",
+    # CreditorBankIsNotRegistered: with the clearing and settlement mechanism.
+    UNKNOWN_CREDITOR: "The creditor is not a participant of this ledger.",
+    # DataSignRequested: a signature is required.
+    TOO_FEW_KEYS_LEFT: "After this revocation the sender would have too few keys to sign with.",
+    # SignerCertificateRevoked.
+    KEY_ALREADY_REVOKED: "The key is already revoked.",
+    # SignerCertificateNotValid.
+    UNSOUND_KEY: "The public key is not a sound Ed25519 key, or its possession is not proven.",
+    # IncorrectSignerCertificate: the signer certificate is not present.
+    NO_SUCH_KEY: "The sender has no such key.",
+    # NotAllowedPayment: the signer may not sign this operation type.
+    NOT_THE_ISSUER: "Only the asset's issuer may issue or redeem it.",
+    # NotAllowedAccount: the signer may not sign for this account.
+    NOT_OWN_ACCOUNT: "The debtor's account is not the sender's.",
+    # NotAllowedNumberOfTransaction: over the number allowed for this signer.
+    TOO_MANY_KEYS: "The sender has had as many keys as the ledger keeps for one participant.",
+    # IdenticalSignatureFound.
+    KEY_IN_USE: "The public key is, or was, already registered on this ledger.",
+    # SettlementFailed.
+    GROUP_FAILED: "Another payment of the same all-or-none instruction could not settle.",
+}
+"""What each reason means on this ledger."""
+
+WITHOUT_AUTHORITY = frozenset({NO_ACCESS_RIGHT, NOT_THE_ISSUER, NOT_OWN_ACCOUNT})
+"""Rejections of a sender who had no say over the payment. They do not use up its UETR:
+otherwise anybody who sees a payment on its way could send a copy ahead of it and have the
+debtor's own instruction answered with that rejection."""
+
+
+def sentence(reason: str) -> str:
+    """The plain sentence of a reason code; the bare code for one that this version lacks."""
+    return SENTENCES.get(reason, f"Rejected with reason {reason}.")

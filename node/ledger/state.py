@@ -1,0 +1,403 @@
+"""The ledger's state: a committed base in memory and, above it, one layer for each block.
+
+Blocks are executed before they are final, and a parent may have several children of which at
+most one is committed. So a block's changes are a *layer*; a `State` reads its own layers from
+the newest to the oldest and then the base. Only blocks that changed something have a layer,
+layers already folded into the base are left out when a child is made, and consensus proposes
+only empty blocks when too many are unfinalized: the number of layers to look through stays
+small however long a fault lasts. Committing folds one layer into the base; siblings are simply
+dropped, and reading or extending one of them afterwards is a bug that `require_live` names.
+
+The base holds balances, participants and assets. Executed ids and used UETRs of final blocks
+are looked up in storage (`RecentIndex`), which must hold a block *before* it is committed here:
+between the two nothing would remember them, and a payment could be made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from node.chain.encoding import encode
+from node.chain.merkle import Frontier
+from node.chain.records import (
+    AccountKey,
+    AccountRecord,
+    AssetKey,
+    AssetRecord,
+    KeyRecord,
+    ParametersKey,
+    ParametersRecord,
+    ParticipantKey,
+    ParticipantRecord,
+    StateKey,
+)
+from node.chain.state_map import StateMap
+from node.chain.types import AccountKind
+from node.ledger.entries import InstructionEntry, RecentIndex, UetrEntry
+
+BookId = tuple[str, int]
+"""(asset, account kind): all accounts of one asset and kind are a book, by participant."""
+
+ACCOUNT_ROLES = frozenset({"direct-participant", "issuer"})
+"""Roles that may hold a settlement account."""
+
+
+class StateDamaged(Exception):
+    """Stored state that contradicts itself; the text says where."""
+
+
+class ConservationBroken(AssertionError):
+    """Money appeared or vanished: a bug here. Raised even where asserts are switched off."""
+
+
+class Account(NamedTuple):
+    """A balance, as listed for people."""
+
+    participant: str
+    asset: str
+    kind: int
+    balance: int
+
+
+class Participant:
+    """A participant's record with what is looked up in it, worked out once."""
+
+    __slots__ = ("holds_accounts", "keys", "record")
+
+    def __init__(self, record: ParticipantRecord) -> None:
+        self.record = record
+        self.keys = {key.public_key: key for key in record.keys}
+        self.holds_accounts = not ACCOUNT_ROLES.isdisjoint(record.roles)
+
+
+def is_valid(key: KeyRecord, height: int) -> bool:
+    """Whether the key may sign at this height."""
+    return key.valid_from <= height and (key.revoked_from is None or height < key.revoked_from)
+
+
+class Layer:
+    """What one block changed."""
+
+    __slots__ = ("assets", "balances", "committed", "ids", "keys", "participants", "uetrs")
+
+    def __init__(self) -> None:
+        self.balances: dict[BookId, dict[str, int]] = {}
+        self.participants: dict[str, Participant] = {}
+        self.assets: dict[str, AssetRecord] = {}
+        self.keys: dict[bytes, str] = {}
+        self.ids: dict[tuple[str, str], InstructionEntry] = {}
+        self.uetrs: dict[bytes, UetrEntry] = {}
+        self.committed = False
+
+    def is_empty(self) -> bool:
+        return not (
+            self.balances or self.participants or self.assets or self.keys or self.ids or self.uetrs
+        )
+
+
+class Base:
+    """The state of the last committed block. Changed only by `State.commit`."""
+
+    __slots__ = ("assets", "balances", "keys", "parameters", "participants", "recent", "tip")
+
+    def __init__(
+        self,
+        parameters: ParametersRecord,
+        participants: dict[str, Participant],
+        assets: dict[str, AssetRecord],
+        balances: dict[BookId, dict[str, int]],
+        recent: RecentIndex,
+    ) -> None:
+        self.parameters = parameters
+        self.participants = participants
+        self.assets = assets
+        self.balances = balances
+        self.keys = {key: lei for lei, held in participants.items() for key in held.keys}
+        self.recent = recent
+        self.tip: State | None = None
+
+
+class State:
+    """The state after one block. Persistent: reading never changes it, blocks make new ones."""
+
+    __slots__ = (
+        "_base",
+        "_digest",
+        "_history",
+        "_own",
+        "_parent",
+        "chain_id",
+        "height",
+        "layers",
+        "map",
+        "time",
+    )
+
+    def __init__(
+        self,
+        base: Base,
+        parent: State | None,
+        layer: Layer,
+        *,
+        chain_id: bytes,
+        height: int,
+        time: int,
+        map: StateMap,
+    ) -> None:
+        self._base = base
+        self._parent = parent
+        self._own = None if layer.is_empty() else layer
+        below = () if parent is None else parent.layers
+        live = tuple(each for each in below if not each.committed)
+        self.layers: tuple[Layer, ...] = live if self._own is None else (self._own, *live)
+        """Newest first."""
+        self.chain_id = chain_id
+        self.height = height
+        self.time = time
+        """The block's timestamp, milliseconds since the Unix epoch."""
+        self.map = map
+        """The authenticated map that `state_root` commits to."""
+        self._digest: bytes | None = None
+        self._history: Frontier | None = None
+
+    def child(self, layer: Layer, height: int, time: int, map: StateMap) -> State:
+        """The state after a block on this one that changed what `layer` holds."""
+        return State(
+            self._base, self, layer, chain_id=self.chain_id, height=height, time=time, map=map
+        )
+
+    # --- what the header adds: it commits to this state, so it exists only afterwards ---------
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the block's header."""
+        assert self._digest is not None, "the state's block has no header yet: seal it first"
+        return self._digest
+
+    @property
+    def history(self) -> Frontier:
+        """Tree over the header digests of heights 0 … this one."""
+        assert self._history is not None, "the state's block has no header yet: seal it first"
+        return self._history
+
+    def seal(self, digest: bytes, history: Frontier) -> None:
+        """Name the header of this state's block; once."""
+        assert self._digest is None, "sealed twice"
+        assert history.size == self.height + 1
+        self._digest = digest
+        self._history = history
+
+    # --- reading --------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> ParametersRecord:
+        return self._base.parameters
+
+    def balance(self, participant: str, asset: str, kind: int) -> int | None:
+        """Minor units; None where no such account exists yet."""
+        book = (asset, kind)
+        for layer in self.layers:
+            changed = layer.balances.get(book)
+            if changed is not None:
+                balance = changed.get(participant)
+                if balance is not None:
+                    return balance
+        accounts = self._base.balances.get(book)
+        return None if accounts is None else accounts.get(participant)
+
+    def participant(self, lei: str) -> Participant | None:
+        for layer in self.layers:
+            found = layer.participants.get(lei)
+            if found is not None:
+                return found
+        return self._base.participants.get(lei)
+
+    def asset(self, code: str) -> AssetRecord | None:
+        for layer in self.layers:
+            found = layer.assets.get(code)
+            if found is not None:
+                return found
+        return self._base.assets.get(code)
+
+    def key_holder(self, public_key: bytes) -> str | None:
+        """LEI of the participant under which this key is registered, valid or not."""
+        for layer in self.layers:
+            found = layer.keys.get(public_key)
+            if found is not None:
+                return found
+        return self._base.keys.get(public_key)
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """The latest executed instruction under (sender, id), still remembered or not."""
+        key = (sender, id)
+        for layer in self.layers:
+            found = layer.ids.get(key)
+            if found is not None:
+                return found
+        return self._base.recent.instruction(sender, id)
+
+    def uetr(self, uetr: bytes) -> UetrEntry | None:
+        """The latest outcome under this UETR, whether or not it still uses it up."""
+        for layer in self.layers:
+            found = layer.uetrs.get(uetr)
+            if found is not None:
+                return found
+        return self._base.recent.uetr(uetr)
+
+    @property
+    def recent(self) -> RecentIndex:
+        """The index of final blocks, below all layers."""
+        return self._base.recent
+
+    def accounts(self) -> Iterator[Account]:
+        """Every account, sorted by participant, asset and kind."""
+        merged: dict[tuple[str, str, int], int] = {}
+        for balances in (self._base.balances, *(x.balances for x in reversed(self.layers))):
+            for (asset, kind), accounts in balances.items():
+                for participant, balance in accounts.items():
+                    merged[participant, asset, kind] = balance
+        for (participant, asset, kind), balance in sorted(merged.items()):
+            yield Account(participant, asset, kind, balance)
+
+    def participants(self) -> list[Participant]:
+        """Every participant, by LEI."""
+        merged = dict(self._base.participants)
+        for layer in reversed(self.layers):
+            merged.update(layer.participants)
+        return [merged[lei] for lei in sorted(merged)]
+
+    def assets(self) -> list[AssetRecord]:
+        """Every asset, by code."""
+        merged = dict(self._base.assets)
+        for layer in reversed(self.layers):
+            merged.update(layer.assets)
+        return [merged[code] for code in sorted(merged)]
+
+    def find_participant(self, text: str) -> Participant | None:
+        """The participant with this short name, LEI or BIC."""
+        found = self.participant(text)
+        if found is not None:
+            return found
+        for each in self.participants():
+            if text in (each.record.name, each.record.bic):
+                return each
+        return None
+
+    # --- committing -----------------------------------------------------------------------------
+
+    def require_live(self) -> None:
+        """Assert that this state is the committed one or descends from it."""
+        tip = self._base.tip
+        state: State | None = self
+        while state is not None and state is not tip and tip is not None:
+            if state.height <= tip.height:
+                break
+            state = state._parent
+        assert state is tip, (
+            f"the state of height {self.height} does not descend from the committed block "
+            f"of height {None if tip is None else tip.height}"
+        )
+
+    def commit(self) -> None:
+        """Make this state's block the committed one; its parent must be the committed one.
+
+        The caller's duty: storage already holds the block (see the module's text).
+        """
+        base = self._base
+        assert self._parent is base.tip, "blocks are committed one by one, in order"
+        assert self._digest is not None, "a block without a header cannot be final"
+        own = self._own
+        if own is not None:
+            for book, changed in own.balances.items():
+                base.balances.setdefault(book, {}).update(changed)
+            base.participants.update(own.participants)
+            base.assets.update(own.assets)
+            base.keys.update(own.keys)
+            own.committed = True
+        base.tip = self
+        self.layers = ()
+        self._own = None
+        self._parent = None  # or every block since the start would stay in memory
+
+
+# --- the records under state_root -----------------------------------------------------------------
+
+Record = ParametersRecord | ParticipantRecord | AssetRecord | AccountRecord
+
+_key_decoder: msgspec.msgpack.Decoder[StateKey] = msgspec.msgpack.Decoder(StateKey)
+_record_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+PARAMETERS_KEY = encode(ParametersKey())
+
+
+def participant_key(lei: str) -> bytes:
+    """State key of a participant."""
+    return encode(ParticipantKey(lei))
+
+
+def asset_key(code: str) -> bytes:
+    """State key of an asset."""
+    return encode(AssetKey(code))
+
+
+def account_key(participant: str, asset: str, kind: int) -> bytes:
+    """State key of an account."""
+    return encode(AccountKey(participant, asset, AccountKind(kind)))
+
+
+def account_record(balance: int) -> bytes:
+    """State record of an account."""
+    return encode(AccountRecord(balance))
+
+
+def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Base:
+    """Rebuild the base from stored (state key, record) bytes. Raises StateDamaged."""
+    parameters: ParametersRecord | None = None
+    participants: dict[str, Participant] = {}
+    assets: dict[str, AssetRecord] = {}
+    balances: dict[BookId, dict[str, int]] = {}
+    for key_bytes, record_bytes in records:
+        try:
+            key = _key_decoder.decode(key_bytes)
+            record = _record_decoder.decode(record_bytes)
+        except msgspec.DecodeError as error:
+            raise StateDamaged(f"record under state key {key_bytes.hex()}: {error}") from error
+        match key, record:
+            case ParametersKey(), ParametersRecord():
+                parameters = record
+            case ParticipantKey(), ParticipantRecord() if record.lei == key.lei:
+                participants[key.lei] = Participant(record)
+            case AssetKey(), AssetRecord() if record.code == key.code:
+                assets[key.code] = record
+            case AccountKey(), AccountRecord():
+                book = balances.setdefault((key.asset, int(key.kind)), {})
+                book[key.participant] = record.balance
+            case _:
+                raise StateDamaged(
+                    f"state key {key} holds another kind of record: {type(record).__name__}"
+                )
+    if parameters is None:
+        raise StateDamaged("the stored state has no parameters record")
+    return Base(parameters, participants, assets, balances, recent)
+
+
+def recount(state: State) -> dict[str, int]:
+    """Minor units of each asset over all accounts, counted in full.
+
+    Raises ConservationBroken unless they are what was issued less what was redeemed.
+    """
+    totals = {asset.code: 0 for asset in state.assets()}
+    for account in state.accounts():
+        if account.asset not in totals:
+            raise ConservationBroken(f"an account holds {account.asset}, which is no asset")
+        totals[account.asset] += account.balance
+    for asset in state.assets():
+        if asset.issued - asset.redeemed != totals[asset.code]:
+            raise ConservationBroken(
+                f"{asset.code} at height {state.height}: issued {asset.issued} − redeemed "
+                f"{asset.redeemed} is not the sum of balances {totals[asset.code]}"
+            )
+    return totals

@@ -1,0 +1,323 @@
+"""The state while one block executes: reads fall through to the parent, writes stay here.
+
+Nothing here is visible to anybody until `seal`, which checks that no money appeared or vanished
+and makes the block's outcome tree, its changed records and the new `State`. A block that turns
+out bad is just dropped with its `Work`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from node.chain import merkle
+from node.chain.encoding import encode
+from node.chain.records import AssetRecord
+from node.chain.types import OriginalOutcome, Outcome
+from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.reasons import REJECTED, SETTLED, WITHOUT_AUTHORITY
+from node.ledger.state import (
+    BookId,
+    ConservationBroken,
+    Layer,
+    Participant,
+    State,
+    account_key,
+    account_record,
+    asset_key,
+    participant_key,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContext:
+    """What a block's execution depends on besides its parent and its instructions."""
+
+    height: int
+    time: int
+    """The block's timestamp, milliseconds since the Unix epoch."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one block did: its roots, its outcomes, and everything that storage keeps of it."""
+
+    context: BlockContext
+    outcomes: list[bytes]
+    """Canonical `Outcome`s, in the order of `outcomes_root`."""
+    outcomes_root: bytes
+    state_root: bytes
+    history_root: bytes
+    """Over the header digests below this block's."""
+    state: State
+    records: dict[bytes, bytes | None]
+    """State key → record after the block, for each that changed; None: removed."""
+    nodes: list[tuple[bytes, bytes]]
+    """New nodes of the authenticated map, by hash."""
+    ids: list[InstructionEntry]
+    uetrs: list[UetrEntry]
+    """Entries that replace what was stored under their UETR."""
+    history_nodes: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
+    """((level, index), hash) that this block's header completes; empty until `seal`."""
+    _history: merkle.Frontier = field(default_factory=merkle.Frontier)
+
+    def seal(self, header_digest: bytes) -> None:
+        """Name the block's header, which commits to these roots. Before that the state has no
+        children and cannot be committed."""
+        history, self.history_nodes = self._history.append(merkle.history_leaf(header_digest))
+        self.state.seal(header_digest, history)
+
+
+Undo = list[tuple[dict[str, int], str, int | None]]
+"""(book, participant, balance before), in the order of the moves."""
+
+
+def take_back(moves: Undo) -> None:
+    """Restore every balance to what it was before the moves."""
+    for balances, participant, before in reversed(moves):
+        if before is None:
+            del balances[participant]
+        else:
+            balances[participant] = before
+
+
+class Book:
+    """The accounts of one asset and kind within a block."""
+
+    __slots__ = ("_book", "_parent", "balances", "before")
+
+    def __init__(self, parent: State, book: BookId) -> None:
+        self._parent = parent
+        self._book = book
+        self.balances: dict[str, int] = {}
+        """Accounts looked at so far, as they stand now; all that exist are found by `load`."""
+        self.before: dict[str, int | None] = {}
+        """The same as the parent has them."""
+
+    def load(self, participant: str) -> int | None:
+        """The balance now; None where there is no account. `balances` alone is faster."""
+        balance = self.balances.get(participant)
+        if balance is not None or participant in self.before:
+            return balance
+        asset, kind = self._book
+        balance = self._parent.balance(participant, asset, kind)
+        self.before[participant] = balance
+        if balance is not None:
+            self.balances[participant] = balance
+        return balance
+
+    def changed(self) -> dict[str, int]:
+        """Accounts whose balance differs from the parent's, also new ones."""
+        before = self.before
+        return {each: now for each, now in self.balances.items() if before[each] != now}
+
+
+class Work:
+    """A block in execution on `parent`."""
+
+    __slots__ = (
+        "_accounts_of",
+        "_assets",
+        "_books",
+        "_ids",
+        "_keys",
+        "_participants",
+        "context",
+        "outcomes",
+        "parent",
+        "uetrs",
+        "window",
+    )
+
+    def __init__(self, parent: State, context: BlockContext) -> None:
+        parent.require_live()
+        assert context.height == parent.height + 1
+        assert context.time > parent.time
+        self.parent = parent
+        self.context = context
+        self.window = parent.parameters.uetr_window_ms
+        self.outcomes: list[bytes] = []
+        self.uetrs: dict[bytes, UetrEntry] = {}
+        self._ids: dict[tuple[str, str], InstructionEntry] = {}
+        self._books: dict[BookId, Book] = {}
+        self._assets: dict[str, AssetRecord] = {}
+        self._participants: dict[str, Participant] = {}
+        self._keys: dict[bytes, str] = {}
+        self._accounts_of: dict[str, bool | None] = {}
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def participant(self, lei: str) -> Participant | None:
+        return self._participants.get(lei) or self.parent.participant(lei)
+
+    def asset(self, code: str) -> AssetRecord | None:
+        return self._assets.get(code) or self.parent.asset(code)
+
+    def key_holder(self, public_key: bytes) -> str | None:
+        return self._keys.get(public_key) or self.parent.key_holder(public_key)
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        return self._ids.get((sender, id)) or self.parent.instruction(sender, id)
+
+    def may_hold(self, lei: str) -> bool | None:
+        """Whether this participant may have an account; None: there is no such participant."""
+        try:
+            return self._accounts_of[lei]
+        except KeyError:
+            found = self.participant(lei)
+            answer = self._accounts_of[lei] = None if found is None else found.holds_accounts
+            return answer
+
+    def book(self, asset: str, kind: int) -> Book:
+        found = self._books.get((asset, kind))
+        if found is None:
+            found = self._books[asset, kind] = Book(self.parent, (asset, kind))
+        return found
+
+    def uetr_finders(self) -> list[Callable[[bytes], UetrEntry | None]]:
+        """Where to look for a UETR, newest first: this block, the unfinalized ones, storage."""
+        return [
+            self.uetrs.get,
+            *(layer.uetrs.get for layer in self.parent.layers if layer.uetrs),
+            self.parent.recent.uetr,
+        ]
+
+    def stands(self, entry: UetrEntry) -> bool:
+        """Whether the outcome still uses up its UETR (see `reasons.WITHOUT_AUTHORITY`)."""
+        return (
+            self.context.time - entry.time <= self.window and entry.reason not in WITHOUT_AUTHORITY
+        )
+
+    def standing(self, uetr: bytes) -> UetrEntry | None:
+        """The outcome that uses up this UETR."""
+        for find in self.uetr_finders():
+            entry = find(uetr)
+            if entry is not None:
+                return entry if self.stands(entry) else None
+        return None
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def put_participant(self, changed: Participant) -> None:
+        self._participants[changed.record.lei] = changed
+
+    def put_key(self, public_key: bytes, holder: str) -> None:
+        self._keys[public_key] = holder
+
+    def put_asset(self, changed: AssetRecord) -> None:
+        self._assets[changed.code] = changed
+
+    def put_id(self, entry: InstructionEntry) -> None:
+        self._ids[entry.sender, entry.id] = entry
+
+    def record(
+        self,
+        instruction: int,
+        uetr: bytes | None,
+        digest: bytes,
+        *,
+        reason: str | None,
+        standing: UetrEntry | None,
+        debtor_balance: int | None = None,
+        creditor_balance: int | None = None,
+    ) -> None:
+        """Record the outcome of an instruction that is not a `Pay`.
+
+        `standing` is the outcome that already uses up its UETR: without a `reason` it is
+        repeated.
+        """
+        height, time = self.context.height, self.context.time
+        status, original = (SETTLED if reason is None else REJECTED), None
+        if standing is not None and reason is None:
+            status, reason = standing.status, standing.reason
+            original = OriginalOutcome(standing.height, standing.instruction, standing.payment)
+        outcome = Outcome(
+            height,
+            time,
+            instruction,
+            0,
+            uetr,
+            status,
+            reason,
+            debtor_balance,
+            creditor_balance,
+            original,
+        )
+        self.outcomes.append(encode(outcome))
+        if uetr is not None and standing is None:
+            self.uetrs[uetr] = UetrEntry(uetr, digest, time, height, instruction, 0, status, reason)
+
+    # --- the end of the block -------------------------------------------------------------------
+
+    def seal(self) -> Applied:
+        """Check the block's invariants and make its roots and its state."""
+        layer = self._layer()
+        self._check_conservation(layer)
+        records = _records(layer)
+        parent = self.parent
+        state_map = parent.map.update(records)
+        leaves = [sha256(merkle.OUTCOME_LEAF + outcome).digest() for outcome in self.outcomes]
+        return Applied(
+            context=self.context,
+            outcomes=self.outcomes,
+            outcomes_root=merkle.root(leaves),
+            state_root=state_map.root,
+            history_root=parent.history.root(),
+            state=parent.child(layer, self.context.height, self.context.time, state_map),
+            records=records,
+            nodes=list(state_map.nodes_since(parent.map)),
+            ids=list(self._ids.values()),
+            uetrs=list(self.uetrs.values()),
+            _history=parent.history,
+        )
+
+    def _layer(self) -> Layer:
+        layer = Layer()
+        for name, book in self._books.items():
+            changed = book.changed()
+            if changed:
+                layer.balances[name] = changed
+        layer.participants = self._participants
+        layer.assets = self._assets
+        layer.keys = self._keys
+        layer.ids = self._ids
+        layer.uetrs = self.uetrs
+        return layer
+
+    def _check_conservation(self, layer: Layer) -> None:
+        """What was issued less what was redeemed in this block is what its accounts gained."""
+        gained = dict.fromkeys(layer.assets, 0)
+        for (asset, kind), changed in layer.balances.items():
+            before = self._books[asset, kind].before
+            gained[asset] = gained.get(asset, 0) + sum(
+                now - (before[each] or 0) for each, now in changed.items()
+            )
+            if min(changed.values()) < 0:
+                raise ConservationBroken(f"a balance of {asset} below zero")
+        for asset, gain in gained.items():
+            old, new = self.parent.asset(asset), self.asset(asset)
+            if old is None or new is None:
+                raise ConservationBroken(f"accounts hold {asset}, which is no asset")
+            created = (new.issued - new.redeemed) - (old.issued - old.redeemed)
+            if gain != created:
+                raise ConservationBroken(
+                    f"{asset} at height {self.context.height}: accounts gained {gain}, "
+                    f"issued less redeemed is {created}"
+                )
+
+
+def _records(layer: Layer) -> dict[bytes, bytes | None]:
+    records: dict[bytes, bytes | None] = {}
+    for (asset, kind), changed in layer.balances.items():
+        for participant, balance in changed.items():
+            records[account_key(participant, asset, kind)] = account_record(balance)
+    records.update(_encoded((asset_key(code), each) for code, each in layer.assets.items()))
+    records.update(
+        _encoded((participant_key(lei), each.record) for lei, each in layer.participants.items())
+    )
+    return records
+
+
+def _encoded(records: Iterable[tuple[bytes, object]]) -> dict[bytes, bytes]:
+    return {key: encode(record) for key, record in records}

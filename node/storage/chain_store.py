@@ -64,6 +64,9 @@ class CommittedBlock:
     """((level, index), hash) of newly completed nodes of the history tree."""
     ids: Sequence[InstructionEntry] = ()
     uetrs: Sequence[UetrEntry] = ()
+    finalization: Certificate | None = None
+    """The certificate that names this very block, if it is not final through a descendant only.
+    Several commits may share one batch; a stored finalization lets a peer sync up to here."""
 
 
 class _FloorRecord(
@@ -126,6 +129,8 @@ class ChainStore:
         batch: list[tuple[bytes, bytes | None]] = []
         for block in blocks:
             _put_block(batch, block)
+            if block.finalization is not None:
+                batch.append((_at(b"f", block.info.height), encode(block.finalization)))
         if floor.finalization is not None:
             batch.append((_at(b"f", floor.info.height), encode(floor.finalization)))
         batch.append((_FLOOR_KEY, _encode_floor(floor)))

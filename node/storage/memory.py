@@ -11,10 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from node.storage.kv import Batch, prefix_end
-
-
-class SimulatedCrash(Exception):
-    """The simulated process died inside a write; only `crash()` may follow."""
+from node.storage.simulated_disk import SimulatedCrash
 
 
 class MemoryStore:

@@ -1,0 +1,287 @@
+"""The process that runs a devnet: starts the nodes, obeys commands, leaves nothing behind.
+
+Whatever ends it (a command, Ctrl-C, SIGTERM, a failure, an exception), `run` ends every node
+before it returns; where it cannot (SIGKILL), the kernel ends the nodes (see `launcher`). A node
+that ends unasked stays down, as in a bank's data centre until somebody looks: a devnet that
+restarted nodes by itself would hide the very faults it is there to show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from consensus.messages import quorum
+from devnet.bootstrap import BootstrapFailed, issue_opening_balances
+from devnet.control import MAX_LINE_BYTES, SOCKET_NAME, Lock, short_path
+from devnet.network import Network
+from devnet.ports import PortsTaken, check
+from devnet.processes import NodeProcess, ProcessRefused
+from node.api.client import ApiClient, ApiError
+from node.api.service import StatusView
+
+START_SECONDS = 60.0
+"""How long a node may take from its start until its API answers."""
+PROBE_SECONDS = 0.05
+"""Between two tries to reach the API of a node that is starting."""
+STATUS_SECONDS = 1.0
+"""How long a node may take to tell its status before it counts as not answering."""
+
+Event = Callable[[str], None]
+Ready = Callable[["Supervisor"], Awaitable[None]]
+
+
+class NodeFailed(Exception):
+    """A node ended or stayed silent while it was to start; the text quotes its log."""
+
+
+class Supervisor:
+    """The nodes of one devnet and the socket through which commands reach them."""
+
+    def __init__(self, network: Network, say: Event) -> None:
+        self.network = network
+        self._say = say
+        environment = {**os.environ, **network.node_environment()}
+        self.nodes = [
+            NodeProcess(name, network.home(name), network.log(name), environment)
+            for name in network.node_names
+        ]
+        self._down = asyncio.Event()
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._clients = {node.name: ApiClient([network.api(node.name)]) for node in self.nodes}
+        self._busy = {node.name: asyncio.Lock() for node in self.nodes}
+
+    async def run(self, lock: Lock, on_ready: Ready) -> None:
+        """Run the devnet until it is told to stop. Raises NodeFailed, PortsTaken.
+
+        `on_ready` is called when all nodes answer; the devnet stops if it raises.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        async with contextlib.AsyncExitStack() as stack:
+            for client in self._clients.values():
+                await stack.enter_async_context(client)
+            try:
+                work = asyncio.create_task(self._work(on_ready))
+                stop = asyncio.create_task(self._down.wait())
+                await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+                if not work.done():
+                    work.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await work
+            finally:
+                await self._end_all()
+                lock.release()
+
+    async def _work(self, on_ready: Ready) -> None:
+        check(self.network.settings.ports)
+        async with self._listening():
+            await asyncio.gather(*(node.start() for node in self.nodes))
+            self.network.write_description(self.pids())
+            for node in self.nodes:
+                self._watch(node)
+            await asyncio.gather(*(self._answers(node) for node in self.nodes))
+            await on_ready(self)
+            await self._down.wait()
+
+    def pids(self) -> dict[str, int | None]:
+        return {node.name: node.pid for node in self.nodes}
+
+    def stop(self) -> None:
+        """Have `run` end the devnet and return."""
+        self._down.set()
+
+    async def statuses(self) -> list[StatusView | None]:
+        """The status of each node, or None where it does not tell."""
+        return list(await asyncio.gather(*(self._status(node) for node in self.nodes)))
+
+    # --- the life of a node ---------------------------------------------------------------------
+
+    async def _answers(self, node: NodeProcess) -> None:
+        """Wait until the node's API answers. Raises NodeFailed if it ends or takes too long."""
+        ended = asyncio.create_task(node.wait())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while await self._status(node) is None:
+                    # There is no event for "a port is open"; an end of the process is one.
+                    done, _ = await asyncio.wait((ended,), timeout=PROBE_SECONDS)
+                    if done:
+                        raise NodeFailed(
+                            f"{node.name} {ended.result()} while starting; "
+                            f"the end of {node.log}:\n{node.log_tail()}"
+                        )
+        except TimeoutError:
+            raise NodeFailed(
+                f"{node.name} runs but its API did not answer within {START_SECONDS:.0f} s; "
+                f"the end of {node.log}:\n{node.log_tail()}"
+            ) from None
+        finally:
+            ended.cancel()
+
+    async def _status(self, node: NodeProcess) -> StatusView | None:
+        if node.state != "running":
+            return None
+        try:
+            async with asyncio.timeout(STATUS_SECONDS):
+                return await self._clients[node.name].status()
+        except (ApiError, TimeoutError):
+            return None
+
+    def _watch(self, node: NodeProcess) -> None:
+        """Notice the end of the node's process, so that devnet.json never names a stale pid."""
+
+        async def watch() -> None:
+            await node.wait()
+            self.network.write_description(self.pids())
+            end = node.unexpected_end()
+            if end and not self._down.is_set():
+                self._say(end)
+
+        task = asyncio.create_task(watch())
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _end_all(self) -> None:
+        self._down.set()
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+        if self._watchers:
+            await asyncio.wait(self._watchers)
+        self.network.write_description(self.pids())
+
+    def _asked_to_stop(self) -> None:
+        if not self._down.is_set():
+            self._down.set()
+            return
+        # Asked twice: somebody is in a hurry, and the nodes survive a kill by design.
+        for node in self.nodes:
+            if node.pid is not None:
+                node.kill()
+
+    # --- commands -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _listening(self) -> Any:
+        directory = self.network.directory
+        # What a killed supervisor left; the lock says that none is there.
+        (directory / SOCKET_NAME).unlink(missing_ok=True)
+        with short_path(directory) as path:
+            old_mask = os.umask(0o077)
+            try:
+                server = await asyncio.start_unix_server(self._serve, path, limit=MAX_LINE_BYTES)
+            finally:
+                os.umask(old_mask)
+        try:
+            yield
+        finally:
+            server.close()
+            (directory / SOCKET_NAME).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                answer = await self._obey(line)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+                if answer.get("stopping"):
+                    self._down.set()
+        except (ConnectionError, ValueError):
+            pass  # gone, or sent an over-long line: nobody is left to tell
+        finally:
+            writer.close()
+
+    async def _obey(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            operation = request["op"]
+            if operation == "hello":
+                return {"pid": os.getpid()}
+            if operation == "down":
+                return {"stopping": True}
+            if operation == "status":
+                return await self._tell_status()
+            node = self._node(str(request["node"]))
+            async with self._busy[node.name]:
+                return await self._change(node, operation)
+        except (ProcessRefused, NodeFailed, PortsTaken) as error:
+            return {"error": str(error)}
+        except (ValueError, KeyError, TypeError) as error:
+            return {"error": f"not a command: {error!r}"}
+
+    async def _tell_status(self) -> dict[str, Any]:
+        statuses = await self.statuses()
+        return {
+            "nodes": [
+                {
+                    "name": node.name,
+                    "state": node.state,
+                    "pid": node.pid,
+                    "ended": node.ended,
+                    "api": self.network.api(node.name),
+                    "status": None if status is None else msgspec.to_builtins(status),
+                }
+                for node, status in zip(self.nodes, statuses, strict=True)
+            ]
+        }
+
+    async def _change(self, node: NodeProcess, operation: str) -> dict[str, Any]:
+        if operation == "kill":
+            node.kill()
+            await node.wait()
+        elif operation == "pause":
+            node.pause()
+        elif operation == "resume":
+            node.resume()
+        elif operation == "restart":
+            await node.stop()
+            await node.start()
+            self._watch(node)
+            await self._answers(node)
+        else:
+            raise ProcessRefused(f"there is no command {operation!r}")
+        self.network.write_description(self.pids())
+        self._say(f"{node.name}: {operation} done, it is {node.state}")
+        return {"node": node.name, "state": node.state, "pid": node.pid}
+
+    def _node(self, given: str) -> NodeProcess:
+        for node in self.nodes:
+            if given in (node.name, node.name.removeprefix("node")):
+                return node
+        names = ", ".join(node.name for node in self.nodes)
+        raise ProcessRefused(f"this devnet has no node {given!r}; its nodes are {names}")
+
+
+async def make_usable(supervisor: Supervisor) -> None:
+    """Wait until payments can be finalized, and see that each bank has its opening balances.
+
+    Raises BootstrapFailed, ApiError.
+    """
+    await _linked(supervisor)
+    network = supervisor.network
+    async with ApiClient([network.api(name) for name in network.node_names]) as client:
+        await issue_opening_balances(client, network)
+
+
+async def _linked(supervisor: Supervisor) -> None:
+    """Wait until a quorum of nodes each have links to a quorum."""
+    needed = quorum(len(supervisor.nodes))
+    deadline = asyncio.get_running_loop().time() + START_SECONDS
+    while True:
+        statuses = [status for status in await supervisor.statuses() if status is not None]
+        linked = [s for s in statuses if sum(p.connected for p in s.peers) + 1 >= needed]
+        if len(linked) >= needed:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise BootstrapFailed(
+                f"after {START_SECONDS:.0f} s only {len(linked)} of the {needed} nodes that are "
+                f"needed are linked; see their logs in {supervisor.network.directory / 'logs'}"
+            )
+        await asyncio.sleep(PROBE_SECONDS)

@@ -257,7 +257,7 @@ class MalformedMessage(ValueError):
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         value = decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"not a consensus message: {error}") from error
     if encode(value) != data:
         raise MalformedMessage("not the canonical encoding (over-long integer or length)")

@@ -21,6 +21,10 @@ encode = _encoder.encode
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec's decoders raise on bad bytes: text that is not UTF-8 gives an error of its own."""
+
+
 class Malformed(ValueError):
     """Bytes that are not the canonical encoding of the expected type; the text says where."""
 
@@ -32,7 +36,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         value: T = decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"not a {kind.__name__}: {error}") from error
     if encode(value) != data:
         raise Malformed(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from node.chain.encoding import GENESIS, digest
+from node.chain.encoding import GENESIS, UNDECODABLE, digest
 from node.chain.records import ROLES
 from node.chain.signature import (
     NO_CHAIN,
@@ -126,7 +126,7 @@ def load_genesis(data: bytes) -> Genesis:
     _refuse_repeated_fields(data)
     try:
         file = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadGenesis(f"not a genesis file of format {FORMAT}: {error}") from error
     _check_participants(file)
     _check_assets(file)

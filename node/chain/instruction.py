@@ -20,7 +20,7 @@ from hashlib import sha256
 
 import msgspec
 
-from node.chain.encoding import INSTRUCTION, digest, encode
+from node.chain.encoding import INSTRUCTION, UNDECODABLE, digest, encode
 from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, root
 from node.chain.signature import INSTRUCTION_DOMAIN, Signer, verify
 from node.chain.types import (
@@ -115,7 +115,7 @@ def parse_instruction(raw: bytes) -> ParsedInstruction:
         )
     try:
         instruction = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise InstructionRefused(Refusal.MALFORMED, f"not an instruction: {error}") from error
     envelope = encode(instruction.envelope)
     signed = envelope + encode(instruction.signatures)
@@ -209,7 +209,9 @@ def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
 
 
 _unicode = unicodedata.ucd_3_2_0
-_REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+_REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"))
+_SPACES = frozenset((" ", "\u3000"))
+"""The ordinary and the ideographic one; others look like these or like nothing."""
 
 
 def check_text(text: str) -> None:
@@ -223,11 +225,11 @@ def check_text(text: str) -> None:
     if text.isascii() and text.isprintable():
         return
     for character in text:
-        if _unicode.category(character) in _REFUSED_CATEGORIES:
+        if _unicode.category(character) in _REFUSED_CATEGORIES and character not in _SPACES:
             raise InstructionRefused(
                 Refusal.TEXT,
-                f"{text!a} has the character U+{ord(character):04X}: control, formatting "
-                "and unassigned characters (Unicode 3.2) are not allowed in names",
+                f"{text!a} has the character U+{ord(character):04X}: control, formatting, "
+                "odd space and unassigned characters (Unicode 3.2) are not allowed in names",
             )
     if _unicode.normalize("NFC", text) != text:
         raise InstructionRefused(Refusal.TEXT, f"{text!a} is not in Unicode form NFC")

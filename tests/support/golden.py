@@ -1,0 +1,281 @@
+"""One sample of every byte format, and the golden file that pins their bytes.
+
+`python -m tests.support.golden` writes the file again. A changed vector is a changed format: it
+needs a new format version, or every signature and digest ever made stops fitting.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from consensus import messages as m
+from node.chain import records as r
+from node.chain import types as t
+from node.chain.block import (
+    encode_block,
+    genesis_header,
+    header_digest,
+    instructions_root,
+    outcome_leaf,
+    outcomes_root,
+    validator_set_digest,
+)
+from node.chain.encoding import digest, encode, framed
+from node.chain.instruction import (
+    check_instruction,
+    envelope_digest,
+    payment_digest,
+    sign_instruction,
+    signed_envelope_leaf,
+)
+from node.chain.merkle import Frontier, history_leaf
+from node.chain.signature import (
+    INSTRUCTION_DOMAIN,
+    POSSESSION_DOMAIN,
+    RECEIPT_DOMAIN,
+    possession_payload,
+    preimage,
+    prove_possession,
+)
+from node.chain.state_map import MapProof, Neighbour, StateMap, key_hash, record_digest
+from tests.support import world
+
+PATH = Path(__file__).parent.parent / "vectors" / "golden.json"
+SOURCE = "made by tests/support/golden.py of this project; Apache-2.0"
+
+
+def _digest(text: str) -> bytes:
+    return digest(framed("nostro.test/1"), text.encode())
+
+
+def _vote(kind: m.Kind, content: m.Content | None, voter: int = 0) -> m.Vote:
+    payload = m.vote_payload(0, 7, kind, content)
+    signature = world.vote_signer(voter).sign(m.VOTE_DOMAIN, world.genesis().chain_id, payload)
+    return m.Vote(0, 7, kind, content, voter, signature)
+
+
+@cache
+def samples() -> dict[str, Any]:
+    """Name → value: at least one of every Struct that is hashed, signed, sent or stored."""
+    chain_id = world.genesis().chain_id
+    plain = world.payment(1)
+    full = t.Payment(
+        uetr=world.uetr(2),
+        debtor=world.BANKA.lei,
+        debtor_account=t.AccountKind.SETTLEMENT,
+        creditor=world.BANKC.lei,
+        creditor_account=t.AccountKind.SETTLEMENT,
+        asset=world.CNY,
+        amount=t.MAX_AMOUNT,
+        payment_class=t.PaymentClass.INTERBANK,
+        priority=t.Priority.HIGH,
+        mode=t.Mode.GROSS,
+        ultimate_debtor="Käufer GmbH",
+        ultimate_creditor="收款人有限公司",
+        debtor_agent="AGENT ONE",
+        creditor_agent="AGENT TWO",
+        latest=world.GENESIS_TIME + 60_000,
+        remittance_digest=_digest("remittance"),
+    )
+    payments = (plain, full)
+    pay = t.Pay(2, _payments_root(payments), True)
+    envelope = t.Envelope(chain_id, world.BANKA.lei, "E2E-1", world.GENESIS_TIME + 3_600_000, pay)
+    raw = sign_instruction(envelope, payments, [world.BANKA.key, world.signer("second key")])
+    checked = check_instruction(raw, chain_id)
+    signatures = checked.instruction.signatures
+    new_key = world.signer("new key")
+    possession = prove_possession(new_key, "participant", world.BANKA.lei, chain_id)
+    settled = t.Outcome(
+        1, world.GENESIS_TIME + 500, 0, 0, plain.uetr, "ACSC", None, -5, 125_000, None
+    )
+    rejected = t.Outcome(
+        300, world.GENESIS_TIME + 900, 2, 9_999, full.uetr, "RJCT", "AM04", None, None, None
+    )
+    repeated = t.Outcome(
+        70_000,
+        world.GENESIS_TIME + 950,
+        0,
+        1,
+        plain.uetr,
+        "ACSC",
+        None,
+        None,
+        None,
+        t.OriginalOutcome(1, 0, 0),
+    )
+    header = t.Header(
+        version=1,
+        chain_id=chain_id,
+        epoch=0,
+        view=7,
+        height=1,
+        parent=header_digest(genesis_header(world.genesis(), _digest("state"))),
+        timestamp=world.GENESIS_TIME + 500,
+        proposer=3,
+        instructions_count=1,
+        instructions_root=instructions_root([checked]),
+        outcomes_count=1,
+        outcomes_root=outcomes_root([encode(settled)]),
+        state_root=_digest("state 1"),
+        history_root=_digest("history 1"),
+        validator_set=validator_set_digest(world.genesis().validator_set),
+        next_validator_set=validator_set_digest(world.genesis().validator_set),
+    )
+    block = encode_block(header, [raw])
+    content = m.Content(0, header_digest(header))
+    notarize = _vote(m.Kind.NOTARIZE, content)
+    finalization = m.Certificate(
+        0,
+        7,
+        m.Kind.FINALIZE,
+        content,
+        tuple((i, _vote(m.Kind.FINALIZE, content, i).signature) for i in range(3)),
+    )
+    proposal = m.Proposal(notarize, block)
+    equivocation = m.Equivocation(
+        notarize, _vote(m.Kind.NOTARIZE, m.Content(0, _digest("other block")))
+    )
+    account = r.AccountKey(world.BANKA.lei, world.EUR, t.AccountKind.SETTLEMENT)
+    receipt = t.ReceiptBody(
+        checked.digest, world.node_signer(0).public_key, 1, header_digest(header), 1_750_000_000_777
+    )
+    return {
+        "Payment": plain,
+        "Payment, all fields": full,
+        "Pay": pay,
+        "Issue": t.Issue(world.uetr(3), world.EUR, world.BANKA.lei, 100_000_000_000),
+        "Redeem": t.Redeem(world.uetr(4), world.EUR, 1),
+        "RegisterKey": t.RegisterKey(new_key.public_key, possession),
+        "RevokeKey": t.RevokeKey(new_key.public_key),
+        "Envelope": envelope,
+        "KeySignature": signatures[0],
+        "SignedEnvelope": t.SignedEnvelope(envelope, signatures),
+        "Instruction": checked.instruction,
+        "OriginalOutcome": t.OriginalOutcome(1, 0, 0),
+        "Outcome, settled": settled,
+        "Outcome, rejected": rejected,
+        "Outcome, repeated": repeated,
+        "Validator": world.genesis().validator_set.validators[0],
+        "ValidatorSet": world.genesis().validator_set,
+        "Header, genesis": genesis_header(world.genesis(), _digest("state")),
+        "Header": header,
+        "Block": t.Block(header, (raw,)),
+        "ReceiptBody": receipt,
+        "Receipt": t.Receipt(
+            receipt, world.node_signer(0).sign(RECEIPT_DOMAIN, chain_id, encode(receipt))
+        ),
+        "ParametersKey": r.ParametersKey(),
+        "ParticipantKey": r.ParticipantKey(world.BANKA.lei),
+        "AssetKey": r.AssetKey(world.EUR),
+        "AccountKey": account,
+        "ParametersRecord": r.ParametersRecord(35 * 24 * 3600 * 1000),
+        "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
+        "ParticipantRecord": r.ParticipantRecord(
+            world.BANKA.lei,
+            world.BANKA.bic,
+            world.BANKA.name,
+            world.BANKA.roles,
+            (r.KeyRecord(world.BANKA.key.public_key, 0, None),),
+            1,
+        ),
+        "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, 200, 100),
+        "AccountRecord": r.AccountRecord(-1),
+        "Neighbour": Neighbour(key_hash(encode(account)), record_digest(b"")),
+        "MapProof": MapProof((_digest("a"), bytes(32), _digest("b")), None),
+        "MapProof, absent": MapProof(
+            (_digest("a"),), Neighbour(key_hash(encode(account)), record_digest(b""))
+        ),
+        "Content": content,
+        "VoteBody": m.VoteBody(0, 7, m.Kind.NOTARIZE, content),
+        "Vote": notarize,
+        "Vote, nullify": _vote(m.Kind.NULLIFY, None, 2),
+        "Certificate": finalization,
+        "Proposal": proposal,
+        "BlockRequest": m.BlockRequest(0, 7, content.block),
+        "BlockResponse": m.BlockResponse(0, block),
+        "CertificateRequest": m.CertificateRequest(0, 1, 300),
+        "SyncRequest": m.SyncRequest(1),
+        "SyncResponse": m.SyncResponse((block,), finalization),
+        "Equivocation": equivocation,
+        "OwnVote": m.OwnVote(notarize),
+        "OwnProposal": m.OwnProposal(proposal),
+        "Body": m.Body(0, 7, block),
+        "Certified": m.Certified(finalization),
+        "Witnessed": m.Witnessed(equivocation),
+    }
+
+
+def _payments_root(payments: tuple[t.Payment, ...]) -> bytes:
+    """RFC 6962 root by its recursive definition, apart from `merkle.root`."""
+    leaves = [payment_digest(p) for p in payments]
+    return naive_root(leaves)
+
+
+def naive_root(leaves: list[bytes]) -> bytes:
+    """RFC 6962, 2.1, word by word."""
+    if not leaves:
+        return sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    k = 1
+    while k * 2 < len(leaves):
+        k *= 2
+    return sha256(b"\x01" + naive_root(leaves[:k]) + naive_root(leaves[k:])).digest()
+
+
+def _derived() -> dict[str, bytes]:
+    """Digests, leaves, roots and signature preimages of the samples."""
+    values = samples()
+    chain_id = world.genesis().chain_id
+    header = values["Header"]
+    account = encode(values["AccountKey"])
+    record = encode(values["AccountRecord"])
+    frontier, _ = Frontier().append(history_leaf(header_digest(values["Header, genesis"])))
+    frontier, _ = frontier.append(history_leaf(header_digest(header)))
+    new_key = values["RegisterKey"].public_key
+    return {
+        "chain id of the test genesis file": chain_id,
+        "header digest": header_digest(header),
+        "validator set digest": validator_set_digest(values["ValidatorSet"]),
+        "instruction digest": envelope_digest(values["Envelope"]),
+        "payment leaf": payment_digest(values["Payment"]),
+        "signed envelope leaf": signed_envelope_leaf(values["SignedEnvelope"]),
+        "outcome leaf": outcome_leaf(encode(values["Outcome, settled"])),
+        "history leaf": history_leaf(header_digest(header)),
+        "history root of genesis and Header": frontier.root(),
+        "state key hash": key_hash(account),
+        "state record digest": record_digest(record),
+        "state root of one account": StateMap.empty().update({account: record}).root,
+        "state root of one account and one asset": StateMap.empty()
+        .update({account: record, encode(values["AssetKey"]): encode(values["AssetRecord"])})
+        .root,
+        "preimage of a vote": preimage(m.VOTE_DOMAIN, chain_id, encode(values["VoteBody"])),
+        "preimage of an instruction": preimage(
+            INSTRUCTION_DOMAIN, chain_id, encode(values["Envelope"])
+        ),
+        "preimage of a receipt": preimage(RECEIPT_DOMAIN, chain_id, encode(values["ReceiptBody"])),
+        "preimage of a possession": preimage(
+            POSSESSION_DOMAIN,
+            chain_id,
+            possession_payload("participant", world.BANKA.lei, new_key),
+        ),
+    }
+
+
+def text() -> str:
+    """The golden file as this code would write it."""
+    document = {
+        "source": SOURCE,
+        "encodings": {name: encode(value).hex() for name, value in samples().items()},
+        "derived": {name: value.hex() for name, value in _derived().items()},
+        "genesis": world.genesis_bytes().decode(),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(text(), encoding="utf-8")

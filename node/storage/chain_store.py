@@ -11,6 +11,8 @@ Keys are one letter and a big-endian number or digest, so that heights iterate i
     i sender NUL id → executed instruction                u UETR → terminal outcome
     s state key → record          n hash → state node     t level index → history node
     m name → floor, format
+
+`p` is the mempool's (`node.engine.pool_store`), in the same database but another batch.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ class Journal:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._keep: list[bytes] | None = None
+        self._in_sync = False
         self._poison: BaseException | None = None
         self._segment = 0
         self._file: AppendFile | None = None
@@ -160,6 +161,11 @@ class Journal:
             assert self._pending_bytes <= MAX_PENDING_BYTES, "more pending than the core may hold"
 
     @property
+    def dirty(self) -> bool:
+        """Whether something was appended that is not durable yet."""
+        return bool(self._pending) or self._in_sync
+
+    @property
     def needs_rotation(self) -> bool:
         """Whether the segment has outgrown its limit."""
         return self._size > self._limit and self._keep is None
@@ -184,11 +190,13 @@ class Journal:
             with self._swap:
                 records, self._pending, self._pending_bytes = self._pending, [], 0
                 keep, self._keep = self._keep, None
+                self._in_sync = bool(records)
             try:
                 if keep is not None:
                     self._start_segment(keep + records)
                 elif records:
                     self._write_frame(records)
+                self._in_sync = False
             except BaseException as error:
                 self._poison = error
                 raise

@@ -18,6 +18,7 @@ Layout: `path/db` is LevelDB's own directory, `path/mark` the mark.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ OPEN_FILES = 74
 the process's resident size (128 MiB, reclaimable)."""
 BLOOM_BITS = 10
 """Per key: about 1 % of lookups of an absent UETR read a table in vain."""
-NUMBERED_BATCHES = 16_384
-"""Batches whose numbers are kept. A committed block takes more than 500 bytes, so that the log
-of `WRITE_BUFFER_BYTES` holds fewer than this."""
+NUMBERED_BATCHES = 65_536
+"""Batches whose numbers are kept: even the smallest batch takes more than 64 bytes of
+`WRITE_BUFFER_BYTES`, so LevelDB's log holds fewer than this."""
 
 _NUMBER = b"\x00number"
 _LOWEST_KEY = b"\x01"
@@ -68,6 +69,7 @@ class LevelStore:
         self._path = path
         self._database_path = path / "db"
         self._poison: StorageError | None = None
+        self._writing = threading.Lock()
         disk = FileDisk()
         if create:
             disk.make_directory(str(path))
@@ -121,29 +123,39 @@ class LevelStore:
             raise self._corrupt(error, f"iterating over {prefix.hex()}") from error
 
     def write(self, batch: Batch, sync: bool = True) -> None:
-        if self._poison is not None:
-            raise StorePoisoned(
-                f"an earlier write failed ({self._poison.what})", self._path, self._poison.remedy
-            )
-        number = self._number + 1
-        try:
-            with self._db.write_batch(transaction=True, sync=sync) as writes:
-                put, delete = writes.put, writes.delete
-                for key, value in batch:
-                    if value is None:
-                        delete(key)
-                    else:
-                        put(key, value)
-                put(_number_key(number), b"")
-                if number > NUMBERED_BATCHES:
-                    delete(_number_key(number - NUMBERED_BATCHES))
-        except plyvel.Error as error:
-            # What LevelDB's log holds now is unknown; only recovery can tell.
-            self._poison = self._failed_write(error)
-            raise self._poison from error
-        self._number = number
-        if sync:
-            self._mark.raise_to(number)
+        # One at a time, so that batches reach LevelDB's log in the order of their numbers.
+        with self._writing:
+            if self._poison is not None:
+                raise StorePoisoned(
+                    f"an earlier write failed ({self._poison.what})",
+                    self._path,
+                    self._poison.remedy,
+                )
+            try:
+                self._write(batch, self._number + 1, sync)
+            except plyvel.Error as error:
+                # What LevelDB's log holds now is unknown; only recovery can tell.
+                self._poison = self._failed_write(error)
+                raise self._poison from error
+            self._number += 1
+            if sync:
+                try:
+                    self._mark.raise_to(self._number)
+                except StorageError as error:
+                    self._poison = error
+                    raise
+
+    def _write(self, batch: Batch, number: int, sync: bool) -> None:
+        with self._db.write_batch(transaction=True, sync=sync) as writes:
+            put, delete = writes.put, writes.delete
+            for key, value in batch:
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+            put(_number_key(number), b"")
+            if number > NUMBERED_BATCHES:
+                delete(_number_key(number - NUMBERED_BATCHES))
 
     def close(self) -> None:
         self._db.close()

@@ -149,6 +149,11 @@ class GuardedSigner:
         self._records += 1
         return signature
 
+    @property
+    def dirty(self) -> bool:
+        """Whether a signature was given whose record is not durable yet."""
+        return self._log.dirty
+
     def sync(self) -> None:
         """Make every signature given so far durable. Raises StoreUnwritable, StorePoisoned."""
         self._log.sync()

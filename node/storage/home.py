@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.chain.genesis import BadGenesis, Genesis, load_genesis
+from node.chain.signature import Signer
 from node.storage.config import NodeConfig, load_config, render_config
 from node.storage.disk import DIRECTORY_MODE, FileDisk, FileLock, write_file
 from node.storage.errors import HomeError, unwritable
 from node.storage.journal import Journal
 from node.storage.keystore import KeyInfo, read_key_info
 from node.storage.level import LevelStore
-from node.storage.signer import create_signer_log
+from node.storage.signer import GuardedSigner, create_signer_log
 
 FORMAT = "nostro-home/1"
 
@@ -75,6 +76,18 @@ class Home:
         """This node's index in the genesis validator set; None for an observer."""
         return _index(self.genesis, self.config.name)
 
+    def open_database(self) -> LevelStore:
+        """Raises StoreLocked, StoreMissing, StoreCorrupt, StoreUnwritable."""
+        return LevelStore(self.data)
+
+    def open_journal(self) -> tuple[Journal, list[bytes]]:
+        """The journal and all its records. Raises what `Journal.open` raises."""
+        return Journal.open(FileDisk(), str(self.journal), binding=self.chain_id)
+
+    def open_signer(self, key: Signer) -> GuardedSigner:
+        """The guard of the vote key. Raises SignerUnusable, StoreLocked, StoreUnwritable."""
+        return GuardedSigner(key, self.chain_id, FileDisk(), str(self.signer))
+
     def acquire(self) -> None:
         """Take the home's lock for this process, until `release` or its end.
 
@@ -110,7 +123,14 @@ def create_home(
     try:
         if building.exists():
             shutil.rmtree(building)
-        _build(building, genesis, decoded, config, node_key, vote_key)
+        _build(
+            building,
+            genesis_bytes=genesis,
+            genesis=decoded,
+            config=config,
+            node_key=node_key,
+            vote_key=vote_key,
+        )
         os.rename(building, path)
         FileDisk().sync_directory(str(path.absolute().parent))
     except OSError as error:
@@ -147,6 +167,7 @@ def open_home(path: Path) -> Home:
 
 def _build(
     path: Path,
+    *,
     genesis_bytes: bytes,
     genesis: Genesis,
     config: NodeConfig,

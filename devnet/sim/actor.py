@@ -1,0 +1,99 @@
+"""Who takes part in a run, what drives a core, and how a machine behaves.
+
+Anything that is an `Actor` can be a member: `node.HonestNode` follows the protocol, other kinds
+join beside it and are told to the oracle by their absence from its `honest` set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from consensus.interface import (
+    BlockCodec,
+    Effect,
+    Event,
+    Floor,
+    Now,
+    Signer,
+    Timing,
+    Verify,
+)
+from consensus.messages import Epoch, Record
+from devnet.sim.network import Packet
+
+
+class CoreLike(Protocol):
+    """What the simulator needs of a consensus core."""
+
+    @property
+    def floor(self) -> Floor: ...
+
+    def start(self, now: Now) -> list[Effect]: ...
+
+    def handle(self, event: Event, now: Now) -> list[Effect]: ...
+
+    def next_deadline(self) -> int | None: ...
+
+    def live_records(self) -> list[Record]: ...
+
+
+class CoreFactory(Protocol):
+    """How a core is made; the real one is `consensus.core.Core`."""
+
+    def __call__(
+        self,
+        *,
+        index: int | None,
+        validators: Sequence[bytes],
+        epoch: Epoch,
+        floor: Floor,
+        timing: Timing,
+        codec: BlockCodec,
+        verify: Verify,
+        signer: Signer,
+        records: Iterable[Record],
+    ) -> CoreLike: ...
+
+
+class Actor(Protocol):
+    """A member of a run, honest or not."""
+
+    index: int
+
+    def start(self) -> None:
+        """Begin, at the world's present time."""
+
+    def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
+        """A packet has arrived; `data` are its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How the machines of a run behave; times in virtual milliseconds, probabilities per point."""
+
+    sync: tuple[int, int] = (1, 5)
+    """Shortest and longest sync of journal and guard."""
+    store: tuple[int, int] = (1, 8)
+    """Shortest and longest synced commit of the database."""
+    execute: tuple[int, int] = (0, 5)
+    """Shortest and longest execution or building of a block."""
+    hazard: float = 0.0
+    """Probability of a crash at each point between two durable steps."""
+    downtime: tuple[int, int] = (10, 3_000)
+    """Shortest and longest time between a crash and the restart."""
+    skew: int = 0
+    """Wall clocks are at most this far from true time."""
+    rate_ppm: int = 0
+    """Monotonic clocks run at most this much too fast or too slow, in parts per million."""
+    commit_blocks_sends: bool = False
+    """Whether later sends wait for the database, or only for the journal."""
+    rotate_every: int = 4
+    """Commits between rotations of the journal."""
+
+    def healed(self) -> Habits:
+        """The same machine with a quick disk and without crashes."""
+        return replace(
+            self, sync=(1, 5), store=(1, 8), execute=(0, 5), hazard=0.0, downtime=(10, 50)
+        )

@@ -1,0 +1,281 @@
+"""The simulated application: a hash chain of instruction numbers, with real validity checks.
+
+It stands where the ledger stands in a node: it tells the core what a header says (`SimCodec`),
+builds and executes blocks, keeps a mempool, and serves finalized blocks. Its state after a block
+is a hash over everything executed so far, and a block names the state it leads to, so that a block
+built on the wrong parent, executed twice or executed out of order is a bad block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from consensus.interface import BlockInfo, BodyMismatch, Build, Floor
+from consensus.messages import (
+    Certificate,
+    Digest,
+    DigestBytes,
+    Epoch,
+    Height,
+    Milliseconds,
+    SyncResponse,
+    Unsigned,
+    ValidatorIndex,
+    View,
+)
+from devnet.sim.crypto import CHAIN_ID
+
+GENESIS_TIME = 1_750_000_000_000
+"""Timestamp of the genesis block, in ms since the Unix epoch."""
+MAX_PAYLOAD = 6
+"""Instructions in one simulated block."""
+SYNC_BLOCKS = 16
+"""Blocks in one SyncResponse; more only if no earlier one of them has a certificate."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="h/1"):
+    epoch: Unsigned
+    view: Unsigned
+    height: Unsigned
+    parent: DigestBytes
+    timestamp: Unsigned
+    proposer: Unsigned
+    state: DigestBytes
+    """Hash of everything executed up to and with this block."""
+    payload_root: DigestBytes
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="b/1"):
+    header: Header
+    payload: tuple[Unsigned, ...]
+    """Numbers of instructions, in the order of execution."""
+
+
+_decoder = msgspec.msgpack.Decoder(Block)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _payload_root(payload: tuple[int, ...]) -> bytes:
+    return hashlib.sha256(b"payload" + _encode(payload)).digest()
+
+
+def _next_state(parent: bytes, payload: tuple[int, ...]) -> bytes:
+    return hashlib.sha256(b"state" + parent + _encode(payload)).digest()
+
+
+def decode_block(raw: bytes) -> Block:
+    """The block of these bytes. Raises BodyMismatch for a body that is not its header's."""
+    try:
+        block = _decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        raise BodyMismatch(f"not a block: {error}") from error
+    if _encode(block) != raw:
+        raise BodyMismatch("not the canonical encoding")
+    if block.header.payload_root != _payload_root(block.payload):
+        raise BodyMismatch("the payload is not the one the header commits to")
+    return block
+
+
+def instructions_of(bodies: Iterable[bytes]) -> list[int]:
+    """The instructions of these blocks, in order."""
+    return [number for body in bodies for number in decode_block(body).payload]
+
+
+def info_of(header: Header) -> BlockInfo:
+    """What the core reads of a header."""
+    return BlockInfo(
+        digest=Digest(hashlib.sha256(b"header" + _encode(header)).digest()),
+        parent=Digest(header.parent),
+        epoch=Epoch(header.epoch),
+        view=View(header.view),
+        height=Height(header.height),
+        timestamp=Milliseconds(header.timestamp),
+        proposer=ValidatorIndex(header.proposer),
+    )
+
+
+class SimCodec:
+    """The core's view into block bytes (consensus.interface.BlockCodec)."""
+
+    def inspect(self, block: bytes) -> BlockInfo:
+        return info_of(decode_block(block).header)
+
+
+def _genesis() -> tuple[BlockInfo, bytes]:
+    payload: tuple[int, ...] = ()
+    state = _next_state(CHAIN_ID, payload)
+    header = Header(0, 0, 0, bytes(32), GENESIS_TIME, 0, state, _payload_root(payload))
+    return info_of(header), state
+
+
+GENESIS, _GENESIS_STATE = _genesis()
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    info: BlockInfo
+    hash: bytes
+    payload: tuple[int, ...]
+    executed: frozenset[int]
+    """Every instruction up to and with this block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A finalized block in the simulated database; `finalization` where one named this height."""
+
+    info: BlockInfo
+    body: bytes
+    finalization: Certificate | None
+
+
+class Database:
+    """What survives a crash on the database's side: the finalized chain, committed in order."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Stored] = []
+        """Index i holds height i + 1."""
+
+    @property
+    def floor(self) -> Floor:
+        """The last finalized block; genesis at first."""
+        if not self.blocks:
+            return Floor(GENESIS, None)
+        last = self.blocks[-1]
+        assert last.finalization is not None, "a commit ends at a certified height"
+        return Floor(last.info, last.finalization)
+
+    def commit(
+        self, infos: Iterable[BlockInfo], bodies: Iterable[bytes], finalization: Certificate
+    ) -> None:
+        """Append blocks in one atomic step; the last is the one that `finalization` names."""
+        added = [Stored(info, body, None) for info, body in zip(infos, bodies, strict=True)]
+        assert added[0].info.height == len(self.blocks) + 1
+        added[-1] = Stored(added[-1].info, added[-1].body, finalization)
+        self.blocks += added
+
+    def serve(self, first: int) -> SyncResponse | None:
+        """Finalized blocks from height `first` on, ending at a certified one; None if none."""
+        if first < 1:
+            return None
+        chosen: list[bytes] = []
+        best: SyncResponse | None = None
+        for stored in self.blocks[first - 1 :]:
+            if best is not None and len(chosen) >= SYNC_BLOCKS:
+                break
+            chosen.append(stored.body)
+            if stored.finalization is not None:
+                best = SyncResponse(tuple(chosen), stored.finalization)
+        return best
+
+
+class Application:
+    """Executed states and mempool of one incarnation of a node: everything but `database` is
+    memory, and is lost with the process."""
+
+    def __init__(
+        self, database: Database, leader: Callable[[int, int], int], mempool: Iterable[int]
+    ) -> None:
+        """`leader(epoch, view)` is checked against a header's proposer."""
+        self._database = database
+        self._leader = leader
+        self._states: dict[bytes, _State] = {}
+        self.mempool: dict[int, None] = dict.fromkeys(mempool)
+        """Instructions known and not final, oldest first."""
+        self._floor = self._replay_database()
+
+    def _replay_database(self) -> BlockInfo:
+        executed: set[int] = set()
+        info, state = GENESIS, _GENESIS_STATE
+        payload: tuple[int, ...] = ()
+        for stored in self._database.blocks:
+            block = decode_block(stored.body)
+            info, state, payload = stored.info, block.header.state, block.payload
+            executed.update(payload)
+        self._states[info.digest] = _State(info, state, payload, frozenset(executed))
+        for number in executed:
+            self.mempool.pop(number, None)
+        return info
+
+    def learn(self, numbers: Iterable[int]) -> bool:
+        """Take instructions into the mempool; whether any was news and is not final."""
+        final = self._states[self._floor.digest].executed
+        news = [n for n in numbers if n not in self.mempool and n not in final]
+        self.mempool.update(dict.fromkeys(news))
+        return bool(news)
+
+    def has_executed(self, digest: bytes) -> bool:
+        return digest in self._states
+
+    def execute(self, raw: bytes) -> str:
+        """Execute a block on its (executed) parent; the reason if it is bad, else ''."""
+        block = decode_block(raw)
+        header = block.header
+        info = info_of(header)
+        parent = self._states[header.parent]
+        if header.epoch != parent.info.epoch:
+            return "epoch is not the parent's"
+        if header.view <= parent.info.view:
+            return "view is not above the parent's"
+        if header.height != parent.info.height + 1:
+            return "height is not the parent's + 1"
+        if header.timestamp <= parent.info.timestamp:
+            return "timestamp is not above the parent's"
+        if header.proposer != self._leader(header.epoch, header.view):
+            return "proposer is not the view's leader"
+        fresh = set(block.payload)
+        if len(fresh) != len(block.payload) or fresh & parent.executed:
+            return "an instruction executes twice"
+        if header.state != _next_state(parent.hash, block.payload):
+            return "state hash is not what execution gives"
+        self._states[info.digest] = _State(
+            info, header.state, block.payload, parent.executed | fresh
+        )
+        return ""
+
+    def build(self, request: Build) -> bytes:
+        """A block as asked for, on an executed parent."""
+        parent = self._states[request.parent.digest]
+        payload: tuple[int, ...] = ()
+        if not request.empty:
+            waiting = (number for number in self.mempool if number not in parent.executed)
+            payload = tuple(number for number, _ in zip(waiting, range(MAX_PAYLOAD), strict=False))
+        header = Header(
+            request.epoch,
+            request.view,
+            parent.info.height + 1,
+            parent.info.digest,
+            request.timestamp,
+            request.proposer,
+            _next_state(parent.hash, payload),
+            _payload_root(payload),
+        )
+        return _encode(Block(header, payload))
+
+    def committed(self, infos: Iterable[BlockInfo], bodies: Iterable[bytes]) -> None:
+        """These blocks are final: drop their instructions, and states that can have no child."""
+        for number in instructions_of(bodies):
+            self.mempool.pop(number, None)
+        *_, self._floor = infos
+        height = self._floor.height
+        self._states = {
+            digest: state
+            for digest, state in self._states.items()
+            if state.info.height > height or digest == self._floor.digest
+        }
+
+    def pending(self) -> bool:
+        """Whether the mempool holds an instruction that no live block above the floor has."""
+        if not self.mempool:
+            return False
+        alive: set[bytes] = {self._floor.digest}
+        covered: set[int] = set()
+        for digest, state in self._states.items():  # parents were inserted before children
+            if state.info.parent in alive:
+                alive.add(digest)
+                covered.update(state.payload)
+        return any(number not in covered for number in self.mempool)

@@ -1,0 +1,229 @@
+"""What a simulated node writes, and what a crash leaves of it.
+
+Two logs take part in a turn's one coalesced sync: the consensus journal and the record of the
+signer's guard. Bytes written but not synced may survive a crash whole, in part or not at all, and
+each log decides for itself: that is what two files on one disk do.
+
+`ModelDisk` keeps any *record* prefix of what was not synced, which is harsher than any file
+format. `StorageDisk` is the node's real journal and guarded signer over `SimulatedDisk`: frames,
+checksums, torn sectors, rotation by rename, marks. Runs use one or the other, by seed.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import Protocol
+
+from consensus.interface import Signer, SigningRefused
+from consensus.messages import Content, Epoch, Kind, View
+from devnet.sim.crypto import CHAIN_ID, MemoisedSigner, sign
+from node.storage.journal import Journal
+from node.storage.signer import GuardedSigner
+from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
+
+Guarded = tuple[int, Kind, Content | None]
+"""(view, kind, content) that a guard let the key sign. The simulated chain has one epoch."""
+
+MAX_OPERATIONS = 8
+"""Disk operations into a sync or rotation, at most, at which a crash strikes."""
+
+
+class NodeDisk(Protocol):
+    """Journal and signer guard of one node, through all its crashes."""
+
+    def open(self) -> tuple[Signer, list[bytes]]:
+        """What a start finds: the guarded key and the journal's records."""
+
+    def append(self, records: list[bytes]) -> None:
+        """Write records to the journal; durable after a sync that began later."""
+
+    def begin_sync(self) -> None:
+        """One sync of both logs starts."""
+
+    def end_sync(self) -> None:
+        """It is back: what was written before it began is durable."""
+
+    def begin_rotation(self, keep: list[bytes]) -> None:
+        """Start to replace the journal by `keep`; nothing is unsynced."""
+
+    def end_rotation(self, floor: int) -> None:
+        """It is done and durable; the guard forgets views below `floor`."""
+
+    def crash(self, rng: random.Random, inside: bool) -> int:
+        """Lose what was not synced; returns how many records. `inside`: the crash strikes inside
+        the sync or rotation that has begun."""
+
+    def journal(self) -> list[bytes]:
+        """The records that the next start will find; only after a crash."""
+
+
+# --- the harsh model ----------------------------------------------------------------------------
+
+
+class ModelDisk:
+    """Lists instead of files. A crash keeps any prefix of the unsynced records of each log."""
+
+    def __init__(self, index: int) -> None:
+        self._records: list[bytes] = []
+        self._durable = 0
+        self._guard = _GuardModel(index)
+        self._marks = (0, 0)
+        self._keep: list[bytes] | None = None
+
+    def open(self) -> tuple[Signer, list[bytes]]:
+        return self._guard, list(self._records)
+
+    def append(self, records: list[bytes]) -> None:
+        self._records += records
+
+    def begin_sync(self) -> None:
+        self._marks = (len(self._records), len(self._guard.log))
+
+    def end_sync(self) -> None:
+        self._durable, self._guard.durable = self._marks
+
+    def begin_rotation(self, keep: list[bytes]) -> None:
+        assert self._durable == len(self._records), "rotation waits for the sync"
+        self._keep = keep
+
+    def end_rotation(self, floor: int) -> None:
+        self._records, self._keep = list(self._keep or ()), None
+        self._durable = len(self._records)
+        self._guard.prune(floor)
+
+    def crash(self, rng: random.Random, inside: bool) -> int:
+        if self._keep is not None and rng.random() < 0.5:
+            self._records, self._durable = list(self._keep), len(self._keep)
+        self._keep = None
+        kept = rng.randint(self._durable, len(self._records))
+        lost = len(self._records) - kept
+        del self._records[kept:]
+        self._durable = kept
+        self._guard.crash(rng)
+        return lost
+
+    def journal(self) -> list[bytes]:
+        return list(self._records)
+
+
+class _GuardModel:
+    """A vote key behind its own guard. A conflicting vote is refused: a second content for a
+    kind in a view, finalize and nullify in one view, notarize after nullify."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self.log: list[Guarded] = []
+        self.durable = 0
+
+    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+        """Raises SigningRefused when a logged vote conflicts."""
+        wanted: Guarded = (view, kind, content)
+        logged = [entry for entry in self.log if entry[0] == view]
+        if wanted not in logged:
+            if any(_conflict(entry, wanted) for entry in logged):
+                raise SigningRefused(f"{kind.name} in view {view} conflicts with a signed vote")
+            self.log.append(wanted)
+        return sign(self._index, epoch, view, kind, content)
+
+    def crash(self, rng: random.Random) -> None:
+        del self.log[rng.randint(self.durable, len(self.log)) :]
+        self.durable = len(self.log)
+
+    def prune(self, below: int) -> None:
+        durable = [entry for entry in self.log[: self.durable] if entry[0] >= below]
+        self.log = durable + self.log[self.durable :]
+        self.durable = len(durable)
+
+
+def _conflict(signed: Guarded, wanted: Guarded) -> bool:
+    old, new = signed[1], wanted[1]
+    if old is new:
+        return signed[2] != wanted[2]
+    return {old, new} == {Kind.FINALIZE, Kind.NULLIFY} or (
+        old is Kind.NULLIFY and new is Kind.NOTARIZE
+    )
+
+
+# --- the node's own storage code ----------------------------------------------------------------
+
+
+class StorageDisk:
+    """node.storage's journal and guarded signer over a disk that tears sectors."""
+
+    def __init__(self, index: int, seed: int) -> None:
+        self._index = index
+        self._disk = SimulatedDisk(seed)
+        self._waiting: list[bytes] = []
+        """Appended while a sync is under way: it waits in memory for the next."""
+        self._in_sync: list[bytes] = []
+        self._open_files()
+
+    def _open_files(self) -> None:
+        signer = MemoisedSigner(self._index)
+        self._guard = GuardedSigner(signer, CHAIN_ID, self._disk, "signer", create=True)
+        self._journal, self._found = Journal.open(self._disk, "journal", create=True)
+
+    def open(self) -> tuple[Signer, list[bytes]]:
+        return self._guard, list(self._found)
+
+    def append(self, records: list[bytes]) -> None:
+        self._waiting += records
+
+    def begin_sync(self) -> None:
+        self._journal.append(self._waiting)
+        self._in_sync, self._waiting = self._waiting, []
+
+    def end_sync(self) -> None:
+        self._journal.sync()
+        self._guard.sync()
+        self._in_sync = []
+
+    def begin_rotation(self, keep: list[bytes]) -> None:
+        assert self._waiting == self._in_sync == [], "rotation waits for the sync"
+        self._journal.rotate(keep)
+
+    def end_rotation(self, floor: int) -> None:
+        self._journal.sync()
+        self._guard.prune(Epoch(0), View(floor))
+
+    def crash(self, rng: random.Random, inside: bool) -> int:
+        if inside:
+            self._disk.crash_after = rng.randint(0, MAX_OPERATIONS)
+            syncs = [self._journal.sync, self._guard.sync]
+            rng.shuffle(syncs)
+            with suppress(SimulatedCrash):
+                for sync in syncs:
+                    sync()
+        # A power cut loses what was not synced; kill -9 only what was not written.
+        self._disk.crash(rng, power=rng.random() < 0.7)
+        self._open_files()
+        found = set(self._found)
+        lost = sum(record not in found for record in self._in_sync + self._waiting)
+        self._waiting, self._in_sync = [], []
+        return lost
+
+    def journal(self) -> list[bytes]:
+        return list(self._found)
+
+
+class RecordingSigner:
+    """Between core and guard: remembers what was ever signed, and what was refused."""
+
+    def __init__(self) -> None:
+        self.guard: Signer | None = None
+        """The guard of this incarnation."""
+        self.signed: set[Guarded] = set()
+        self.refused: list[Guarded] = []
+        """Refusals that the driver has not looked at yet."""
+
+    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+        """Raises SigningRefused when the guard does."""
+        assert self.guard is not None
+        try:
+            signature = self.guard.sign_vote(epoch, view, kind, content)
+        except SigningRefused:
+            self.refused.append((view, kind, content))
+            raise
+        self.signed.add((view, kind, content))
+        return signature

@@ -1,0 +1,187 @@
+"""What goes wrong in a run: drawn from the seed once, then carried out on time.
+
+A profile fixes how links, disks and clocks behave during the fault phase. On top come events:
+partitions (two-sided, one-sided, one node alone), filters that lose one kind of message, crashes
+of one node or of all at once, clock steps. Points between durable steps crash by themselves with
+the profile's hazard (see `node.Habits`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devnet.sim.actor import Habits
+from devnet.sim.network import Conditions, Network
+from devnet.sim.node import HonestNode
+from devnet.sim.world import MILLISECOND, World
+
+CALM = Conditions(delay_min=5, delay_max=40)
+"""Links once healed: a message and its answer take well under Δ."""
+
+FILTERABLE = (
+    "Vote NOTARIZE",
+    "Vote NULLIFY",
+    "Vote FINALIZE",
+    "Certificate NOTARIZE",
+    "Certificate NULLIFY",
+    "Certificate FINALIZE",
+    "Proposal",
+    "BlockResponse",
+    "SyncResponse",
+)
+"""Labels of messages that a filter may lose (see `network.label`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a run's fault phase behaves; rates are events per virtual second over all nodes."""
+
+    conditions: Conditions
+    habits: Habits
+    crash_rate: float
+    partition_rate: float
+    filter_rate: float
+    instruction_rate: float
+    idle_share: float
+    """Share of the fault phase, in its middle, without new instructions."""
+
+
+def draw_profile(rng: random.Random, skew: int) -> Profile:
+    """A profile of its own for each seed; `skew` bounds the wall clocks, in ms."""
+    slow_disk = rng.random() < 0.2
+    conditions = Conditions(
+        delay_min=rng.choice((2, 10, 30)),
+        delay_max=rng.choice((40, 80, 150)),
+        loss=rng.choice((0.0, 0.02, 0.1, 0.3)),
+        duplicate=rng.choice((0.0, 0.02, 0.1)),
+        tail=rng.choice((0.0, 0.01, 0.05)),
+        ordered=rng.random() < 0.25,
+    )
+    habits = Habits(
+        sync=(1, 60) if slow_disk else (1, 8),
+        store=(1, 120) if slow_disk else (1, 12),
+        execute=(0, rng.choice((2, 20, 100))),
+        hazard=rng.choice((0.0, 0.0005, 0.002, 0.005)),
+        downtime=(10, rng.choice((500, 3_000, 8_000))),
+        skew=rng.choice((0, skew // 4, skew)),
+        rate_ppm=rng.choice((0, 100, 10_000)),
+        commit_blocks_sends=rng.random() < 0.3,
+        rotate_every=rng.choice((1, 3, 8)),
+    )
+    return Profile(
+        conditions,
+        habits,
+        crash_rate=rng.choice((0.0, 0.1, 0.3)),
+        partition_rate=rng.choice((0.0, 0.1, 0.3)),
+        filter_rate=rng.choice((0.0, 0.0, 0.3)),
+        instruction_rate=rng.choice((0.3, 1.0, 4.0)),
+        idle_share=rng.choice((0.0, 0.3, 0.7)),
+    )
+
+
+class Faults:
+    """Carries a profile out on a set of honest nodes until `heal`."""
+
+    def __init__(
+        self, world: World, network: Network, nodes: Sequence[HonestNode], profile: Profile
+    ) -> None:
+        self._world = world
+        self._network = network
+        self._nodes = nodes
+        self._profile = profile
+        self._healed = False
+        self._instructions = 0
+
+    def begin(self, until: int) -> None:
+        """Schedule everything that goes wrong before the virtual microsecond `until`."""
+        rng, world, profile = self._world.random, self._world, self._profile
+        for time in _arrivals(rng, profile.crash_rate, until):
+            world.at(time, self._crash)
+        for time in _arrivals(rng, profile.partition_rate, until):
+            world.at(time, self._partition)
+        for time in _arrivals(rng, profile.filter_rate, until):
+            world.at(time, self._filter)
+        if profile.habits.skew:
+            for time in _arrivals(rng, 0.1, until):
+                world.at(time, rng.choice(self._nodes).step_clock)
+        idle_from = until * (1 - profile.idle_share) // 2
+        for time in _arrivals(rng, profile.instruction_rate, until):
+            if not idle_from <= time <= until - idle_from:
+                world.at(time, self.instruct, rng.randrange(len(self._nodes)))
+
+    def instruct(self, index: int) -> None:
+        """A client hands the next instruction to a node."""
+        self._instructions += 1
+        self._nodes[index].submit(self._instructions)
+
+    def _crash(self) -> None:
+        rng = self._world.random
+        if rng.random() < 0.15:
+            self._world.faults["all nodes killed at once"] += 1
+            victims = list(self._nodes)
+        else:
+            victims = [rng.choice(self._nodes)]
+        for node in victims:
+            if node.up:
+                node.crash("crash at a random time")
+
+    def _partition(self) -> None:
+        rng, size = self._world.random, len(self._nodes)
+        members = rng.sample(range(size), rng.randint(1, size // 2))
+        shape = rng.choice(("two-sided", "two-sided", "inbound", "outbound"))
+        blocked = set()
+        for inside in members:
+            for outside in range(size):
+                if outside in members:
+                    continue
+                if shape != "inbound":
+                    blocked.add((inside, outside))
+                if shape != "outbound":
+                    blocked.add((outside, inside))
+        self._world.faults[f"partition {shape}"] += 1
+        self._network.blocked |= blocked
+        duration = rng.randint(200, rng.choice((1_000, 6_000))) * MILLISECOND
+        self._world.after(duration, self._reconnect, frozenset(blocked))
+
+    def _reconnect(self, blocked: frozenset[tuple[int, int]]) -> None:
+        self._network.blocked -= blocked
+
+    def _filter(self) -> None:
+        rng, size = self._world.random, len(self._nodes)
+        lost = rng.choice(FILTERABLE)
+        links = [
+            (source, target)
+            for source in range(size)
+            for target in range(size)
+            if source != target and rng.random() < 0.8
+        ]
+        self._world.faults[f"filter {lost}"] += 1
+        for link in links:
+            self._network.filters[link] = lost
+        duration = rng.randint(200, 3_000) * MILLISECOND
+        self._world.after(duration, self._unfilter, links, lost)
+
+    def _unfilter(self, links: list[tuple[int, int]], lost: str) -> None:
+        for link in links:
+            if self._network.filters.get(link) == lost:
+                del self._network.filters[link]
+
+    def heal(self) -> None:
+        """Everything works from now on: links calm, disks quick, every node up."""
+        self._network.heal(CALM)
+        for node in self._nodes:
+            node.heal()
+
+
+def _arrivals(rng: random.Random, rate: float, until: int) -> list[int]:
+    """Times, in virtual microseconds below `until`, of a Poisson process with `rate` a second."""
+    times: list[int] = []
+    time = 0
+    while rate > 0:
+        time += int(rng.expovariate(rate) * 1_000_000)
+        if time >= until:
+            break
+        times.append(time)
+    return times

@@ -1,0 +1,129 @@
+"""The simulated network: lossy, slow, reordering, partitioned, in one place and by one seed.
+
+A message is encoded once, travels as bytes' worth of delay and loss, and is decoded once by the
+codec that real peers use. Partitions are sets of blocked (from, to) pairs, so they can be
+one-sided; a filter can lose one kind of message on chosen links, which reaches states that even
+loss does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consensus.messages import Message, decode_message, encode
+from devnet.sim.world import MILLISECOND, World
+
+TAIL_FACTOR = 30
+"""A message in the slow tail takes up to this many times the longest usual delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How links behave; probabilities per message, delays in virtual milliseconds."""
+
+    delay_min: int = 5
+    delay_max: int = 40
+    loss: float = 0.0
+    duplicate: float = 0.0
+    tail: float = 0.0
+    """Probability of a delay from the slow tail, which reorders across views."""
+    ordered: bool = False
+    """Links deliver in order, as TCP does; otherwise every message finds its own way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """Instructions that a mempool passes on; the core never sees it."""
+
+    numbers: tuple[int, ...]
+
+
+Packet = Message | Gossip
+Deliver = Callable[[int, Packet, bytes], None]
+"""deliver(sender, packet, its bytes): the receiving end of all links to one node."""
+
+
+class Network:
+    """All links between `size` nodes; attach each receiving end with `attach`."""
+
+    def __init__(self, world: World, size: int, conditions: Conditions) -> None:
+        self._world = world
+        self.size = size
+        self.conditions = conditions
+        self.blocked: set[tuple[int, int]] = set()
+        """(from, to) pairs that lose everything, also what is under way."""
+        self.filters: dict[tuple[int, int], str] = {}
+        """(from, to) → label of the messages that this link loses (see `label`)."""
+        self._ends: dict[int, Deliver] = {}
+        self._last_arrival: dict[tuple[int, int], int] = {}
+        self.delivered = 0
+
+    def attach(self, index: int, deliver: Deliver) -> None:
+        self._ends[index] = deliver
+
+    def heal(self, conditions: Conditions) -> None:
+        """No partition, no filter, these conditions from now on."""
+        self.blocked.clear()
+        self.filters.clear()
+        self.conditions = conditions
+
+    def broadcast(self, sender: int, packet: Packet) -> None:
+        """To every other node, each copy with its own fate."""
+        checked, data = self._encoded(packet)
+        for to in range(self.size):
+            if to != sender:
+                self._post(sender, to, checked, data)
+
+    def send(self, sender: int, to: int, packet: Packet) -> None:
+        """To one node; to itself is a bug of the sender."""
+        assert to in {*range(self.size)} - {sender}, "a message to itself or to nobody"
+        checked, data = self._encoded(packet)
+        self._post(sender, to, checked, data)
+
+    @staticmethod
+    def _encoded(packet: Packet) -> tuple[Packet, bytes]:
+        if isinstance(packet, Gossip):
+            return packet, repr(packet.numbers).encode()
+        data = encode(packet)
+        return decode_message(data), data
+
+    def _post(self, sender: int, to: int, packet: Packet, data: bytes) -> None:
+        world, rules, link = self._world, self.conditions, (sender, to)
+        if link in self.blocked:
+            world.faults["lost to partition"] += 1
+            return
+        if self.filters and self.filters.get(link) == label(packet):
+            world.faults["lost by kind"] += 1
+            return
+        if world.chance(rules.loss):
+            world.faults["lost"] += 1
+            return
+        copies = 1
+        if world.chance(rules.duplicate):
+            world.faults["duplicated"] += 1
+            copies = 2
+        for _ in range(copies):
+            longest = rules.delay_max
+            if world.chance(rules.tail):
+                world.faults["delayed"] += 1
+                longest *= TAIL_FACTOR
+            delay = world.random.randint(rules.delay_min * MILLISECOND, longest * MILLISECOND)
+            arrival = world.now + delay
+            if rules.ordered:
+                arrival = max(arrival, self._last_arrival.get(link, 0))
+                self._last_arrival[link] = arrival
+            world.at(arrival, self._arrive, sender, to, packet, data)
+
+    def _arrive(self, sender: int, to: int, packet: Packet, data: bytes) -> None:
+        if (sender, to) in self.blocked:
+            self._world.faults["lost to partition"] += 1
+            return
+        self.delivered += 1
+        self._ends[to](sender, packet, data)
+
+
+def label(packet: Packet) -> str:
+    """The kind of a packet, finer than its type: what a filter selects by."""
+    kind = getattr(packet, "kind", None)
+    return type(packet).__name__ + (f" {kind.name}" if kind is not None else "")

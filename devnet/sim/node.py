@@ -1,0 +1,455 @@
+"""A simulated honest node: the driver of one real core over simulated clock, disk and links.
+
+It performs effects as `consensus.interface` demands of every driver: each turn's records go to the
+journal, one sync covers all turns written since the last, and what leaves the node leaves in
+order, after the sync of everything written before it. Between any two of these steps the node can
+crash. A crash loses all memory; the next start has the database's floor, what the crash left of
+the journal, in any order and partly twice, and the signer guard's own log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from consensus.interface import (
+    Broadcast,
+    Build,
+    Built,
+    Commit,
+    Effect,
+    EnteredView,
+    Event,
+    Execute,
+    Executed,
+    Now,
+    Pending,
+    Persist,
+    Received,
+    Rejected,
+    Send,
+    Tick,
+    Timing,
+)
+from consensus.messages import (
+    Epoch,
+    OwnVote,
+    Record,
+    SyncRequest,
+    ValidatorIndex,
+    decode_record,
+    encode,
+)
+from devnet.sim.actor import CoreFactory, Habits
+from devnet.sim.application import (
+    GENESIS_TIME,
+    Application,
+    Database,
+    SimCodec,
+    instructions_of,
+)
+from devnet.sim.crypto import verify_memoised
+from devnet.sim.disk import NodeDisk, RecordingSigner
+from devnet.sim.network import Gossip, Network, Packet
+from devnet.sim.oracle import Oracle, ballot_of
+from devnet.sim.world import MILLISECOND, World
+
+GOSSIP_INTERVAL = 700 * MILLISECOND
+"""Virtual microseconds between repetitions of an instruction that is not final yet."""
+MAX_GOSSIP = 64
+"""Instructions in one gossip packet."""
+MAX_OVERDUE_TICKS = 20
+"""Ticks in a row after which a deadline is still due: more is a timer that never advances."""
+
+
+class HonestNode:
+    """One node that follows the protocol, through all its crashes."""
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        validators: Sequence[bytes],
+        timing: Timing,
+        habits: Habits,
+        core: CoreFactory,
+        disk: NodeDisk,
+        world: World,
+        network: Network,
+        oracle: Oracle,
+    ) -> None:
+        self.index = index
+        self.up = False
+        self.database = Database()
+        self._validators = validators
+        self._timing = timing
+        self._habits = habits
+        self._factory = core
+        self._disk = disk
+        self._signer = RecordingSigner()
+        self._kept: dict[int, None] = {}
+        """Instructions durably accepted from clients and not final: on disk."""
+        self._orphans: set[int] = set()
+        """Views in which the guard may remember a vote that a crash took from the journal."""
+        self._world = world
+        self._network = network
+        self._oracle = oracle
+        self._incarnation = 0
+        self._skew = world.random.randint(-habits.skew, habits.skew)
+        network.attach(index, self.deliver)
+
+    @property
+    def height(self) -> int:
+        """Height of the last block that this node's database durably has."""
+        return len(self.database.blocks)
+
+    # --- life and death ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start, or start again, from what is on disk."""
+        assert not self.up
+        rng, habits = self._world.random, self._habits
+        self.up = True
+        self._boot = self._world.now
+        self._base = rng.randint(0, 1_000_000_000)
+        self._rate = 1_000_000 + rng.randint(-habits.rate_ppm, habits.rate_ppm)
+        self._outbox: deque[tuple[int, Effect]] = deque()
+        self._written = self._synced = 0
+        self._unsynced: list[Record] = []
+        self._syncing = False
+        self._commits: deque[Commit] = deque()
+        self._storing = False
+        self._since_rotation = 0
+        self._tick_at: int | None = None
+        self._overdue = 0
+        self._told_pending = False
+        self._gossiping = False
+        self._application = Application(self.database, self._leader, self._kept)
+        self._signer.guard, found = self._disk.open()
+        records = [decode_record(data) for data in found]
+        self._oracle.started(self.index, self.database.floor.info, records)
+        self._oracle.durable(self.index, records)
+        shuffled = records + [r for r in records if self._world.chance(0.1)]
+        rng.shuffle(shuffled)
+        self._world.record(self.index, "start", b"%d" % len(records))
+        self._core = self._factory(
+            index=self.index,
+            validators=self._validators,
+            epoch=Epoch(0),
+            floor=self.database.floor,
+            timing=self._timing,
+            codec=SimCodec(),
+            verify=verify_memoised,
+            signer=self._signer,
+            records=shuffled,
+        )
+        self._perform(self._core.start(self._now()))
+        if self.up:
+            self._later(0, self._tell_pending)
+            self._keep_gossiping()
+
+    def crash(self, point: str, inside: bool = False) -> None:
+        """kill -9, or a power cut, at a named point; restarts by itself after a while.
+
+        `inside`: in the middle of a rotation of the journal."""
+        world, rng = self._world, self._world.random
+        assert self.up
+        self.up = False
+        self._incarnation += 1
+        world.faults[point] += 1
+        world.record(self.index, "crash", point.encode())
+        if self._storing and rng.random() < 0.5:
+            # The batch was on its way: it is atomic, so it is there in whole or not at all.
+            self._store(self._commits.popleft())
+        world.faults["lost records"] += self._disk.crash(rng, inside or self._syncing)
+        kept = {
+            ballot_of(record.vote)
+            for record in map(decode_record, self._disk.journal())
+            if isinstance(record, OwnVote)
+        }
+        floor = self.database.floor.info.view
+        self._orphans = {view for view, _, _ in self._signer.signed - kept if view > floor}
+        delay = rng.randint(*self._habits.downtime) * MILLISECOND
+        world.after(delay, self._restart, self._incarnation)
+
+    def _restart(self, incarnation: int) -> None:
+        if not self.up and incarnation == self._incarnation:
+            self.start()
+
+    def heal(self) -> None:
+        """The machine behaves from now on, and is up shortly."""
+        self._habits = self._habits.healed()
+        if not self.up:
+            delay = self._latency(self._habits.downtime)
+            self._world.after(delay, self._restart, self._incarnation)
+
+    def _point(self, name: str, inside: bool = False) -> bool:
+        """A place where a crash may strike; True if it did."""
+        if self._world.chance(self._habits.hazard):
+            self.crash(f"crash {name}", inside)
+            return True
+        return False
+
+    def step_clock(self) -> None:
+        """The wall clock is set: anywhere within the permitted skew."""
+        self._skew = self._world.random.randint(-self._habits.skew, self._habits.skew)
+        self._world.faults["clock step"] += 1
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def _later(self, delay: int, action: Callable[..., None], *arguments: Any) -> None:
+        self._world.after(delay, self._if_same, self._incarnation, action, arguments)
+
+    def _if_same(
+        self, incarnation: int, action: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        if incarnation == self._incarnation:
+            action(*arguments)
+
+    def _latency(self, bounds: tuple[int, int]) -> int:
+        return self._world.random.randint(bounds[0] * MILLISECOND, bounds[1] * MILLISECOND)
+
+    def _monotonic(self) -> int:
+        return self._base + (self._world.now - self._boot) * self._rate // 1_000_000_000
+
+    def _now(self) -> Now:
+        wall = GENESIS_TIME + 1_000 + self._world.now // MILLISECOND + self._skew
+        return Now(self._monotonic(), wall)
+
+    def _arm(self) -> None:
+        """Have a tick at the core's next deadline; one that is due earlier re-arms."""
+        deadline = self._core.next_deadline()
+        if deadline is None:
+            return
+        ahead = deadline - self._base
+        due = max(self._boot - (-ahead * 1_000_000_000 // self._rate), self._world.now)
+        if self._tick_at is None or due < self._tick_at:
+            self._tick_at = due
+            self._world.at(due, self._if_same, self._incarnation, self._tick, (due,))
+
+    def _tick(self, due: int) -> None:
+        if due != self._tick_at:
+            return
+        self._tick_at = None
+        deadline = self._core.next_deadline()
+        if deadline is None or deadline > self._monotonic():
+            self._overdue = 0
+            self._arm()
+            return
+        self._overdue += 1
+        if self._overdue > MAX_OVERDUE_TICKS:
+            raise self._oracle.fail("timer-progress", f"node {self.index}: deadline stays due")
+        self._turn(Tick())
+
+    # --- turns -----------------------------------------------------------------------------------
+
+    def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
+        """A packet has arrived over the authenticated link from `sender`."""
+        if not self.up:
+            self._world.faults["lost to dead node"] += 1
+            return
+        self._world.record(self.index, "receive", b"%d " % sender + data, packet)
+        if isinstance(packet, Gossip):
+            if self._application.learn(packet.numbers):
+                self._tell_pending()
+        elif isinstance(packet, SyncRequest):
+            answer = self.database.serve(packet.first)
+            if answer is not None:
+                self._leave(Send(ValidatorIndex(sender), answer))
+        else:
+            self._turn(Received(ValidatorIndex(sender), packet))
+
+    def _turn(self, event: Event) -> None:
+        self._perform(self._core.handle(event, self._now()))
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        self._oracle.turn(self.index, effects)
+        for refused in self._signer.refused:
+            if refused[0] not in self._orphans:
+                raise self._oracle.fail("no-refusal", f"node {self.index}: {refused}")
+            self._world.faults["guard refused after torn sync"] += 1
+        self._signer.refused.clear()
+        written: list[bytes] = []
+        for effect in effects:
+            match effect:
+                case Persist(record=record):
+                    data = encode(record)
+                    self._world.record(self.index, "persist", data, record)
+                    written.append(data)
+                    self._unsynced.append(record)
+                case Execute():
+                    self._execute(effect)
+                case Build():
+                    self._build(effect)
+                case EnteredView(view=view, cause=cause):
+                    self._world.record(self.index, "enter", b"%d" % view, (view, cause))
+                case Rejected(reason=reason):
+                    self._world.record(self.index, "reject", reason.encode(), effect)
+        if written:
+            self._disk.append(written)
+            self._written += 1
+        for effect in effects:
+            if isinstance(effect, Send | Broadcast | Commit):
+                self._outbox.append((self._written, effect))
+        self._pump()
+        if self.up:
+            self._arm()
+
+    def _execute(self, request: Execute) -> None:
+        info = request.info
+        self._world.record(self.index, "execute", info.digest)
+        if not self._application.has_executed(info.parent):
+            raise self._oracle.fail(
+                "execute-on-executed-parent", f"node {self.index}, height {info.height}"
+            )
+        reason = self._application.execute(request.block)
+        verdict = Executed(info.digest, not reason, reason)
+        self._later(self._latency(self._habits.execute), self._answer, verdict)
+
+    def _build(self, request: Build) -> None:
+        self._world.record(self.index, "build", request.parent.digest + b"%d" % request.view)
+        if not self._application.has_executed(request.parent.digest):
+            raise self._oracle.fail(
+                "execute-on-executed-parent", f"node {self.index}, build of view {request.view}"
+            )
+        block = self._application.build(request)
+        reason = self._application.execute(block)
+        assert not reason, reason
+        self._later(self._latency(self._habits.execute), self._answer, Built(request.view, block))
+
+    def _answer(self, event: Built | Executed) -> None:
+        self._world.record(self.index, "answer", b"", event)
+        self._turn(event)
+        if self.up:
+            self._tell_pending()
+
+    # --- one coalesced sync, then publish ------------------------------------------------------
+
+    def _pump(self) -> None:
+        if self._written > self._synced and not self._syncing:
+            if self._point("before sync"):
+                return
+            self._syncing = True
+            records, self._unsynced = self._unsynced, []
+            self._disk.begin_sync()
+            self._later(self._latency(self._habits.sync), self._sync_done, self._written, records)
+        self._publish()
+
+    def _sync_done(self, written: int, records: list[Record]) -> None:
+        if self._point("during sync"):
+            return
+        self._disk.end_sync()
+        self._synced, self._syncing = written, False
+        self._world.record(self.index, "synced", b"%d" % written)
+        self._oracle.durable(self.index, records)
+        if not self._point("after sync"):
+            self._pump()
+
+    def _publish(self) -> None:
+        while self.up and self._outbox and self._outbox[0][0] <= self._synced:
+            if self._storing and self._habits.commit_blocks_sends:
+                return
+            written, effect = self._outbox.popleft()
+            assert written <= self._synced, "persist before send"
+            if isinstance(effect, Commit):
+                self._commits.append(effect)
+                self._store_next()
+            else:
+                assert isinstance(effect, Send | Broadcast)
+                self._leave(effect)
+                self._point("between sends")
+
+    def _leave(self, effect: Send | Broadcast) -> None:
+        self._oracle.sent(self.index, effect.message)
+        if isinstance(effect, Broadcast):
+            self._world.record(self.index, "broadcast", b"", effect.message)
+            self._network.broadcast(self.index, effect.message)
+        else:
+            self._world.record(self.index, "send", b"%d" % effect.to, effect)
+            self._network.send(self.index, effect.to, effect.message)
+
+    # --- the database --------------------------------------------------------------------------
+
+    def _store_next(self) -> None:
+        if self._commits and not self._storing and not self._point("before commit"):
+            self._storing = True
+            self._later(self._latency(self._habits.store), self._stored)
+
+    def _stored(self) -> None:
+        commit = self._commits.popleft()
+        self._storing = False
+        self._store(commit)
+        self._application.committed(commit.blocks, commit.bodies)
+        if self._point("after commit"):
+            return
+        self._tell_pending(always=True)
+        self._since_rotation += 1
+        if self.up and self._since_rotation >= self._habits.rotate_every:
+            self._rotate()
+        if self.up:
+            self._store_next()
+        if self.up:
+            self._publish()
+
+    def _store(self, commit: Commit) -> None:
+        self.database.commit(commit.blocks, commit.bodies, commit.finalization)
+        last = commit.blocks[-1]
+        self._world.record(self.index, "commit", last.digest, last)
+        for number in instructions_of(commit.bodies):
+            self._kept.pop(number, None)
+
+    def _rotate(self) -> None:
+        """Drop from the journal what the database's floor has made superfluous.
+
+        Only with every commit stored: the core's floor runs ahead of the database's, and what it
+        no longer counts as live is still needed to get there again after a crash.
+        """
+        quiet = self._written == self._synced and not self._storing and not self._commits
+        if not quiet or self._core.floor.info.digest != self.database.floor.info.digest:
+            return
+        keep = self._core.live_records()
+        self._oracle.rotated(self.index, keep)
+        self._disk.begin_rotation([encode(record) for record in keep])
+        if self._point("during rotation", inside=True):
+            return
+        self._disk.end_rotation(self.database.floor.info.view)
+        self._since_rotation = 0
+        self._world.record(self.index, "rotate", b"%d" % len(keep))
+        self._point("after rotation")
+
+    # --- instructions --------------------------------------------------------------------------
+
+    def submit(self, number: int) -> None:
+        """A client hands an instruction in; it is told so once that is durable here."""
+        if self.up:
+            self._later(self._latency(self._habits.sync), self._accepted, number)
+
+    def _accepted(self, number: int) -> None:
+        self._kept[number] = None
+        self._oracle.accepted.add(number)
+        self._world.record(self.index, "accept", b"%d" % number)
+        self._application.learn((number,))
+        self._keep_gossiping()
+        self._tell_pending()
+
+    def _keep_gossiping(self) -> None:
+        if not self._gossiping and self._kept:
+            self._gossiping = True
+            self._gossip()
+
+    def _gossip(self) -> None:
+        if not self._kept:
+            self._gossiping = False
+            return
+        self._network.broadcast(self.index, Gossip(tuple(self._kept)[:MAX_GOSSIP]))
+        self._later(GOSSIP_INTERVAL, self._gossip)
+
+    def _tell_pending(self, always: bool = False) -> None:
+        pending = self._application.pending()
+        if always or pending is not self._told_pending:
+            self._told_pending = pending
+            self._turn(Pending(pending))
+
+    def _leader(self, epoch: int, view: int) -> int:
+        return (epoch + view) % len(self._validators)

@@ -1,0 +1,5 @@
+"""`python -m node.cli`: the `nostro` command without its entry point."""
+
+from node.cli.main import run
+
+run()

@@ -1,0 +1,164 @@
+"""The `nostro` command: parsing, dispatch, and the one place where errors become exit codes.
+
+Only the module of the command that was asked for is imported: `nostro verify` runs with the base
+dependencies alone, and no command waits for libraries that it does not use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from node.cli.errors import CommandError, Exit
+from node.cli.output import Output
+
+Subparsers = Any
+"""argparse's own type for it is private."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    module: str
+    """Has `register(subparsers)`, which adds this command and its relatives."""
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "pay": Command("node.cli.participant", "send a payment, or a file of payments"),
+    "payment": Command("node.cli.participant", "show what is final about a payment"),
+    "balance": Command("node.cli.participant", "show balances"),
+    "issue": Command("node.cli.participant", "create money on a participant's account (issuer)"),
+    "redeem": Command("node.cli.participant", "destroy money of one's own account (issuer)"),
+    "keystore": Command("node.cli.keys", "create or show encrypted key files"),
+    "evidence": Command("node.cli.auditor", "write the dossier of a payment"),
+    "verify": Command("node.cli.auditor", "check a dossier offline"),
+    "audit": Command("node.cli.auditor", "check a whole chain"),
+    "init": Command("node.cli.operator", "make a node's keys and home directory"),
+    "genesis": Command("node.cli.operator", "build or show a genesis file"),
+    "start": Command("node.cli.operator", "run a node"),
+    "doctor": Command("node.cli.operator", "look for what is wrong with a node"),
+    "config": Command("node.cli.operator", "check a node's configuration"),
+    "devnet": Command("devnet.cli", "run a local network of real node processes"),
+}
+
+NODE_LIBRARIES = frozenset(
+    {"aiohttp", "cryptography", "msgpack", "plyvel", "prometheus_client", "stdnum"}
+)
+"""What the extra `node` installs."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Exits with 64 on wrong usage, where argparse would exit with 2: that means *unknown*."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviated option would change its meaning when another is added.
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Exit.USAGE, f"nostro: {message}\nSee what is possible with: {self.prog} --help\n")
+
+
+def build_parser(wanted: str | None) -> argparse.ArgumentParser:
+    """The parser; only the command `wanted` has its options."""
+    parser = Parser(
+        prog="nostro",
+        description="A settlement node for banks: pay, look, verify, operate.",
+        epilog="Exit codes: 0 done, settled, valid; 1 refused, rejected, invalid; 2 cannot tell; "
+        "3 final but not settled; 64 wrong usage.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
+    module = COMMANDS[wanted].module if wanted in COMMANDS else None
+    for name, command in COMMANDS.items():
+        if command.module != module:
+            subparsers.add_parser(name, help=command.help)
+    if module is not None:
+        importlib.import_module(module).register(subparsers)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return f"nostro {version('nostro')}"
+    except PackageNotFoundError:
+        return "nostro (not installed)"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; its exit code. Reports every error itself."""
+    output = Output(as_json="--json" in argv)
+    try:
+        return _dispatch(list(argv), output)
+    except SystemExit as stop:  # argparse has printed why
+        return stop.code if isinstance(stop.code, int) else Exit.USAGE
+    except CommandError as error:
+        output.error(str(error))
+        return error.code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        output.error("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing more can be said there, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.REFUSED
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in NODE_LIBRARIES:
+            return _internal(error, output)
+        output.error(
+            f"this command needs the library {error.name}, which is not installed; install the "
+            "node's libraries with: pip install 'nostro[node]'"
+        )
+        return Exit.REFUSED
+    except OSError as error:
+        if _debugging():
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        output.error(f"{where}{error.strerror or error}")
+        return Exit.USAGE if isinstance(error, FileNotFoundError) else Exit.REFUSED
+    except Exception as error:
+        from node.storage.errors import StorageError  # noqa: PLC0415
+
+        if isinstance(error, StorageError):
+            output.error(str(error))
+            return Exit.REFUSED
+        return _internal(error, output)
+
+
+def _dispatch(argv: list[str], output: Output) -> int:
+    parser = build_parser(argv[0] if argv else None)
+    args = parser.parse_args(argv)
+    handler: Callable[[argparse.Namespace, Output], int] | None = getattr(args, "handler", None)
+    if handler is None:
+        parser.print_help(sys.stderr)
+        return Exit.USAGE
+    return handler(args, output)
+
+
+def _internal(error: Exception, output: Output) -> int:
+    if _debugging():
+        raise error
+    output.error(
+        f"internal error, please report it: {type(error).__name__}: {error}. Run the same command "
+        "with NOSTRO_DEBUG=1 in the environment to see where"
+    )
+    return Exit.INTERNAL
+
+
+def _debugging() -> bool:
+    return os.environ.get("NOSTRO_DEBUG", "") not in {"", "0"}
+
+
+def run() -> NoReturn:
+    """The entry point of the command."""
+    # As SIGINT, so that whatever handles that one (asyncio cancels its main task) ends cleanly.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.exit(main(sys.argv[1:]))

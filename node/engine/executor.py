@@ -1,0 +1,272 @@
+"""Blocks on the ledger: looks into them, executes them, builds them, hands them to storage.
+
+The consensus core decides *which* block; this decides what a block *does*. Every executed block
+that may still become final has its own state, a child of its parent's, so competing blocks never
+see each other. Nothing is cached as a verdict across a restart: blocks above the floor are
+executed again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from consensus.interface import BlockInfo, BodyMismatch, Build, Commit, Floor
+from consensus.messages import Digest, Epoch, Height, Milliseconds, ValidatorIndex, View
+from node.chain import block as block_bytes
+from node.chain.block import (
+    RULE_VERSION,
+    check_body,
+    encode_block,
+    header_digest,
+    inspect_block,
+    instructions_root,
+    validator_set_digest,
+)
+from node.chain.genesis import Genesis
+from node.chain.instruction import (
+    CheckedInstruction,
+    InstructionRefused,
+    ParsedInstruction,
+    check_parsed,
+    parse_instruction,
+)
+from node.chain.types import Header
+from node.ledger.apply import Applied, BadBlock, BlockContext
+from node.ledger.ledger import Ledger
+from node.ledger.state import State
+from node.storage.chain_store import CommittedBlock
+
+MAX_BLOCK_BYTES = 4 * 1024 * 1024
+"""Instructions in one block, bytes: at least one of the largest, and what `Timing.max_unfinalized`
+such blocks hold together must fit one sync answer."""
+MAX_BLOCK_PAYMENTS = 20_000
+"""Payments in one block: bounds execution, which Δ must cover."""
+MAX_REMEMBERED = 64
+"""Decoded blocks kept between being looked into and being executed."""
+
+
+@dataclass(slots=True)
+class _Executed:
+    """A block with its state, not yet in the database."""
+
+    info: BlockInfo
+    raw: bytes
+    instructions: Sequence[CheckedInstruction]
+    applied: Applied
+
+
+@dataclass(slots=True)
+class CommitPlan:
+    """What one durable step stores, and what is told afterwards."""
+
+    blocks: list[CommittedBlock]
+    floor: Floor
+    instructions: list[CheckedInstruction]
+    time: int
+    states: list[State]
+    forgotten: list[bytes] = field(default_factory=list)
+    """Digests of instructions that were kept durably and need not be any longer."""
+
+
+class Executor:
+    """The application under the core. Implements `consensus.interface.BlockCodec`."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        state: State,
+        pooled: Callable[[bytes], CheckedInstruction | None],
+    ) -> None:
+        self._ledger = Ledger(state)
+        self._genesis = genesis
+        self._validators = validator_set_digest(genesis.validator_set)
+        self._pooled = pooled
+        self._executed: dict[bytes, _Executed] = {}
+        self._decoded: OrderedDict[bytes, tuple[Header, list[ParsedInstruction]]] = OrderedDict()
+
+    @property
+    def final_state(self) -> State:
+        """State at the last block that the database holds."""
+        return self._ledger.final
+
+    def may_stand(self, checked: CheckedInstruction, time: int) -> None:
+        """Raise NotAdmissible unless the instruction may stand in the next block, were its time
+        `time` (milliseconds)."""
+        self._ledger.check(checked, time)
+
+    # --- looking into blocks -----------------------------------------------------------------
+
+    def inspect(self, block: bytes) -> BlockInfo:
+        """Header fields of a block whose body matches its header. Raises BodyMismatch."""
+        header, _ = self._decode(block)
+        return block_info(header)
+
+    def _decode(self, block: bytes) -> tuple[Header, list[ParsedInstruction]]:
+        known = self._decoded.get(block)
+        if known is not None:
+            return known
+        try:
+            outer = inspect_block(block)
+            parsed = [self._pooled(raw) or parse_instruction(raw) for raw in outer.instructions]
+            check_body(outer.header, parsed)
+        except (block_bytes.BodyMismatch, InstructionRefused) as error:
+            raise BodyMismatch(str(error)) from error
+        entry = (outer.header, parsed)
+        self._decoded[block] = entry
+        if len(self._decoded) > MAX_REMEMBERED:
+            self._decoded.popitem(last=False)
+        return entry
+
+    # --- executing ---------------------------------------------------------------------------
+
+    def execute(self, info: BlockInfo, block: bytes) -> str | None:
+        """Execute a block on its executed parent; None if it is good, else what is wrong."""
+        if info.digest in self._executed:
+            return None
+        header, parsed = self._decode(block)
+        if sum(len(p.raw) for p in parsed) > MAX_BLOCK_BYTES:
+            return f"its instructions have over {MAX_BLOCK_BYTES} bytes"
+        if sum(max(1, len(p.payment_digests)) for p in parsed) > MAX_BLOCK_PAYMENTS:
+            return f"it has over {MAX_BLOCK_PAYMENTS} payments"
+        checked = []
+        for index, instruction in enumerate(parsed):
+            try:
+                checked.append(self._check(instruction))
+            except InstructionRefused as error:
+                return f"instruction {index} may not stand: {error}"
+        wrong = self._wrong_field(header)
+        if wrong:
+            return wrong
+        try:
+            applied = self._ledger.verify(self._state(info.parent), header, checked)
+        except BadBlock as error:
+            return str(error)
+        self._executed[info.digest] = _Executed(info, block, checked, applied)
+        return None
+
+    def _check(self, parsed: ParsedInstruction) -> CheckedInstruction:
+        """Signatures are verified once a node: an instruction from the pool has passed."""
+        if isinstance(parsed, CheckedInstruction):
+            return parsed
+        return self._pooled(parsed.raw) or check_parsed(parsed, self._genesis.chain_id)
+
+    def build(
+        self, request: Build, candidates: Iterable[CheckedInstruction]
+    ) -> tuple[bytes, list[bytes], list[bytes]]:
+        """A block for the leader: its bytes, the digests in it, and those that can never stand."""
+        parent = self._state(request.parent.digest)
+        context = BlockContext(request.parent.height + 1, request.timestamp)
+        chosen, applied, dropped = self._ledger.propose(
+            parent, context, candidates, MAX_BLOCK_BYTES, MAX_BLOCK_PAYMENTS
+        )
+        header = Header(
+            version=RULE_VERSION,
+            chain_id=self._genesis.chain_id,
+            epoch=request.epoch,
+            view=request.view,
+            height=context.height,
+            parent=parent.digest,
+            timestamp=context.time,
+            proposer=request.proposer,
+            instructions_count=len(chosen),
+            instructions_root=instructions_root(chosen),
+            outcomes_count=len(applied.outcomes),
+            outcomes_root=applied.outcomes_root,
+            state_root=applied.state_root,
+            history_root=applied.history_root,
+            validator_set=self._validators,
+            next_validator_set=self._validators,
+        )
+        info = block_info(header)
+        applied.seal(info.digest)
+        raw = encode_block(header, (c.raw for c in chosen))
+        self._decoded[raw] = (header, list(chosen))
+        self._executed[info.digest] = _Executed(info, raw, chosen, applied)
+        return raw, [c.digest for c in chosen], [c.digest for c, _ in dropped]
+
+    def _state(self, digest: bytes) -> State:
+        if digest == self.final_state.digest:
+            return self.final_state
+        return self._executed[digest].applied.state
+
+    def _wrong_field(self, header: Header) -> str:
+        """The first field, of those that are neither the ledger's nor the core's to compare, that
+        is not what this node expects; '' if none."""
+        for name, expected in (
+            ("version", RULE_VERSION),
+            ("chain_id", self._genesis.chain_id),
+            ("validator_set", self._validators),
+            ("next_validator_set", self._validators),
+        ):
+            found = getattr(header, name)
+            if found != expected:
+                return f"{name}: {_text(found)}, expected {_text(expected)}"
+        return ""
+
+    def instruction_digests(self, block: bytes) -> list[bytes]:
+        """Envelope digests in an executed block."""
+        return [c.digest for c in self._executed[block].instructions]
+
+    # --- committing --------------------------------------------------------------------------
+
+    def plan(self, commits: Sequence[Commit]) -> CommitPlan:
+        """One durable step for these commits, in order."""
+        executed = [self._executed[info.digest] for c in commits for info in c.blocks]
+        finalized = {c.blocks[-1].digest: c.finalization for c in commits}
+        last = executed[-1]
+        return CommitPlan(
+            blocks=[
+                CommittedBlock(
+                    info=e.info,
+                    raw=e.raw,
+                    outcomes=e.applied.outcomes,
+                    records=e.applied.records,
+                    nodes=e.applied.nodes,
+                    history_nodes=e.applied.history_nodes,
+                    ids=e.applied.ids,
+                    uetrs=e.applied.uetrs,
+                    finalization=finalized.get(e.info.digest),
+                )
+                for e in executed
+            ],
+            floor=Floor(last.info, commits[-1].finalization),
+            instructions=[c for e in executed for c in e.instructions],
+            time=last.info.timestamp,
+            states=[e.applied.state for e in executed],
+        )
+
+    def committed(self, plan: CommitPlan) -> None:
+        """The database answers for these blocks now: let go of what they kept in memory."""
+        for state in plan.states:
+            self._ledger.commit(state)
+        living = {self.final_state.digest}
+        kept: dict[bytes, _Executed] = {}
+        for digest, executed in sorted(self._executed.items(), key=_height):
+            # A sibling of a final block can never be final: it and what extends it go.
+            if executed.info.height > self.final_state.height and executed.info.parent in living:
+                living.add(digest)
+                kept[digest] = executed
+        self._executed = kept
+
+
+def _height(item: tuple[bytes, _Executed]) -> int:
+    return item[1].info.height
+
+
+def block_info(header: Header) -> BlockInfo:
+    """What the consensus core reads from a header."""
+    return BlockInfo(
+        digest=Digest(header_digest(header)),
+        parent=Digest(header.parent),
+        epoch=Epoch(header.epoch),
+        view=View(header.view),
+        height=Height(header.height),
+        timestamp=Milliseconds(header.timestamp),
+        proposer=ValidatorIndex(header.proposer),
+    )
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

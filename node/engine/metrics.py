@@ -1,0 +1,60 @@
+"""What the operator's listener shows: one registry a node, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
+    10, 30,
+)  # fmt: skip
+
+
+class Metrics:
+    """The node's instruments. Times are seconds, as Prometheus has them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.height = Gauge("nostro_height", "Latest final height", registry=r)
+        self.view = Gauge("nostro_view", "Current view", registry=r)
+        self.peers = Gauge("nostro_peers_connected", "Connected validators", registry=r)
+        self.mempool = Gauge("nostro_mempool_instructions", "Waiting instructions", registry=r)
+        self.mempool_bytes = Gauge("nostro_mempool_bytes", "Bytes of waiting ones", registry=r)
+        self.passed_over = Counter(
+            "nostro_instructions_passed_over",
+            "Instructions that waited over 10 views",
+            registry=r,
+        )
+        self.views = Counter(
+            "nostro_views", "Views left, by what ended them", ["cause"], registry=r
+        )
+        self.payments = Counter(
+            "nostro_outcomes", "Final outcomes by ISO 20022 status", ["status"], registry=r
+        )
+        self.blocks = Counter("nostro_blocks", "Final blocks", registry=r)
+        self.finality = Histogram(
+            "nostro_finality_seconds",
+            "From acceptance by this node to finality",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.fsync = Histogram(
+            "nostro_fsync_seconds",
+            "Durable writes",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.execution = Histogram(
+            "nostro_execution_seconds", "Execution of one block", buckets=_SECONDS, registry=r
+        )
+        self.refused = Counter(
+            "nostro_refused_messages", "Refused peer messages by reason", ["reason"], registry=r
+        )
+        self.alarms = Counter("nostro_alarms", "Reasons to stop signing", registry=r)
+        self.equivocations = Counter("nostro_equivocations", "Double votes seen", registry=r)
+
+    def text(self) -> str:
+        """The exposition."""
+        return generate_latest(self.registry).decode()

@@ -1,0 +1,304 @@
+"""Puts a node together from its home, runs it, and takes it down in order.
+
+Start: home and lock, keys, database (genesis if it is new), ledger state, journal, signer guard,
+core; then links and API, and only then the first turn. Stop: API first, so that nobody is told
+anything new, then links, the core, and the files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from consensus.core import Core
+
+from consensus.interface import Floor
+from consensus.messages import Epoch, ValidatorIndex, decode_record
+from node.api.server import ApiServer
+from node.chain.block import encode_block
+from node.chain.genesis import Genesis
+from node.chain.instruction import CheckedInstruction
+from node.chain.merkle import Frontier
+from node.chain.signature import self_check, verify
+from node.engine.executor import CommitPlan, Executor, block_info
+from node.engine.intake import Intake, Tip
+from node.engine.mempool import Mempool, PassedOver
+from node.engine.metrics import Metrics
+from node.engine.pool_store import PoolStore
+from node.engine.replica import Replica
+from node.engine.service import Service
+from node.ledger.genesis import genesis_state
+from node.ledger.ledger import load_state
+from node.ledger.state import State
+from node.network.frames import Channel
+from node.network.peers import PeerNetwork
+from node.storage.chain_store import ChainStore, CommittedBlock
+from node.storage.errors import HomeError, StoreCorrupt
+from node.storage.home import Home, open_home
+from node.storage.keystore import Keystore, open_keystore
+
+log = logging.getLogger("nostro.node")
+
+IO_THREADS = 3
+"""Journal, database and mempool each may wait for a disk at the same time."""
+
+
+class Node:
+    """A running node."""
+
+    def __init__(self, service: Service, api: ApiServer, replica: Replica, intake: Intake) -> None:
+        self.service = service
+        self.api = api
+        self._replica = replica
+        self._intake = intake
+
+    async def run(self) -> None:
+        """Take part until cancelled. Raises what storage raises when it cannot write: a node that
+        cannot keep its promises stops."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._replica.run(), name="replica")
+            tasks.create_task(self._intake.run(), name="intake")
+
+
+async def run_node(path: Path, passphrase: Callable[[str], str]) -> None:
+    """Run the node of this home until SIGTERM or SIGINT.
+
+    `passphrase` gives the passphrase of a key file, by what to call it in a prompt. Raises
+    StorageError, BadGenesis, ListenFailed, ListenError, UnsafeLibsodium with texts for people.
+    """
+    self_check()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_node(path, passphrase) as node:
+        running = asyncio.create_task(node.run(), name="node")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if running.done():
+            await running
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+@contextlib.asynccontextmanager
+async def open_node(path: Path, passphrase: Callable[[str], str]) -> AsyncIterator[Node]:
+    """A node whose links and API are open; `Node.run` makes it take part."""
+    async with AsyncExitStack() as stack:
+        home = open_home(path)
+        home.acquire()
+        stack.callback(home.release)
+        if home.vote_key is None or home.index is None:
+            raise HomeError(
+                "it holds no vote key of a validator of this chain",
+                home.path,
+                "Only validators run in this version: make the home with nostro init",
+            )
+        devnet = home.genesis.devnet
+        keys = {
+            "vote": open_keystore(home.vote_key, passphrase("vote key"), devnet=devnet),
+            "node": open_keystore(home.node_key, passphrase("node key"), devnet=devnet),
+        }
+        node = await _assemble(stack, home, home.index, keys)
+        log.info(
+            "%s serves %s at %s from height %d",
+            home.config.name, home.genesis.network, node.api.url, node.service.height(),
+        )  # fmt: skip
+        yield node
+
+
+async def _assemble(
+    stack: AsyncExitStack, home: Home, index: int, keys: dict[str, Keystore]
+) -> Node:
+    genesis = home.genesis
+    kv = home.open_database()
+    stack.callback(kv.close)
+    io = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="disk")
+    stack.callback(io.shutdown)
+    store = ChainStore(kv)
+    state, floor = load_chain(genesis, store)
+
+    journal, records = home.open_journal()
+    stack.callback(journal.close)
+    if journal.recovered.torn_bytes:
+        log.warning("cut %d torn bytes off the journal", journal.recovered.torn_bytes)
+    signer = home.open_signer(keys["vote"].signer)
+    stack.callback(signer.close)
+
+    metrics = Metrics()
+    pool = Mempool(home.config.mempool)
+    kept = PoolStore(kv, io)
+    executor = Executor(genesis, state, pool.checked)
+
+    def verify_here(key: bytes, domain: str, payload: bytes, signature: bytes) -> bool:
+        return verify(key, domain, genesis.chain_id, payload, signature)
+
+    core = Core(
+        index=index,
+        validators=[v.vote_key for v in genesis.validator_set.validators],
+        epoch=Epoch(floor.info.epoch),
+        floor=floor,
+        timing=home.config.timing,
+        codec=executor,
+        verify=verify_here,
+        signer=signer,
+        records=[decode_record(record) for record in records],
+    )
+    del records
+
+    def on_message(sender: int, channel: Channel, payload: bytes) -> None:
+        if channel is Channel.MEMPOOL:
+            intake.on_message(sender, payload)
+        else:
+            replica.on_message(sender, payload)
+
+    def on_link(peer: int, up: bool) -> None:
+        if up:
+            intake.link_up(peer)
+            replica.link_up(peer)
+
+    addresses = {
+        i: (home.config.peers[v.name].host, home.config.peers[v.name].port)
+        for i, v in enumerate(genesis.validator_set.validators)
+        if v.name in home.config.peers
+    }
+    links = PeerNetwork(
+        chain_id=genesis.chain_id,
+        validator_set=genesis.validator_set,
+        own_index=index,
+        node_seed=keys["node"].seed,
+        listen=(home.config.p2p.host, home.config.p2p.port),
+        addresses=addresses,
+        on_message=on_message,
+        on_link=on_link,
+    )
+
+    def on_final(plan: CommitPlan) -> None:
+        kept.forget(plan.forgotten)
+        service.on_final(plan)
+
+    def on_view(view: int, leader: int, passed_over: list[PassedOver]) -> None:
+        intake.reoffer(pool.to_reoffer(view))
+        for report in passed_over:
+            metrics.passed_over.inc()
+            log.warning(
+                "instruction %s waits for %d views; passed over by (view, validator) %s",
+                report.instruction.hex(), report.views, report.leaders,
+            )  # fmt: skip
+
+    replica = Replica(
+        core=core,
+        executor=executor,
+        journal=journal,
+        signer=signer,
+        links=links,
+        pool=pool,
+        store=store,
+        metrics=metrics,
+        io=io,
+        on_final=on_final,
+        on_view=on_view,
+    )
+
+    def may_stand(checked: CheckedInstruction) -> None:
+        executor.may_stand(checked, int(time.time() * 1000))
+
+    def tip() -> Tip:
+        return Tip(executor.final_state.height, executor.final_state.digest)
+
+    intake = Intake(
+        chain_id=genesis.chain_id,
+        pool=pool,
+        kept=kept,
+        links=links,
+        node_key=keys["node"].signer,
+        may_stand=may_stand,
+        pool_changed=replica.pool_changed,
+        view=lambda: core.view,
+        tip=tip,
+        metrics=metrics,
+    )
+    service = Service(
+        genesis=genesis,
+        genesis_bytes=home.genesis_bytes,
+        name=home.config.name,
+        own_index=ValidatorIndex(index),
+        replica=replica,
+        executor=executor,
+        intake=intake,
+        pool=pool,
+        links=links,
+        store=store,
+        instruments=metrics,
+    )
+    restored = intake.restore()
+    if restored:
+        log.info("%d accepted instructions wait from before the restart", restored)
+
+    await links.start()
+    stack.push_async_callback(links.stop)
+    api = ApiServer(
+        service,
+        host=home.config.api.host,
+        port=home.config.api.port,
+        operator_host=home.config.operator.host,
+        operator_port=home.config.operator.port,
+    )
+    await api.start()
+    stack.push_async_callback(api.stop)
+    return Node(service, api, replica, intake)
+
+
+def load_chain(genesis: Genesis, store: ChainStore) -> tuple[State, Floor]:
+    """The ledger state and floor that the database holds; a new database gets the genesis block.
+
+    Raises StoreCorrupt, StateDamaged, BadGenesis.
+    """
+    floor = store.floor()
+    if floor is None:
+        block = genesis_state(genesis, store)
+        info = block_info(block.header)
+        floor = Floor(info, None)
+        applied = block.applied
+        store.commit(
+            [
+                CommittedBlock(
+                    info=info,
+                    raw=encode_block(block.header, ()),
+                    outcomes=applied.outcomes,
+                    records=applied.records,
+                    nodes=applied.nodes,
+                    history_nodes=applied.history_nodes,
+                )
+            ],
+            floor,
+        )
+        return applied.state, floor
+    header = store.header(floor.info.height)
+    assert header is not None, "the floor's header is stored with it"
+    history = Frontier.load(floor.info.height + 1, _history_nodes(store))
+    state = load_state(store.state_records(), header, history, store, store.state_node)
+    return state, floor
+
+
+def _history_nodes(store: ChainStore) -> Callable[[int, int], bytes]:
+    def get(level: int, index: int) -> bytes:
+        node = store.history_node(level, index)
+        if node is None:
+            raise StoreCorrupt(
+                f"node ({level}, {index}) of the history tree is missing",
+                "the chain database",
+                "Rebuild the database from peers (nostro doctor says how)",
+            )
+        return node
+
+    return get

@@ -1,0 +1,353 @@
+"""The driver of the consensus core: performs its effects against disk, ledger and peers.
+
+A *turn* takes the events at hand through the core, executing and building blocks on the way
+(their verdicts join the same turn), then makes everything durable with one sync, then publishes.
+What arrives during the sync waits for the next turn, so load makes turns larger, not more. Nothing
+is sent before the sync that covers it: a vote that a crash could make us forget is a vote that we
+might contradict.
+
+Final blocks go to the database in order, in a thread, one synced batch for all that wait. Only
+when that is done are clients told, and only then does the in-memory state let go of what the
+database now answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor as ThreadPool
+
+from consensus.core import Core
+
+from consensus.interface import (
+    Alarm,
+    Broadcast,
+    Build,
+    Built,
+    Commit,
+    Effect,
+    EnteredView,
+    Event,
+    Execute,
+    Executed,
+    Now,
+    Pending,
+    Persist,
+    Received,
+    Rejected,
+    ReportEquivocation,
+    Send,
+    Tick,
+)
+from consensus.messages import (
+    BlockResponse,
+    Kind,
+    MalformedMessage,
+    Message,
+    SyncRequest,
+    SyncResponse,
+    ValidatorIndex,
+    decode_message,
+    encode,
+)
+from node.engine.executor import CommitPlan, Executor
+from node.engine.mempool import Mempool, PassedOver
+from node.engine.metrics import Metrics
+from node.engine.sync import sync_response
+from node.network.frames import Channel
+from node.network.links import PeerLinks
+from node.storage.chain_store import ChainStore
+from node.storage.journal import Journal
+from node.storage.signer import GuardedSigner
+
+log = logging.getLogger("nostro.replica")
+
+MAX_EVENTS_PER_TURN = 512
+"""Events taken into one turn: bounds how long the first waits for the last one's sync."""
+MAX_INBOX_PER_PEER = 2_048
+"""Undelivered messages of one peer; beyond it they are dropped, as a lossy network would."""
+MAX_WAITING_COMMITS = 64
+"""Final blocks not yet in the database before turns pause for the disk."""
+
+
+class Replica:
+    """One validator's consensus at work."""
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        executor: Executor,
+        journal: Journal,
+        signer: GuardedSigner | None,
+        links: PeerLinks,
+        pool: Mempool,
+        store: ChainStore,
+        metrics: Metrics,
+        io: ThreadPool,
+        on_final: Callable[[CommitPlan], None],
+        on_view: Callable[[int, int, list[PassedOver]], None],
+    ) -> None:
+        self.core = core
+        self.alarm: str | None = None
+        self.last_commit_monotonic = time.monotonic()
+        self._executor = executor
+        self._journal = journal
+        self._signer = signer
+        self._links = links
+        self._pool = pool
+        self._store = store
+        self._metrics = metrics
+        self._io = io
+        self._on_final = on_final
+        self._on_view = on_view
+        self._inbox: deque[Event] = deque()
+        self._queued_of: dict[int, int] = {}
+        self._records: list[bytes] = []
+        self._outbox: list[Effect] = []
+        self._appended = 0
+        self._durable = 0
+        """Records given to the journal and records known durable there."""
+        self._wake = asyncio.Event()
+        self._commits: deque[Commit] = deque()
+        self._commit_wake = asyncio.Event()
+        self._commit_done = asyncio.Event()
+        self._told_pending: bool | None = None
+
+    # --- inputs ------------------------------------------------------------------------------
+
+    def on_message(self, sender: int, payload: bytes) -> None:
+        """A consensus or sync frame from an authenticated validator. Never raises."""
+        try:
+            message = decode_message(payload)
+        except MalformedMessage as error:
+            self._metrics.refused.labels("malformed").inc()
+            log.warning("validator %d sent a malformed message: %s", sender, error)
+            return
+        if isinstance(message, SyncRequest):
+            self._serve_sync(sender, message)
+            return
+        queued = self._queued_of.get(sender, 0)
+        if queued >= MAX_INBOX_PER_PEER:
+            self._metrics.refused.labels("inbox-full").inc()
+            return
+        self._queued_of[sender] = queued + 1
+        self._give(Received(ValidatorIndex(sender), message))
+
+    def pool_changed(self) -> None:
+        """The pool gained or lost instructions: tell the core whether something is pending."""
+        if self._pool.pending != self._told_pending:
+            self._told_pending = self._pool.pending
+            self._give(Pending(self._pool.pending))
+
+    def link_up(self, peer: int) -> None:
+        """Tell a validator that was away where we are: what it lacks it then asks for."""
+        finalization = self.core.floor.finalization
+        if finalization is not None:
+            self._links.send(peer, Channel.CONSENSUS, encode(finalization))
+
+    def _give(self, event: Event) -> None:
+        self._inbox.append(event)
+        self._wake.set()
+
+    def _serve_sync(self, sender: int, request: SyncRequest) -> None:
+        response = sync_response(self._store, request.first)
+        if response is not None:
+            self._links.send(sender, Channel.SYNC, encode(response))
+
+    # --- turns -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Drive the core until cancelled. Raises what storage raises when it cannot write."""
+        commits = asyncio.create_task(self._commit_loop(), name="commits")
+        turns = asyncio.create_task(self._turn_loop(), name="turns")
+        try:
+            done, _ = await asyncio.wait({commits, turns}, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in (commits, turns):
+                task.cancel()
+            await asyncio.gather(commits, turns, return_exceptions=True)
+
+    async def _turn_loop(self) -> None:
+        self._absorb(self.core.start(_now()))
+        self.pool_changed()
+        while True:
+            self._take_events()
+            await self._flush()
+            self._rotate_journal()
+            while len(self._commits) > MAX_WAITING_COMMITS:
+                self._commit_done.clear()
+                await self._commit_done.wait()
+            if not self._inbox:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        deadline = self.core.next_deadline()
+        timer = None
+        if deadline is not None:
+            delay = max(0.0, deadline / 1000 - time.monotonic())
+            timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._wake.clear()
+
+    def _take_events(self) -> None:
+        inbox = self._inbox
+        for _ in range(min(len(inbox), MAX_EVENTS_PER_TURN)):
+            event = inbox.popleft()
+            if isinstance(event, Received):
+                self._queued_of[event.sender] -= 1
+            self._absorb(self.core.handle(event, _now()))
+        deadline = self.core.next_deadline()
+        now = _now()
+        if deadline is not None and now.monotonic >= deadline:
+            self._absorb(self.core.handle(Tick(), now))
+
+    def _absorb(self, effects: list[Effect]) -> None:
+        """Take effects into the turn. Execution and building answer at once, in the same turn."""
+        queue = deque(effects)
+        while queue:
+            effect = queue.popleft()
+            if isinstance(effect, Persist):
+                self._records.append(encode(effect.record))
+            elif isinstance(effect, Execute):
+                queue.extend(self.core.handle(self._execute(effect), _now()))
+            elif isinstance(effect, Build):
+                queue.extend(self.core.handle(self._build(effect), _now()))
+            else:
+                self._outbox.append(effect)
+
+    def _execute(self, effect: Execute) -> Executed:
+        started = time.perf_counter()
+        reason = self._executor.execute(effect.info, effect.block)
+        self._metrics.execution.observe(time.perf_counter() - started)
+        if reason is None:
+            self._pool.mark_in_flight(self._executor.instruction_digests(effect.info.digest))
+            self.pool_changed()
+            return Executed(effect.info.digest, valid=True)
+        log.warning("block of view %d is bad: %s", effect.info.view, reason)
+        return Executed(effect.info.digest, valid=False, reason=reason)
+
+    def _build(self, effect: Build) -> Built:
+        started = time.perf_counter()
+        candidates = iter(()) if effect.empty else self._pool.candidates()
+        block, digests, dropped = self._executor.build(effect, candidates)
+        self._metrics.execution.observe(time.perf_counter() - started)
+        for digest in dropped:
+            self._pool.drop(digest)
+        self._pool.mark_in_flight(digests)
+        self.pool_changed()
+        return Built(effect.view, block)
+
+    async def _flush(self) -> None:
+        if not self._records and not self._outbox:
+            return
+        if self._records:
+            records, self._records = self._records, []
+            self._journal.append(records)
+            self._appended += len(records)
+            covered = self._appended
+            started = time.perf_counter()
+            await asyncio.get_running_loop().run_in_executor(self._io, self._sync)
+            self._durable = covered
+            self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
+        outbox, self._outbox = self._outbox, []
+        assert self._durable == self._appended, "a promise would leave before it is durable"
+        for effect in outbox:
+            self._publish(effect)
+
+    def _sync(self) -> None:
+        # The signer's record first: were it to lack a vote that the journal has, a crash between
+        # the two would leave that vote without its second guard.
+        if self._signer is not None:
+            self._signer.sync()
+        self._journal.sync()
+
+    def _publish(self, effect: Effect) -> None:
+        match effect:
+            case Send(to, message):
+                self._links.send(to, _channel(message), encode(message))
+            case Broadcast(message):
+                self._links.broadcast(_channel(message), encode(message))
+            case Commit():
+                self._commits.append(effect)
+                self._commit_wake.set()
+            case EnteredView(view, leader, cause):
+                self._entered(view, leader, cause)
+            case Rejected(sender, reason):
+                self._metrics.refused.labels("consensus").inc()
+                log.info("refused a message of validator %d: %s", sender, reason)
+            case Alarm(reason):
+                self.alarm = reason
+                self._metrics.alarms.inc()
+                log.error("this node stopped signing: %s", reason)
+            case ReportEquivocation(equivocation):
+                self._metrics.equivocations.inc()
+                log.error(
+                    "validator %d signed twice in view %d",
+                    equivocation.first.voter,
+                    equivocation.first.view,
+                )
+            case _:
+                raise AssertionError(f"not a publishable effect: {effect!r}")
+
+    def _entered(self, view: int, leader: int, cause: Kind | None) -> None:
+        self._metrics.view.set(view)
+        if cause is not None:
+            self._metrics.views.labels(cause.name.lower()).inc()
+        if cause is Kind.NULLIFY:
+            self._pool.clear_in_flight()
+            self.pool_changed()
+        self._on_view(view, leader, self._pool.entered_view(view, leader))
+
+    def _rotate_journal(self) -> None:
+        """Have the next sync cut off what is final; only when the database holds the core's floor:
+        a body or certificate above the *durable* floor must never be gone from the journal."""
+        if self._commits or not self._journal.needs_rotation:
+            return
+        self._journal.rotate([encode(record) for record in self.core.live_records()])
+        if self._signer is not None:
+            floor = self.core.floor.info
+            self._signer.prune(floor.epoch, floor.view)
+
+    # --- commits -----------------------------------------------------------------------------
+
+    async def _commit_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._commits:
+                self._commit_done.set()
+                self._commit_wake.clear()
+                await self._commit_wake.wait()
+            commits = list(self._commits)
+            plan = self._executor.plan(commits)
+            started = time.perf_counter()
+            await loop.run_in_executor(self._io, self._store.commit, plan.blocks, plan.floor)
+            self._metrics.fsync.labels("database").observe(time.perf_counter() - started)
+            for _ in commits:
+                self._commits.popleft()
+            self._commit_done.set()
+            self._executor.committed(plan)
+            plan.forgotten = self._pool.settle(plan.instructions, plan.time)
+            self.last_commit_monotonic = time.monotonic()
+            self._on_final(plan)
+            self._told_pending = None  # the core asks to be told after every commit
+            self.pool_changed()
+
+
+def _channel(message: Message) -> Channel:
+    if isinstance(message, BlockResponse | SyncResponse | SyncRequest):
+        return Channel.SYNC
+    return Channel.CONSENSUS
+
+
+def _now() -> Now:
+    return Now(monotonic=int(time.monotonic() * 1000), wall=int(time.time() * 1000))

@@ -1,0 +1,402 @@
+"""The running node as its API sees it: answers from final state only.
+
+Nothing here tells of a block that is executed but not final: what a client is told is final stays
+final through every crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import msgspec
+
+from node.api.amounts import format_amount
+from node.api.service import (
+    AccountsView,
+    AssetView,
+    BalanceView,
+    BlockView,
+    CertificateView,
+    ChangeView,
+    EventsUnavailable,
+    EventView,
+    KeyView,
+    MempoolView,
+    ParticipantView,
+    PaymentView,
+    PeerView,
+    SignatureView,
+    StatusView,
+    SubmissionRefused,
+    UnknownParticipant,
+)
+from node.audit.build import build_dossier
+from node.chain.encoding import decode
+from node.chain.genesis import Genesis
+from node.chain.records import ParticipantRecord
+from node.chain.types import (
+    AccountKind,
+    Block,
+    Instruction,
+    Issue,
+    Outcome,
+    Pay,
+    Receipt,
+    Redeem,
+)
+from node.engine.executor import CommitPlan, Executor
+from node.engine.intake import Intake
+from node.engine.mempool import Mempool
+from node.engine.metrics import Metrics
+from node.engine.replica import Replica
+from node.ledger.entries import UetrEntry
+from node.network.links import PeerLinks
+from node.storage.chain_store import ChainStore
+
+SOFTWARE_VERSION = version("nostro")
+WORDS = {"ACSC": "settled", "RJCT": "rejected"}
+"""ISO 20022 status → the word of a payment's life that interfaces use."""
+
+
+@dataclass(slots=True)
+class Service:
+    """Implements `node.api.service.NodeService`."""
+
+    genesis: Genesis
+    genesis_bytes: bytes
+    name: str
+    own_index: int | None
+    replica: Replica
+    executor: Executor
+    intake: Intake
+    pool: Mempool
+    links: PeerLinks
+    store: ChainStore
+    instruments: Metrics
+    _waiting: dict[bytes, list[asyncio.Future[None]]] = field(default_factory=dict)
+    _new_block: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def chain_id(self) -> bytes:
+        return self.genesis.chain_id
+
+    # --- finality ----------------------------------------------------------------------------
+
+    def on_final(self, plan: CommitPlan) -> None:
+        """The database holds these blocks: wake who waits for what they settled."""
+        if self._waiting:
+            for block in plan.blocks:
+                for entry in block.uetrs:
+                    for future in self._waiting.pop(entry.uetr, ()):
+                        if not future.done():
+                            future.set_result(None)
+        self._new_block.set()
+        self._new_block = asyncio.Event()
+
+    async def submit(self, raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        return await self.intake.submit(raw)
+
+    async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
+        found = self.payment(uetr)
+        if found is not None or timeout <= 0:
+            return found
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiting.setdefault(uetr, [])
+        waiters.append(future)
+        try:
+            await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return None
+        finally:
+            if future in waiters:
+                waiters.remove(future)
+            if not waiters and self._waiting.get(uetr) is waiters:
+                del self._waiting[uetr]
+        return self.payment(uetr)
+
+    # --- payments ----------------------------------------------------------------------------
+
+    def payment(self, uetr: bytes) -> PaymentView | None:
+        entry = self.store.uetr(uetr)
+        return None if entry is None else self._with_parties(entry)
+
+    def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
+        entries = map(self.store.uetr, uetrs)
+        return [None if entry is None else _payment_view(entry) for entry in entries]
+
+    def _with_parties(self, entry: UetrEntry) -> PaymentView:
+        """The view with what only the block's body tells."""
+        raw = self.store.block(entry.height)
+        assert raw is not None, "the index names a block that the database does not hold"
+        instruction = decode(decode(raw, Block).instructions[entry.instruction], Instruction)
+        debtor: str | None = None
+        creditor: str | None = None
+        match instruction.envelope.body:
+            case Pay():
+                payment = instruction.payments[entry.payment]
+                kind, debtor, creditor = "pay", payment.debtor, payment.creditor
+                asset, amount = payment.asset, payment.amount
+            case Issue() as issue:
+                kind, creditor, asset, amount = "issue", issue.creditor, issue.asset, issue.amount
+            case Redeem() as redeem:
+                kind, debtor = "redeem", instruction.envelope.sender
+                asset, amount = redeem.asset, redeem.amount
+            case other:
+                raise AssertionError(f"{type(other).__name__} has no UETR")
+        record = self.executor.final_state.asset(asset)
+        return msgspec.structs.replace(
+            _payment_view(entry),
+            kind=kind,
+            debtor=debtor,
+            creditor=creditor,
+            currency=asset,
+            amount=None if record is None else format_amount(amount, record.exponent),
+        )
+
+    def evidence(self, uetr: bytes) -> bytes | None:
+        entry = self.store.uetr(uetr)
+        if entry is None:
+            return None
+        return build_dossier(self.store, self.genesis, entry)
+
+    # --- accounts ----------------------------------------------------------------------------
+
+    def accounts(self, participant: str | None) -> AccountsView:
+        state = self.executor.final_state
+        holder = None if participant is None else self._participant(participant)
+        balances = []
+        for account in state.accounts():
+            owner = state.participant(account.participant)
+            asset = state.asset(account.asset)
+            assert owner is not None
+            assert asset is not None
+            if holder is not None and owner.record.lei != holder.lei:
+                continue
+            amount = format_amount(account.balance, asset.exponent)
+            balances.append(
+                BalanceView(
+                    participant=owner.record.name,
+                    lei=owner.record.lei,
+                    account=AccountKind(account.kind).name.lower(),
+                    asset=account.asset,
+                    amount=amount,
+                    available=amount,
+                )
+            )
+        balances.sort(key=lambda b: (b.participant, b.account, b.asset))
+        return AccountsView(height=state.height, balances=balances)
+
+    def _participant(self, given: str) -> ParticipantRecord:
+        found = self.executor.final_state.find_participant(given)
+        if found is None:
+            raise UnknownParticipant(given)
+        return found.record
+
+    def participants(self) -> list[ParticipantView]:
+        held = self.executor.final_state.participants()
+        records = sorted((each.record for each in held), key=lambda r: r.name)
+        return [
+            ParticipantView(
+                name=r.name,
+                lei=r.lei,
+                bic=r.bic,
+                roles=list(r.roles),
+                threshold=r.threshold,
+                keys=[
+                    KeyView(
+                        public_key=k.public_key.hex(),
+                        valid_from=k.valid_from,
+                        revoked_from=k.revoked_from,
+                    )
+                    for k in r.keys
+                ],
+            )
+            for r in records
+        ]
+
+    def assets(self) -> list[AssetView]:
+        return [
+            AssetView(
+                code=r.code,
+                exponent=r.exponent,
+                issuer=r.issuer,
+                issued=format_amount(r.issued, r.exponent),
+                redeemed=format_amount(r.redeemed, r.exponent),
+            )
+            for r in self.executor.final_state.assets()
+        ]
+
+    # --- blocks ------------------------------------------------------------------------------
+
+    def height(self) -> int:
+        return self.executor.final_state.height
+
+    def block(self, height: int) -> BlockView | None:
+        header = self.store.header(height)
+        if header is None or height > self.height():
+            return None
+        info = self.store.info(height)
+        assert info is not None
+        return BlockView(
+            digest=info.digest.hex(),
+            height=header.height,
+            version=header.version,
+            chain_id=header.chain_id.hex(),
+            epoch=header.epoch,
+            view=header.view,
+            parent=header.parent.hex(),
+            timestamp=header.timestamp,
+            proposer=header.proposer,
+            instructions_count=header.instructions_count,
+            instructions_root=header.instructions_root.hex(),
+            outcomes_count=header.outcomes_count,
+            outcomes_root=header.outcomes_root.hex(),
+            state_root=header.state_root.hex(),
+            history_root=header.history_root.hex(),
+            validator_set=header.validator_set.hex(),
+            next_validator_set=header.next_validator_set.hex(),
+            certificate=self._certificate(height),
+        )
+
+    def _certificate(self, height: int) -> CertificateView | None:
+        found = self.store.finalization_at_or_above(height)
+        if found is None:
+            return None
+        at, certificate = found
+        content = certificate.content
+        assert content is not None, "a finalization has a content"
+        validators = self.genesis.validator_set.validators
+        return CertificateView(
+            epoch=certificate.epoch,
+            view=certificate.view,
+            kind="finalization",
+            parent_view=content.parent_view,
+            block=content.block.hex(),
+            height=at,
+            signatures=[
+                SignatureView(
+                    validator=index, name=validators[index].name, signature=signature.hex()
+                )
+                for index, signature in certificate.signatures
+            ],
+        )
+
+    # --- the node itself ---------------------------------------------------------------------
+
+    def status(self) -> StatusView:
+        core = self.replica.core
+        validators = self.genesis.validator_set.validators
+        state = self.executor.final_state
+        return StatusView(
+            node=self.name,
+            chain_id=self.chain_id.hex(),
+            network=self.genesis.network,
+            devnet=self.genesis.devnet,
+            version=SOFTWARE_VERSION,
+            height=state.height,
+            block=state.digest.hex(),
+            time=state.time,
+            epoch=core.epoch,
+            view=core.view,
+            leader=validators[core.leader(core.view)].name,
+            validator=self.own_index,
+            signing=self.own_index is not None and not core.stopped,
+            alarm=self.replica.alarm,
+            peers=[
+                PeerView(
+                    name=validators[link.index].name,
+                    index=link.index,
+                    connected=link.connected,
+                    detail=link.last_refusal,
+                )
+                for link in self.links.links()
+            ],
+            mempool=MempoolView(
+                instructions=len(self.pool),
+                payments=self.pool.payments,
+                bytes=self.pool.total_bytes,
+            ),
+        )
+
+    def ready(self) -> tuple[bool, str]:
+        if self.replica.alarm is not None:
+            return False, f"this node stopped signing: {self.replica.alarm}"
+        validators = len(self.genesis.validator_set.validators)
+        own = 0 if self.own_index is None else 1
+        connected = own + sum(link.connected for link in self.links.links())
+        needed = validators - (validators - 1) // 3
+        if connected < needed:
+            return False, f"{connected} of {validators} validators connected, {needed} are needed"
+        return True, f"{connected} of {validators} validators connected"
+
+    def metrics(self) -> str:
+        instruments = self.instruments
+        instruments.height.set(self.height())
+        instruments.peers.set(sum(link.connected for link in self.links.links()))
+        instruments.mempool.set(len(self.pool))
+        instruments.mempool_bytes.set(self.pool.total_bytes)
+        return instruments.text()
+
+    # --- events ------------------------------------------------------------------------------
+
+    async def events(self, after: tuple[int, int] | None) -> AsyncIterator[EventView]:
+        height, index = (self.height() + 1, -1) if after is None else after
+        if height > self.height() + 1:
+            raise EventsUnavailable(
+                f"no event ({height}, {index}): the last final height is {self.height()}"
+            )
+        while True:
+            new_block = self._new_block
+            while height <= self.height():
+                for position, raw in enumerate(self.store.outcomes(height) or ()):
+                    if position > index:
+                        yield _event(height, position, decode(raw, Outcome))
+                height, index = height + 1, -1
+            await new_block.wait()
+
+
+def _payment_view(entry: UetrEntry) -> PaymentView:
+    status = WORDS[entry.status]
+    index = (entry.instruction, entry.payment)
+    change = ChangeView(
+        status=status,
+        iso_status=entry.status,
+        reason=entry.reason,
+        height=entry.height,
+        index=index,
+        time=entry.time,
+    )
+    return PaymentView(
+        uetr=_uuid(entry.uetr),
+        status=status,
+        reason=entry.reason,
+        height=entry.height,
+        index=index,
+        settled_at=entry.time if status == "settled" else None,
+        changes=[change],
+    )
+
+
+def _event(height: int, position: int, outcome: Outcome) -> EventView:
+    word = WORDS[outcome.status]
+    if outcome.uetr is None and word == "settled":
+        word = "done"
+    return EventView(
+        height=height,
+        index=position,
+        instruction=outcome.instruction,
+        payment=outcome.payment,
+        time=outcome.time,
+        uetr=None if outcome.uetr is None else _uuid(outcome.uetr),
+        status=word,
+        iso_status=outcome.status,
+        reason=outcome.reason,
+    )
+
+
+def _uuid(uetr: bytes) -> str:
+    h = uetr.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

@@ -1,0 +1,37 @@
+"""Serving final blocks to a node that is behind, from the database, one bounded answer each.
+
+An answer ends at a height whose finalization is stored, so it proves itself: the asker checks one
+certificate and the chain of parent digests. Groups between two stored finalizations are bounded
+by `Timing.max_unfinalized`, so one always fits.
+"""
+
+from __future__ import annotations
+
+from consensus.messages import SyncResponse
+from node.storage.chain_store import ChainStore
+
+SYNC_ANSWER_BYTES = 8 * 1024 * 1024
+"""An answer ends at the first certified height at or above this many bytes of blocks."""
+SYNC_ANSWER_BLOCKS = 512
+"""… or this many blocks."""
+
+
+def sync_response(store: ChainStore, first: int) -> SyncResponse | None:
+    """Final blocks from height `first` on; None where this node has none."""
+    blocks: list[bytes] = []
+    size = 0
+    answer: SyncResponse | None = None
+    height = first
+    while first > 0:
+        block = store.block(height)
+        if block is None:
+            break
+        blocks.append(block)
+        size += len(block)
+        certificate = store.finalization(height)
+        if certificate is not None:
+            answer = SyncResponse(tuple(blocks), certificate)
+            if size >= SYNC_ANSWER_BYTES or len(blocks) >= SYNC_ANSWER_BLOCKS:
+                break
+        height += 1
+    return answer

@@ -24,9 +24,11 @@ from devnet.ports import PortsTaken
 from devnet.processes import MAX_LOG_BYTES
 from devnet.supervisor import NodeFailed, Supervisor, make_usable
 from node.api.client import ApiError
+from node.storage.errors import StorageError
 
 FAULTS = (
-    AlreadyRunning, ApiError, BootstrapFailed, DevnetUnusable, NodeFailed, OSError, PortsTaken
+    AlreadyRunning, ApiError, BootstrapFailed, DevnetUnusable, NodeFailed, OSError, PortsTaken,
+    StorageError,
 )  # fmt: skip
 """What can keep a devnet from starting, each with a text for people."""
 LOG = "supervisor.log"

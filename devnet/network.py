@@ -6,9 +6,11 @@ left half made is made anew. A devnet that was stopped is opened again with its 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,15 @@ from node.chain.genesis import (
     load_genesis,
 )
 from node.chain.signature import Ed25519Signer
+from node.storage.config import Address, NodeConfig, load_config, render_config
+from node.storage.disk import write_file
+from node.storage.home import create_home
+from node.storage.keystore import (
+    ENV_PASSPHRASE,
+    ENV_PASSPHRASE_FILE,
+    create_keystore,
+    seal_key,
+)
 
 FORMAT = "nostro-devnet/1"
 SETTINGS = "settings.json"
@@ -89,9 +100,10 @@ class Network:
         """The API that participant `index` of the genesis file uses: bank i uses node i."""
         return self.api(identity.node_name(max(0, index - 1) % self.settings.validators))
 
-    def node_environment(self) -> dict[str, str]:
-        """What a node process needs besides the supervisor's own environment."""
-        return {"NOSTRO_PASSPHRASE": identity.PASSPHRASE}
+    def node_environment(self, own: Mapping[str, str]) -> dict[str, str]:
+        """The supervisor's own environment, with the passphrase of a devnet's keys."""
+        kept = {name: value for name, value in own.items() if name != ENV_PASSPHRASE_FILE}
+        return {**kept, ENV_PASSPHRASE: identity.PASSPHRASE}
 
     def signer(self, participant: str) -> Ed25519Signer:
         """The participant's key, from the seed: what is in its keystore."""
@@ -197,7 +209,7 @@ def with_usable_ports(network: Network) -> Network:
         network.directory, msgspec.structs.replace(network.settings, ports=ports), network.genesis
     )
     for index in range(network.settings.validators):
-        _write_config(moved, index)
+        _move_node(moved, index)
     data = msgspec.json.format(msgspec.json.encode(moved.settings)) + b"\n"
     _write(network.directory / SETTINGS, data)
     return moved
@@ -257,6 +269,67 @@ def _genesis(network: str, validators: int, banks: int, seed: int, now: int) -> 
             for index in range(validators)
         ],
     )
+
+
+def _create_participant(network: Network, participant: GenesisParticipant) -> None:
+    create_keystore(
+        network.keystore(participant.name),
+        role="participant",
+        name=participant.name,
+        lei=participant.lei,
+        passphrase=identity.PASSPHRASE,
+        seed=identity.key_seed(network.settings.seed, "participant", participant.name),
+        devnet=True,
+    )
+
+
+def _create_node(network: Network, index: int, genesis: bytes) -> None:
+    name = identity.node_name(index)
+    operator = network.genesis.validator_set.validators[index].operator
+
+    def sealed(role: str) -> bytes:
+        seed = identity.key_seed(network.settings.seed, role, name)
+        return seal_key(
+            role=role,
+            name=name,
+            lei=operator,
+            seed=seed,
+            passphrase=identity.PASSPHRASE,
+            devnet=True,
+        )
+
+    create_home(
+        network.home(name),
+        genesis=genesis,
+        config=_config(network.settings, index),
+        node_key=sealed("node"),
+        vote_key=sealed("vote"),
+    )
+
+
+def _config(settings: Settings, index: int) -> NodeConfig:
+    own = settings.ports[index]
+    return NodeConfig(
+        name=identity.node_name(index),
+        p2p=Address(HOST, own.p2p),
+        api=Address(HOST, own.api),
+        operator=Address(HOST, own.operator),
+        peers={
+            identity.node_name(other): Address(HOST, ports.p2p)
+            for other, ports in enumerate(settings.ports)
+            if other != index
+        },
+    )
+
+
+def _move_node(network: Network, index: int) -> None:
+    """Give a node its new addresses, leaving what else its config says as it is."""
+    path = network.home(identity.node_name(index)) / "config.toml"
+    moved = _config(network.settings, index)
+    config = dataclasses.replace(
+        load_config(path), p2p=moved.p2p, api=moved.api, operator=moved.operator, peers=moved.peers
+    )
+    write_file(path, render_config(config).encode())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -48,7 +48,7 @@ class Supervisor:
     def __init__(self, network: Network, say: Event) -> None:
         self.network = network
         self._say = say
-        environment = {**os.environ, **network.node_environment()}
+        environment = network.node_environment(os.environ)
         self.nodes = [
             NodeProcess(name, network.home(name), network.log(name), environment)
             for name in network.node_names

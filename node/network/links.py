@@ -29,6 +29,7 @@ class Refusal(StrEnum):
 
     # In the handshake, before anything that the peer sent is decoded.
     NOT_TLS = "not a TLS 1.3 handshake"
+    HANDSHAKE_BROKEN = "connection ended during the handshake"
     HANDSHAKE_TIMEOUT = "handshake not completed in time"
     CROWDED = "too many handshakes at once, oldest dropped"
     NO_CERTIFICATE = "no certificate"
@@ -52,6 +53,10 @@ class Refusal(StrEnum):
     # Dialing.
     UNREACHABLE = "cannot connect"
     REJECTED = "peer refused this node"
+
+
+OnRefusal = Callable[[Refusal, str], None]
+"""on_refusal(reason, detail): the detail is for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from node.network.links import (
     ListenFailed,
     OnLink,
     OnMessage,
+    OnRefusal,
     Refusal,
     backoff_seconds,
 )
@@ -62,12 +63,20 @@ class _Peer:
     link: Link | None = None
     opening: asyncio.Transport | None = None
     """An accepted connection of this peer that is not a link yet; at most one."""
+    expiry: asyncio.TimerHandle | None = None
+    """Ends `opening` when no link came of it in time."""
     sent_bytes: int = 0
     received_bytes: int = 0
     sent_payloads: int = 0
     received_payloads: int = 0
     dropped_payloads: int = 0
     last_refusal: str = ""
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """The connection became a link, or nothing."""
+        if self.opening is transport and self.expiry is not None:
+            self.expiry.cancel()
+            self.opening = self.expiry = None
 
     def absorb(self, link: Link) -> None:
         """Add the counts of a link that ended."""
@@ -99,12 +108,15 @@ class PeerNetwork:
         addresses: Mapping[int, Address],
         on_message: OnMessage,
         on_link: OnLink,
+        on_refusal: OnRefusal | None = None,
         limits: Limits | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`node_seed`: the 32-byte seed of this node's `node_key`. `listen`: address and port
-        (0: any). `addresses`: where to dial, by validator index.
+        (0: any). `addresses`: where to dial, by validator index. `on_refusal`: told of every
+        entry in `refusals` with its detail, for logs and alarms; `now`: the wall clock, for
+        certificates; `jitter`: a number in [0, 1), see `backoff_seconds`.
 
         Raises WrongNodeKey for another's key, ValueError when the address of a validator that
         this node must dial is missing.
@@ -132,6 +144,7 @@ class PeerNetwork:
         self._listen = listen
         self._on_message = on_message
         self._on_link = on_link
+        self._on_refusal = on_refusal
         self._now = now
         self._jitter = jitter
         self._running = False
@@ -139,6 +152,9 @@ class PeerNetwork:
         self._tasks: list[asyncio.Task[None]] = []
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """In order of arrival."""
+        self._requests: set[asyncio.Task[None]] = set()
+        """Tasks in which the HTTP server runs `_upgrade`; it forgets them when a connection is
+        lost, and `stop` must not."""
         self._listener: socket.socket | None = None
         self._server: web.Server | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -193,9 +209,13 @@ class PeerNetwork:
                 peer.link.drop(LinkLost(Refusal.CLOSED, "this node stops"))
             if peer.opening is not None:
                 peer.opening.abort()
+                peer.opened(peer.opening)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
         await self._server.shutdown(SHUTDOWN_SECONDS)
+        if self._requests:
+            _, late = await asyncio.wait(self._requests, timeout=SHUTDOWN_SECONDS)
+            assert not late, f"peer links that did not end: {late}"
         await self._session.close()
         self._tasks = []
 
@@ -247,14 +267,15 @@ class PeerNetwork:
             self._refuse(error.refusal, str(error), peer)
             return
         finally:
-            if peer.opening is transport:
-                peer.opening = None
+            peer.opened(transport)
         if peer.link is not None:
             # The newer one wins: the peer restarted and the old connection is a ghost of it.
             old = peer.link
             self._down(peer, old)
             old.drop(LinkLost(Refusal.REPLACED))
         peer.link = link
+        peer.last_refusal = ""
+        log.info("link to validator %d (%s) is up", peer.index, peer.name)
         self._on_link(peer.index, True)
         try:
             lost = await link.run()
@@ -277,6 +298,8 @@ class PeerNetwork:
             # Only when the reason changes: a peer that is away must not fill the log.
             peer.last_refusal = detail
             log.warning("link to validator %d (%s): %s", peer.index, peer.name, detail)
+        if self._on_refusal is not None:
+            self._on_refusal(refusal, detail)
 
     # --- accepting -----------------------------------------------------------------------------
 
@@ -321,24 +344,27 @@ class PeerNetwork:
         except OSError as error:
             # asyncio reports a handshake that takes too long as an aborted connection.
             timed_out = isinstance(error, ConnectionAbortedError)
-            reason = Refusal.HANDSHAKE_TIMEOUT if timed_out else Refusal.NOT_TLS
+            reason = Refusal.HANDSHAKE_TIMEOUT if timed_out else Refusal.HANDSHAKE_BROKEN
             self._refuse(reason, str(error))
             return
         peer = self._peers[peer_index(transport.get_extra_info("ssl_object"), context)]
         if peer.opening is not None:
             peer.opening.abort()
+            peer.opened(peer.opening)
         peer.opening = transport
-        loop.call_later(self.limits.handshake_seconds, self._expire, peer, transport)
+        peer.expiry = loop.call_later(self.limits.handshake_seconds, self._expire, peer, transport)
 
     def _expire(self, peer: _Peer, transport: asyncio.Transport) -> None:
         """A peer that connected but opened no link in time."""
-        if peer.opening is transport:
-            peer.opening = None
-            if peer.link is None or peer.link.transport is not transport:
-                transport.abort()
-                self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no hello", peer)
+        peer.opened(transport)
+        if peer.link is None or peer.link.transport is not transport:
+            transport.abort()
+            self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no request for a link", peer)
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = request.task
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
         transport = request.transport
         if transport is None:
             return web.Response(status=400)
@@ -350,7 +376,11 @@ class PeerNetwork:
         if request.path != LINK_PATH or not ws.can_prepare(request):
             self._refuse(Refusal.BAD_REQUEST, f"{request.method} {request.path[:64]!r}", peer)
             return web.Response(status=404)
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except OSError as error:
+            self._refuse(Refusal.CLOSED, str(error), peer)
+            return ws
         await self._carry(peer, ws, transport)
         return ws
 
@@ -386,8 +416,12 @@ class PeerNetwork:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _dial_failure(error) from error
         assert isinstance(ws, _DialedSocket)
-        _tune(ws.transport.get_extra_info("socket"))
-        await self._carry(peer, ws, ws.transport)
+        try:
+            _tune(ws.transport.get_extra_info("socket"))
+            await self._carry(peer, ws, ws.transport)
+        finally:
+            # The connection is cut already: this only lets aiohttp forget it.
+            await ws.close()
 
     def _context(self, dialed: int | None) -> PinnedContext:
         """The TLS context to dial a peer with, or to accept with (None)."""

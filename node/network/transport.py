@@ -79,8 +79,11 @@ def classify(error: BaseException) -> Refusal:
         if code in _X509_V_ERR_ISSUER:
             return Refusal.WRONG_CHAIN
         return Refusal.BAD_CERTIFICATE
-    if isinstance(error, ssl.SSLError) and error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+    reason = (isinstance(error, ssl.SSLError) and error.reason) or ""
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return Refusal.NO_CERTIFICATE
+    if "_ALERT_" in reason:
+        return Refusal.REJECTED
     return Refusal.NOT_TLS
 
 
@@ -310,21 +313,24 @@ class Identity:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         authority = authority_certificate(self.chain_id)
         context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
-        self._load_own(context)
-        return context
-
-    def _load_own(self, context: ssl.SSLContext) -> None:
-        """Give the context our certificate and key. ssl reads them from a file only, so for this
-        moment they are one, in a directory of mode 0700 that is gone right after."""
         pem = self.certificate.public_bytes(Encoding.PEM) + self.key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        with tempfile.TemporaryDirectory(prefix="nostro-", dir=_memory_directory()) as directory:
-            path = Path(directory) / "node.pem"
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-            context.load_cert_chain(path)
+        load_certificate(context, pem, _memory_directory())
+        return context
+
+
+def load_certificate(context: ssl.SSLContext, pem: bytes, directory: str | None) -> None:
+    """Give a context its certificate and private key.
+
+    ssl reads them from a file only, so for this moment they are one, of mode 0600 and in a
+    directory of its own of mode 0700 under `directory`, gone right after."""
+    with tempfile.TemporaryDirectory(prefix="nostro-", dir=directory) as private:
+        path = Path(private) / "node.pem"
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(path)
 
 
 def _memory_directory() -> str | None:

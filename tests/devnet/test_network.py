@@ -43,9 +43,9 @@ def test_keys_and_genesis_are_marked_and_a_production_node_refuses_them(tmp_path
     paths = [made.keystore(name) for name in identity.participant_names(2)]
     paths += [made.home("node0") / "keys" / name for name in ("node.json", "vote.json")]
     for path in paths:
-        assert open_keystore(path, identity.PASSPHRASE, allow_devnet=True).info.devnet
+        assert open_keystore(path, identity.PASSPHRASE, devnet=True).info.devnet
         with pytest.raises(KeystoreError, match="devnet key"):
-            open_keystore(path, identity.PASSPHRASE, allow_devnet=False)
+            open_keystore(path, identity.PASSPHRASE, devnet=False)
 
 
 def test_devnet_json_names_what_scripts_need(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_devnet_that_was_left_half_made_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(network.DevnetUnusable, match="thesis.txt"):
+    with pytest.raises(network.DevnetUnusable, match=r"thesis\.txt"):
         create(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]

@@ -299,11 +299,11 @@ class Service:
             height=state.height,
             block=state.digest.hex(),
             time=state.time,
-            epoch=core.epoch,
+            epoch=core.floor.info.epoch,
             view=core.view,
             leader=validators[core.leader(core.view)].name,
             validator=self.own_index,
-            signing=self.own_index is not None and not core.stopped,
+            signing=self.own_index is not None and core.stopped is None,
             alarm=self.replica.alarm,
             peers=[
                 PeerView(

@@ -1,0 +1,131 @@
+"""Four drivers over twins: agreement, restarts, catching up, receipts that outlive a crash."""
+
+from __future__ import annotations
+
+from node.api.service import SubmissionRefused
+from node.chain.encoding import encode
+from node.chain.signature import verify
+from node.chain.types import Receipt
+from node.engine.intake import RECEIPT_DOMAIN
+from tests.support.cluster import Cluster, Member
+from tests.support.ledger_world import World
+
+
+def digests(member: Member) -> list[bytes]:
+    infos = (member.store.info(height) for height in range(member.height + 1))
+    return [info.digest for info in infos if info is not None]
+
+
+def same_chain(members: list[Member]) -> bool:
+    shortest = min(map(digests, members), key=len)
+    return all(digests(member)[: len(shortest)] == shortest for member in members)
+
+
+def balance(member: Member, world: World, bank: str) -> int | None:
+    return member.executor.final_state.balance(world.lei(bank), "EUR", 0)
+
+
+async def test_a_payment_submitted_anywhere_is_final_everywhere_with_the_same_blocks() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        for member in cluster.members:
+            (receipt,) = await member.intake.submit([cluster.pay().raw])
+            assert isinstance(receipt, Receipt)
+        await cluster.until(
+            lambda: all(balance(m, world, "BANKB") == 400 for m in cluster.members),
+            "four payments final on all",
+        )
+        assert same_chain(cluster.members)
+
+
+async def test_a_receipt_is_the_nodes_signed_statement_over_instruction_and_height() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        member, payment = cluster.members[2], cluster.pay()
+        (receipt,) = await member.intake.submit([payment.raw])
+        assert isinstance(receipt, Receipt)
+        body = receipt.body
+        assert (body.instruction, body.node) == (payment.digest, world.nodes[2].public_key)
+        assert body.height >= 1
+        assert verify(
+            body.node, RECEIPT_DOMAIN, world.chain_id, encode(body), receipt.signature
+        )
+
+
+async def test_what_is_final_is_refused_as_final_and_what_waits_gets_its_receipt_again() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        payment = cluster.pay()
+        member = cluster.members[1]
+        first = await member.intake.submit([payment.raw, payment.raw])
+        assert all(isinstance(answer, Receipt) for answer in first)
+        await cluster.until(lambda: balance(member, world, "BANKB") == 100, "payment final")
+        (again,) = await member.intake.submit([payment.raw])
+        assert isinstance(again, SubmissionRefused)
+        assert (again.code, again.outcome) == ("already-executed", "final")
+
+
+async def test_one_of_four_stopped_does_not_stop_the_others_and_catches_up() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        away, *others = cluster.members
+        await cluster.stop(away)
+        before = away.height
+        for round in range(1, 4):
+            await others[0].intake.submit([cluster.pay().raw])
+            await cluster.until(
+                lambda round=round: all(  # type: ignore[misc]
+                    balance(m, world, "BANKB") == 100 * round for m in others
+                ),
+                "payments final without the one that is away",
+            )
+        await cluster.start(away)
+        await cluster.until(
+            lambda: balance(away, world, "BANKB") == 300, "the returned member caught up"
+        )
+        assert away.height > before
+        assert same_chain(cluster.members)
+
+
+async def test_an_accepted_instruction_outlives_a_restart_of_all() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        for member in cluster.members[1:]:
+            await cluster.stop(member)
+        alone, payment = cluster.members[0], cluster.pay()
+        (receipt,) = await alone.intake.submit([payment.raw])
+        assert isinstance(receipt, Receipt)
+        await cluster.stop(alone)
+        for member in cluster.members:
+            await cluster.start(member)
+        await cluster.until(
+            lambda: all(balance(m, world, "BANKB") == 100 for m in cluster.members),
+            "the payment that only one node had accepted",
+        )
+
+
+async def test_two_of_four_finalize_nothing_and_go_on_when_the_others_are_back() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        lost = cluster.members[:2]
+        for member in lost:
+            await cluster.stop(member)
+        height = max(member.height for member in cluster.members)
+        left = cluster.members[2]
+        await left.intake.submit([cluster.pay().raw])
+        view = left.core.view
+        assert view - left.core.floor.info.view >= 1
+        await cluster.start(lost[0])
+        await cluster.until(lambda: balance(left, world, "BANKB") == 100, "final with three")
+        assert left.height > height
+        await cluster.start(lost[1])
+        await cluster.until(
+            lambda: all(balance(m, world, "BANKB") == 100 for m in cluster.members), "all four"
+        )
+        assert same_chain(cluster.members)

@@ -1,0 +1,219 @@
+"""Validators in one process: real cores, ledgers, journals and signatures over twins of the
+network and the disk. Time is real, since the driver is what is tested."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from consensus.core import Core
+from consensus.interface import Timing
+from consensus.messages import Epoch, decode_record
+from node.chain.instruction import CheckedInstruction
+from node.chain.signature import verify
+from node.engine.executor import CommitPlan, Executor
+from node.engine.intake import Intake, Tip
+from node.engine.mempool import Mempool, PassedOver
+from node.engine.metrics import Metrics
+from node.engine.node import load_chain
+from node.engine.pool_store import PoolStore
+from node.engine.replica import Replica
+from node.network.frames import Channel
+from node.network.memory import MemoryNetwork
+from node.storage.chain_store import ChainStore
+from node.storage.journal import Journal
+from node.storage.memory import MemoryStore
+from node.storage.signer import GuardedSigner
+from node.storage.simulated_disk import SimulatedDisk
+from tests.support.ledger_world import World
+
+TIMING = Timing(
+    delta=100, retry=100, fetch_timeout=100, standstill=400, skip_timeout=1_000, idle_interval=500
+)
+"""Milliseconds: short, so that faults cost a test little."""
+FINAL_SECONDS = 30.0
+"""Bound on every wait; passing it fails the test."""
+
+
+@dataclass
+class Member:
+    """One validator: what survives a crash, and the parts that do not."""
+
+    index: int
+    kv: MemoryStore
+    disk: SimulatedDisk
+    core: Core = field(init=False)
+    executor: Executor = field(init=False)
+    replica: Replica = field(init=False)
+    intake: Intake = field(init=False)
+    pool: Mempool = field(init=False)
+    store: ChainStore = field(init=False)
+    links: object = field(init=False)
+    plans: list[CommitPlan] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def height(self) -> int:
+        return self.executor.final_state.height
+
+
+class Cluster:
+    """`async with Cluster(world) as cluster`: all members run; `crash` and `start` one by one."""
+
+    def __init__(self, world: World, timing: Timing = TIMING) -> None:
+        self.world = world
+        self.timing = timing
+        self.network = MemoryNetwork([f"node{i}" for i in range(len(world.votes))])
+        self.members = [
+            Member(i, MemoryStore(), SimulatedDisk(seed=i)) for i in range(len(world.votes))
+        ]
+        self._io = ThreadPoolExecutor(4)
+        self._moved = asyncio.Condition()
+
+    async def __aenter__(self) -> Cluster:
+        for member in self.members:
+            member.disk.make_directory("home")
+            member.disk.make_directory("home/signer")
+            await self.start(member)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for member in self.members:
+            if member.task is not None:
+                await self.stop(member)
+        self._io.shutdown()
+
+    async def start(self, member: Member) -> None:
+        """Start or restart a member from what its disk and database hold."""
+        world, index = self.world, member.index
+        member.store = ChainStore(member.kv)
+        state, floor = load_chain(world.genesis, member.store)
+        journal, records = Journal.open(member.disk, "home/journal", create=True)
+        signer = GuardedSigner(
+            world.votes[index], world.chain_id, member.disk, "home/signer", create=True
+        )
+        pool, metrics = Mempool(), Metrics()
+        member.pool = pool
+        kept = PoolStore(member.kv, self._io)
+        executor = member.executor = Executor(world.genesis, state, pool.checked)
+        core = member.core = Core(
+            index=index,
+            validators=[key.public_key for key in world.votes],
+            epoch=Epoch(0),
+            floor=floor,
+            timing=self.timing,
+            codec=executor,
+            verify=lambda k, d, p, s: verify(k, d, world.chain_id, p, s),
+            signer=signer,
+            records=[decode_record(record) for record in records],
+        )
+
+        def on_message(sender: int, channel: Channel, payload: bytes) -> None:
+            if channel is Channel.MEMPOOL:
+                member.intake.on_message(sender, payload)
+            else:
+                member.replica.on_message(sender, payload)
+
+        def on_link(peer: int, up: bool) -> None:
+            if up:
+                member.intake.link_up(peer)
+                member.replica.link_up(peer)
+
+        def on_final(plan: CommitPlan) -> None:
+            kept.forget(plan.forgotten)
+            member.plans.append(plan)
+            asyncio.ensure_future(self._notify())  # noqa: RUF006 - only wakes waiting tests
+
+        def on_view(view: int, leader: int, passed: list[PassedOver]) -> None:
+            member.intake.reoffer(pool.to_reoffer(view))
+            member.passed_over += passed
+
+        links = self.network.links(index, on_message, on_link)
+        member.links = links
+        member.replica = Replica(
+            core=core,
+            executor=executor,
+            journal=journal,
+            signer=signer,
+            links=links,
+            pool=pool,
+            store=member.store,
+            metrics=metrics,
+            io=self._io,
+            on_final=on_final,
+            on_view=on_view,
+        )
+        member.intake = Intake(
+            chain_id=world.chain_id,
+            pool=pool,
+            kept=kept,
+            links=links,
+            node_key=world.nodes[index],
+            may_stand=lambda c: executor.may_stand(c, int(time.time() * 1000)),
+            pool_changed=member.replica.pool_changed,
+            view=lambda: core.view,
+            tip=lambda: Tip(executor.final_state.height, executor.final_state.digest),
+            metrics=metrics,
+        )
+        member.intake.restore()
+        await links.start()
+
+        async def run() -> None:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(member.replica.run())
+                    tasks.create_task(member.intake.run())
+            finally:
+                await links.stop()
+                journal.close()
+                signer.close()
+
+        member.task = asyncio.create_task(run())
+
+    async def stop(self, member: Member) -> None:
+        """Stop a member; what its disk and database hold stays."""
+        assert member.task is not None
+        task, member.task = member.task, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition on final state; woken by every commit. Fails after a bound."""
+        async with self._moved:
+            try:
+                async with asyncio.timeout(FINAL_SECONDS):
+                    await self._moved.wait_for(condition)
+            except TimeoutError:
+                heights = [member.height for member in self.members]
+                raise AssertionError(f"not within {FINAL_SECONDS} s: {what}; {heights=}") from None
+
+    async def _notify(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+
+    def pay(self, debtor: str = "BANKA", creditor: str = "BANKB") -> CheckedInstruction:
+        """A signed payment, valid by the real clock."""
+        now = int(time.time() * 1000)
+        payment = self.world.payment(debtor, creditor, 100)
+        return self.world.pay(debtor, payment, valid_until=now + 3_600_000)
+
+    async def fund(self, *banks: str) -> None:
+        """Issue money to banks and wait until all members have it final."""
+        now = int(time.time() * 1000)
+        issues = [
+            self.world.issue("CENTRALBANK", bank, 1_000_000, valid_until=now + 3_600_000)
+            for bank in banks
+        ]
+        await self.members[0].intake.submit([issue.raw for issue in issues])
+        await self.until(
+            lambda: all(
+                m.executor.final_state.balance(self.world.lei(banks[-1]), "EUR", 0) is not None
+                for m in self.members
+                if m.task is not None
+            ),
+            "opening balances final",
+        )

@@ -210,7 +210,10 @@ class StorageDisk:
 class RecordingSigner:
     """Between core and guard: remembers what was ever signed, and what was refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int, guarded: bool) -> None:
+        """Without `guarded` the key signs anything: shows what the core alone would do."""
+        self._index = index
+        self._guarded = guarded
         self.guard: Signer | None = None
         """The guard of this incarnation."""
         self.signed: set[Guarded] = set()
@@ -220,6 +223,8 @@ class RecordingSigner:
     def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
         """Raises SigningRefused when the guard does."""
         assert self.guard is not None
+        if not self._guarded:
+            return sign(self._index, epoch, view, kind, content)
         try:
             signature = self.guard.sign_vote(epoch, view, kind, content)
         except SigningRefused:

@@ -89,12 +89,27 @@ class _Node:
     tip: bytes = b""
     votes: set[Ballot] = field(default_factory=set)
     """Votes durable or written in this incarnation: what it must remember having made."""
-    unproven: list[int] = field(default_factory=list)
-    """Views entered whose certificate is still to be checked."""
+    unproven: list[tuple[int, int]] = field(default_factory=list)
+    """(records written then, view) of entries whose certificate is still to be checked: own votes
+    in it count once they are durable."""
+    written: int = 0
+    """Records written in this incarnation."""
+    synced: int = 0
+    """Of those, how many are durable."""
 
 
 def ballot_of(vote: Vote) -> Ballot:
     return (vote.view, vote.kind, vote.content)
+
+
+def own_votes(records: Iterable[Record]) -> list[Vote]:
+    """The votes of its owner that a journal records; a proposal's record holds its vote too."""
+    votes = []
+    for record in records:
+        match record:
+            case OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote)):
+                votes.append(vote)
+    return votes
 
 
 class Oracle:
@@ -141,16 +156,17 @@ class Oracle:
         """A node starts from its durable floor and the journal's records."""
         node = self._nodes[index]
         node.floor_view, node.height, node.tip = floor.view, floor.height, floor.digest
-        node.votes = {ballot_of(r.vote) for r in records if isinstance(r, OwnVote)}
+        node.votes = {ballot_of(vote) for vote in own_votes(records)}
         voted_in = (view for view, kind, _ in node.votes if kind is not Kind.FINALIZE)
         # Entering is not recorded, but a view voted in was entered, and is never left backwards.
         node.entered = max(voted_in, default=1) - 1
         node.unproven = []
+        node.written = node.synced = 0
 
     def rotated(self, index: int, kept: Iterable[Record]) -> None:
         """A node's journal was replaced by `kept`; its database holds its core's floor."""
         node = self._nodes[index]
-        votes = {ballot_of(r.vote) for r in kept if isinstance(r, OwnVote)}
+        votes = {ballot_of(vote) for vote in own_votes(kept)}
         lost = [ballot for ballot in node.votes - votes if ballot[0] > node.floor_view]
         if lost:
             view, kind, _ = min(lost, key=lambda ballot: (ballot[0], ballot[1]))
@@ -162,13 +178,16 @@ class Oracle:
         """The effects of one turn, before any is performed."""
         node = self._nodes[index]
         current = {node.entered}  # a turn may nullify the view it began in and then leave it
+        node.written += sum(isinstance(effect, Persist) for effect in effects)
         for effect in effects:
             if isinstance(effect, EnteredView):
                 self._entered(index, node, effect)
                 current.add(effect.view)
         for effect in effects:
             match effect:
-                case Persist(record=OwnVote(vote=vote)):
+                case Persist(
+                    record=OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote))
+                ):
                     self._signed(index, node, vote, current)
                 case Commit():
                     self._decided(index, node, effect)
@@ -189,7 +208,7 @@ class Oracle:
         node.entered = entered.view
         self.highest_view = max(self.highest_view, entered.view)
         if entered.cause is not None:
-            node.unproven.append(entered.view)
+            node.unproven.append((node.written, entered.view))
 
     def _signed(self, index: int, node: _Node, vote: Vote, current: set[int]) -> None:
         ballot = ballot_of(vote)
@@ -257,7 +276,12 @@ class Oracle:
 
     # --- what is durable ---------------------------------------------------------------------
 
-    def durable(self, index: int, records: Iterable[Record]) -> None:
+    def recovered(self, index: int, records: Sequence[Record]) -> None:
+        """What a start found in the journal, in the order of writing: durable, synced or not."""
+        self.durable(index, records)
+        self._nodes[index].synced = 0
+
+    def durable(self, index: int, records: Sequence[Record]) -> None:
         """These records of a node have become durable, in the order of writing."""
         node = self._nodes[index]
         for record in records:
@@ -269,16 +293,15 @@ class Oracle:
                     self._learn(node, proposal.block)
                 case Certified(certificate=certificate):
                     self._check_certificate(index, certificate)
-                case OwnVote(vote=vote):
-                    node.durable_votes[ballot_of(vote)] = vote.signature
+            node.synced += 1
         # In the same sync as a vote come the bodies and votes that it rests on, in any order.
-        for record in records:
-            if isinstance(record, OwnVote):
-                self._justified(index, node, record.vote)
-        for view in node.unproven:
+        for vote in own_votes(records):
+            node.durable_votes[ballot_of(vote)] = vote.signature
+            self._justified(index, node, vote)
+        while node.unproven and node.unproven[0][0] <= node.synced:
+            _, view = node.unproven.pop(0)
             if not self._ballots.certified(view - 1):
                 raise self.fail("entered-with-certificate", f"node {index} enters view {view}")
-        node.unproven.clear()
 
     def _learn(self, node: _Node, block: bytes) -> None:
         info = self._inspect(block)

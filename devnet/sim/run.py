@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from consensus.core import Core
-
 from consensus.interface import Timing
 from devnet.sim.actor import CoreFactory
 from devnet.sim.application import GENESIS, SimCodec, instructions_of
@@ -93,14 +92,15 @@ def run_seed(
     validators: int | None = None,
     *,
     core: CoreFactory = Core,
+    guarded: bool = True,
     keep_trace: bool = False,
 ) -> Result:
     """Run one seed. Raises Violation when a rule is broken.
 
-    `core` is replaced by the mutants. With `keep_trace`, a Violation carries the readable trace
-    in its notes.
+    `core` and `guarded` (the signer guard behind it) are for the mutants. With `keep_trace`, a
+    Violation carries the readable trace in its notes.
     """
-    run = _Run(seed, validators or validators_of(seed), core, keep_trace)
+    run = _Run(seed, validators or validators_of(seed), core, guarded, keep_trace)
     try:
         return run.whole()
     except Violation as violation:
@@ -113,7 +113,9 @@ def run_seed(
 
 
 class _Run:
-    def __init__(self, seed: int, size: int, core: CoreFactory, keep_trace: bool) -> None:
+    def __init__(
+        self, seed: int, size: int, core: CoreFactory, guarded: bool, keep_trace: bool
+    ) -> None:
         self.seed, self.size = seed, size
         self.world = world = World(seed, keep_trace=keep_trace)
         self.profile = draw_profile(world.random, SKEW)
@@ -135,6 +137,7 @@ class _Run:
                 habits=self.profile.habits,
                 core=core,
                 disk=self._disk(index),
+                guarded=guarded,
                 world=world,
                 network=self.network,
                 oracle=self.oracle,

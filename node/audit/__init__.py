@@ -1,0 +1,1 @@
+"""Evidence: dossiers of single payments, their offline verification, and replay of whole chains."""

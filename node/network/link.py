@@ -111,8 +111,10 @@ class Link:
     async def run(self) -> LinkLost:
         """Carry payloads until the link is lost; returns why."""
         writer = asyncio.create_task(self._write(), name=f"link to {self.peer}: write")
-        watch = self._loop.call_later(self._limits.watch_seconds, self._watch, 0, 0, (0, 0))
-        self._watch_handle = watch
+        writer.add_done_callback(self._written)
+        self._watch_handle = self._loop.call_later(
+            self._limits.watch_seconds, self._watch, 0, 0, (0, 0)
+        )
         try:
             await self._read()
         except LinkLost as lost:
@@ -181,7 +183,7 @@ class Link:
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler(
-            {"message": f"payload of validator {self.peer} not processed", "exception": error}
+            {"message": f"failure on the link to validator {self.peer}", "exception": error}
         )
 
     async def _write(self) -> None:
@@ -202,6 +204,12 @@ class Link:
                 self.sent_bytes += len(frame)
         except OSError as error:
             self.drop(LinkLost(Refusal.CLOSED, str(error)))
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        error = None if writer.cancelled() else writer.exception()
+        if isinstance(error, Exception):
+            self._report(error)
+            self.drop(LinkLost(Refusal.OWN_FAULT, repr(error)))
 
     def _watch(self, silent: int, stuck: int, before: tuple[int, int]) -> None:
         """Every `watch_seconds`: ask for a keep-alive, drop a peer that is dead or never reads."""

@@ -174,14 +174,17 @@ class PeerNetwork:
         return self._identity.expires
 
     async def start(self) -> None:
-        """Listen, and begin to dial. Raises ListenFailed."""
+        """Listen, and begin to dial. Raises ListenFailed; OSError when there is no place for the
+        moment in which the TLS library reads its key from a file."""
         assert not self._running, "started twice"
+        self._use(self._identity)
         self._listener = await _bind(*self._listen)
         self._running = True
         self._server = web.Server(self._upgrade, access_log=None, logger=log)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
             ws_response_class=_DialedSocket,
         )
         self._tasks = [
@@ -192,6 +195,8 @@ class PeerNetwork:
                 if peer.index > self._own_index and peer.address is not None
             ),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_report)
 
     async def stop(self) -> None:
         """Drop all links and close everything. No callback is called from here on."""
@@ -268,6 +273,9 @@ class PeerNetwork:
             return
         finally:
             peer.opened(transport)
+        if not self._running:
+            transport.abort()
+            return
         if peer.link is not None:
             # The newer one wins: the peer restarted and the old connection is a ghost of it.
             old = peer.link
@@ -279,8 +287,7 @@ class PeerNetwork:
         self._on_link(peer.index, True)
         try:
             lost = await link.run()
-            if self._running:
-                self._refuse(lost.refusal, str(lost), peer)
+            self._refuse(lost.refusal, str(lost), peer)
         finally:
             self._down(peer, link)
 
@@ -293,6 +300,8 @@ class PeerNetwork:
             self._on_link(peer.index, False)
 
     def _refuse(self, refusal: Refusal, detail: str, peer: _Peer | None = None) -> None:
+        if not self._running:
+            return
         self.refusals[refusal] = self.refusals.get(refusal, 0) + 1
         if peer is not None and peer.last_refusal != detail:
             # Only when the reason changes: a peer that is away must not fill the log.
@@ -321,6 +330,7 @@ class PeerNetwork:
 
     def _handshaken(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         self._handshakes.pop(task)
+        _report(task)
         if task.cancelled():
             # Also when it was cancelled before it ran, and so before anyone else owned the socket.
             connection.close()
@@ -427,20 +437,31 @@ class PeerNetwork:
         """The TLS context to dial a peer with, or to accept with (None)."""
         now = self._now()
         if self._identity.renewal_due(now):
-            self._identity = self._identity.renewed(now)
-            self._contexts.clear()
-        context = self._contexts.get(dialed)
-        if context is None:
-            identity = self._identity
-            context = (
-                identity.server_context() if dialed is None else identity.client_context(dialed)
-            )
-            self._contexts[dialed] = context
-        return context
+            try:
+                self._use(self._identity.renewed(now))
+            except OSError as error:
+                # There are days left to try again; the old certificate still serves.
+                log.error("cannot renew the transport certificate: %s", error)
+        return self._contexts[dialed]
+
+    def _use(self, identity: Identity) -> None:
+        contexts: dict[int | None, PinnedContext] = {None: identity.server_context()}
+        for index in self._peers:
+            if index > self._own_index:
+                contexts[index] = identity.client_context(index)
+        self._identity, self._contexts = identity, contexts
 
 
 _MAX_MESSAGE = MAX_FRAME_BYTES + 1
 """aiohttp refuses messages of this size and above, before it buffers them."""
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A background task that fails is our bug, and must not do so in silence."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        context = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(context)
 
 
 def _dial_failure(error: Exception) -> LinkLost:

@@ -1,0 +1,51 @@
+"""Checking a chunk of final blocks from a peer's storage: one answer proves itself.
+
+The blocks chain by parent digest from our floor to the block that the finalization names, so the
+one certificate vouches for all of them. Its signatures are the caller's to check.
+"""
+
+from __future__ import annotations
+
+from consensus.interface import BlockCodec, BlockInfo, BodyMismatch, Floor
+from consensus.messages import Epoch, Kind, SyncResponse
+
+MAX_CHUNK = 10_000
+"""Blocks in one answer. Their bytes are bounded by the transport's frame."""
+
+
+class BadAnswer(ValueError):
+    """The chunk does not prove itself. `reason` is a short fixed text."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def check_answer(
+    answer: SyncResponse, floor: Floor, epoch: Epoch, codec: BlockCodec
+) -> list[BlockInfo]:
+    """The blocks of a chunk that continues this floor. Raises BadAnswer."""
+    if not 0 < len(answer.blocks) <= MAX_CHUNK:
+        raise BadAnswer("no blocks, or too many")
+    certificate = answer.finalization
+    if certificate.kind is not Kind.FINALIZE or certificate.content is None:
+        raise BadAnswer("the certificate is no finalization")
+    if certificate.epoch != epoch:
+        raise BadAnswer("the certificate is of another epoch")
+    infos: list[BlockInfo] = []
+    parent = floor.info
+    for raw in answer.blocks:
+        try:
+            info = codec.inspect(raw)
+        except BodyMismatch as bad:
+            raise BadAnswer("a body does not match its header") from bad
+        if info.parent != parent.digest or info.height != parent.height + 1:
+            raise BadAnswer("the blocks do not chain up from our floor")
+        if info.view <= parent.view or info.epoch != epoch:
+            raise BadAnswer("the blocks' views do not ascend in this epoch")
+        infos.append(info)
+        parent = info
+    named = (certificate.content.block, certificate.view)
+    if (parent.digest, parent.view) != named:
+        raise BadAnswer("the finalization is not of the last block")
+    return infos

@@ -1,0 +1,390 @@
+"""Rules 4 to 6: from certificates to executed and final blocks.
+
+Owned here: every certified block is brought here, executed parent first, and committed in
+order. Nothing cancels that: a nullification of its view does not, since the next leader may
+build on it. A certified block that fails execution here means that this node has diverged, or
+that more than f validators are faulty: it stops signing and keeps the block.
+
+How far behind decides how bodies come. What is not final anywhere is fetched block by block from
+those who signed for it. What peers already have below their floor they answer with the floor's
+finalization; then, or when the gap is known to be wide, finalized blocks come in chunks, each of
+which proves itself (`consensus.catchup`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consensus.blocks import Block
+from consensus.catchup import BadAnswer, check_answer
+from consensus.certificate import BadCertificate, check
+from consensus.fetching import Fetcher
+from consensus.interface import (
+    BodyMismatch,
+    Broadcast,
+    Commit,
+    Execute,
+    Executed,
+    Floor,
+    Persist,
+)
+from consensus.messages import (
+    BlockRequest,
+    BlockResponse,
+    Body,
+    Certificate,
+    Certified,
+    Kind,
+    SyncRequest,
+    SyncResponse,
+    ValidatorIndex,
+    View,
+)
+from consensus.state import State
+from consensus.voting import Voter
+
+MAX_WALK = 16
+"""Blocks: a wider gap below a final block is closed in chunks, not parent by parent."""
+
+
+class Following:
+    """Certificates, bodies, verdicts, commits. All times are monotonic milliseconds."""
+
+    def __init__(self, state: State, voter: Voter, fetcher: Fetcher) -> None:
+        self._state = state
+        self._voter = voter
+        self._fetcher = fetcher
+        self._catching_up = False
+        """Final blocks come in chunks, until none is missing."""
+        self._sync: SyncRequest | None = None
+        """The chunk asked for; one at a time."""
+        self._chunk_end = View(0)
+        """The view of the last block of the chunk being executed."""
+
+    # --- certificates -----------------------------------------------------------------------
+
+    def receive(self, sender: ValidatorIndex, certificate: Certificate, now: int) -> None:
+        """A certificate from a peer, of any view."""
+        state = self._state
+        if certificate.epoch != state.epoch:
+            state.reject(sender, "certificate: of another epoch")
+            return
+        if certificate.view > state.floor.info.view and not self._is_held(certificate):
+            try:
+                self._accept(certificate)
+            except BadCertificate as bad:
+                state.reject(sender, f"certificate: {bad.reason}")
+                return
+        if certificate.kind is Kind.FINALIZE:
+            self._answered_with_finalization(sender, certificate.view, now)
+
+    def _is_held(self, certificate: Certificate) -> bool:
+        at = self._state.views.get(View(certificate.view))
+        held = None if at is None else at.certificates[certificate.kind]
+        return held is not None and held.content == certificate.content
+
+    def _accept(self, certificate: Certificate) -> None:
+        """Check and keep it; it is acted upon later in this turn. Raises BadCertificate."""
+        state = self._state
+        at = state.views.get(View(certificate.view))
+        known = None
+        if at is not None:
+            known = at.known_signatures(certificate.kind, certificate.content)
+        check(certificate, state.validators, state.verify, known)
+        self._check_own_signature(certificate)
+        at = state.open(certificate.view)
+        for evidence in state.tally.absorb(at, certificate):
+            state.report(evidence)
+        state.hold(at, certificate)
+
+    def _check_own_signature(self, certificate: Certificate) -> None:
+        """Peers show a vote by this key that this node has no record of: its record was lost or
+        restored from a copy, or the key runs elsewhere too. It must never sign again."""
+        state = self._state
+        if all(voter != state.index for voter, _ in certificate.signatures):
+            return
+        at = state.views.get(View(certificate.view))
+        own = None if at is None else at.own[certificate.kind]
+        if own is None or own.content != certificate.content:
+            state.stop_for_unknown_vote(certificate.view)
+
+    def act_on(self, certificate: Certificate, now: int) -> None:
+        """What follows from a certificate that is new here."""
+        state = self._state
+        if certificate.view <= state.floor.info.view:
+            return
+        state.emit(Persist(Certified(certificate)), Broadcast(certificate))
+        state.changed = True
+        if certificate.kind is Kind.FINALIZE and certificate.view > state.final_view:
+            state.final_view = View(certificate.view)
+            state.latest_finalization = certificate
+            state.pace.arm_standstill(now)
+        self.follow(certificate, now)
+
+    def follow(self, certificate: Certificate, now: int) -> None:
+        """Enter the next view where the certificate alone allows it; see to its block."""
+        state = self._state
+        if certificate.kind is not Kind.NOTARIZE:
+            # A notarization lets us on only once its block is executed: see `_ready`.
+            state.enter(certificate.view + 1, certificate.kind, now)
+        state.update_pace()
+        if certificate.content is not None:
+            self.recheck(View(certificate.view), now)
+
+    # --- blocks -----------------------------------------------------------------------------
+
+    def recheck(self, view: View, now: int, *, thorough: bool = False) -> None:
+        """See to the certified block of a view: have it executed, or fetch what is missing."""
+        state = self._state
+        at = state.views.get(view)
+        certificate = None if at is None else at.finalization or at.notarization
+        if certificate is None or certificate.content is None:
+            return
+        signers = [voter for voter, _ in certificate.signatures]
+        block = state.blocks.get(certificate.content.block)
+        if block is None:
+            self._want_body(view, certificate.content.block, signers, now)
+        elif block.info.view != view or block.info.epoch != state.epoch:
+            self._diverged(block, "its header names another view or epoch")
+        else:
+            self._certify(block, signers, now, thorough=thorough)
+
+    def _certify(
+        self, block: Block, peers: Sequence[int], now: int, *, thorough: bool = False
+    ) -> None:
+        """Have a certified block and its ancestors executed, or what is missing of them fetched.
+
+        Ancestors that were certified before have been seen to, unless `thorough`.
+        """
+        state = self._state
+        if block.valid:
+            block.certified = True
+            self._ready(block, now)
+            return
+        while True:
+            block.certified = True
+            if block.valid is False:
+                self._diverged(block, "its execution fails here")
+                return
+            if state.blocks.is_executed(block.info.parent):
+                self._execute(block)
+                return
+            parent = state.blocks.get(block.info.parent)
+            if parent is None:
+                self._want_parent(block, peers, now)
+                return
+            if parent.certified and not thorough:
+                return
+            block = parent
+
+    def _execute(self, block: Block) -> None:
+        """At most once a digest and process, and never before its parent."""
+        if not block.requested:
+            block.requested = True
+            self._state.emit(Execute(block.info, block.raw))
+
+    def _want_parent(self, block: Block, peers: Sequence[int], now: int) -> None:
+        state = self._state
+        info = block.info
+        at = state.views.get(info.view)
+        content = None if at is None else at.certified
+        known = content is not None and content.block == info.digest
+        # Where the parent was proposed is known from the child's certificate. Without one, ask
+        # as if it were just above our floor: whoever has a higher floor then tells us so.
+        view = content.parent_view if content is not None and known else state.floor.info.view + 1
+        if info.height <= state.floor.info.height + 1 or view <= state.floor.info.view:
+            self._diverged(block, "it does not descend from the final block below it")
+        elif info.view > state.final_view:
+            self._want_body(view, info.parent, peers, now)
+        elif info.height - state.floor.info.height > MAX_WALK:
+            self._start_sync(None, now)
+        elif not self._catching_up:
+            self._want_body(view, info.parent, peers, now)
+
+    def _want_body(self, view: int, digest: bytes, peers: Sequence[int] | None, now: int) -> None:
+        if self._catching_up and view <= self._state.final_view:
+            return  # it comes with a chunk
+        request = BlockRequest(self._state.epoch, view, digest)
+        self._state.emit(*self._fetcher.want(request, now, peers))
+
+    def want_proposed_body(self, view: View, digest: bytes, not_from: int, now: int) -> None:
+        """The body of a proposal whose sender gave another one: others have it."""
+        others = [i for i in range(len(self._state.validators)) if i != not_from]
+        self._want_body(view, digest, others, now)
+
+    def is_wanted(self, digest: bytes) -> bool:
+        return self._fetcher.body_wanted(digest) is not None
+
+    def receive_body(self, sender: ValidatorIndex, response: BlockResponse, now: int) -> None:
+        """A body from a peer. It hashes to a digest that this peer was asked for, or is nothing."""
+        state = self._state
+        asked = self._fetcher.asked_for_body(sender)
+        if response.epoch != state.epoch or not asked:
+            state.reject(sender, "block: not asked for")
+            return
+        try:
+            info = state.codec.inspect(response.block)
+        except BodyMismatch:
+            state.reject(sender, "block: the body does not match its header")
+            for request in asked:
+                state.emit(*self._fetcher.next_peer(request, sender, now))
+            return
+        if all(request.block != info.digest for request in asked):
+            state.reject(sender, "block: not asked for")
+            return
+        self.arrived(state.blocks.add(info, response.block), now)
+
+    def arrived(self, block: Block, now: int) -> None:
+        """A body is here that was not."""
+        state = self._state
+        request = self._fetcher.body_wanted(block.info.digest)
+        peers: tuple[ValidatorIndex, ...] = ()
+        if request is not None:
+            peers = self._fetcher.peers_for(request)
+            state.emit(*self._fetcher.drop(request, now))
+        state.changed = True
+        at = state.views.get(block.info.view)
+        if at is not None and at.certified is not None and at.certified.block == block.info.digest:
+            self.recheck(at.view, now)
+            return
+        if any(child.certified for child in state.blocks.children(block.info.digest)):
+            self._certify(block, peers, now)
+
+    def execute_recovered(self) -> None:
+        """After a restart: blocks of the journal that continue the floor. Others follow them."""
+        state = self._state
+        for block in state.blocks.children(state.floor.info.digest):
+            self._execute(block)
+
+    def executed(self, event: Executed, now: int) -> None:
+        """The application's verdict, at any time after the request."""
+        state = self._state
+        block = state.blocks.get(event.digest)
+        if block is None or block.valid is not None:
+            return  # passed by the floor in the meantime
+        block.valid = event.valid
+        state.changed = True
+        if not event.valid:
+            if block.certified:
+                self._diverged(block, f"its execution fails here: {event.reason}")
+            return
+        if block.certified:
+            self._ready(block, now)
+        for child in state.blocks.children(event.digest):
+            if child.certified or child.durable:
+                self._execute(child)
+
+    def _ready(self, block: Block, now: int) -> None:
+        """A certified block is executed here: rule 4's second half, and rule 6."""
+        state = self._state
+        at = state.views.get(block.info.view)
+        if at is None or at.certified is None or at.certified.block != block.info.digest:
+            return  # certified only as an ancestor
+        state.ready_view = max(state.ready_view, block.info.view)
+        state.changed = True
+        if at.finalization is not None:
+            self._commit(block, at.finalization, now)
+            return
+        if not block.durable:
+            block.durable = True
+            state.emit(Persist(Body(state.epoch, block.info.view, block.raw)))
+        state.enter(block.info.view + 1, Kind.NOTARIZE, now)
+        if state.leader(at.view) not in at.accused:
+            self._voter.finalize(at.view, at.certified)
+
+    def _diverged(self, block: Block, reason: str) -> None:
+        info = block.info
+        self._state.stop(
+            f"block {info.digest.hex()} of view {info.view}, height {info.height}, is certified by "
+            f"a quorum, but {reason}: this node has diverged or more than f validators are faulty"
+        )
+
+    # --- commits ----------------------------------------------------------------------------
+
+    def _commit(self, block: Block, finalization: Certificate, now: int) -> None:
+        """This block and all its ancestors are final and executed."""
+        state = self._state
+        path = state.blocks.path(block)
+        if path is None:
+            self._diverged(block, "it does not descend from the final block below it")
+            return
+        state.emit(
+            Commit(
+                tuple(each.info for each in path), tuple(each.raw for each in path), finalization
+            )
+        )
+        state.raise_floor(Floor(block.info, finalization))
+        state.emit(*self._fetcher.drop_bodies_below(state.floor.info.view, now))
+        state.update_pace()
+        if self._catching_up:
+            self._go_on_catching_up(now)
+
+    # --- catching up ------------------------------------------------------------------------
+
+    def _answered_with_finalization(self, sender: ValidatorIndex, view: int, now: int) -> None:
+        """A peer asked for a body answers with its floor's finalization: the body is below it,
+        and only comes from that peer's storage."""
+        if any(request.view <= view for request in self._fetcher.asked_for_body(sender)):
+            self._start_sync(sender, now)
+
+    def _start_sync(self, peer: ValidatorIndex | None, now: int) -> None:
+        state = self._state
+        self._catching_up = True
+        if self._sync is not None or self._chunk_end > state.floor.info.view:
+            return
+        state.emit(*self._fetcher.drop_bodies_below(state.final_view, now))
+        self._sync = SyncRequest(state.floor.info.height + 1)
+        state.emit(*self._fetcher.want(self._sync, now, first=peer))
+
+    def receive_chunk(self, sender: ValidatorIndex, answer: SyncResponse, now: int) -> None:
+        """A chunk of final blocks. It proves itself, or the next peer is asked."""
+        state = self._state
+        if self._sync is None or not self._fetcher.was_asked(self._sync, sender):
+            state.reject(sender, "sync: not asked for")
+            return
+        finalization = answer.finalization
+        try:
+            infos = check_answer(answer, state.floor, state.epoch, state.codec)
+            if not self._is_held(finalization):
+                self._accept(finalization)
+        except (BadAnswer, BadCertificate) as bad:
+            state.reject(sender, f"sync: {bad.reason}")
+            state.emit(*self._fetcher.next_peer(self._sync, sender, now))
+            return
+        state.emit(*self._fetcher.drop(self._sync, now))
+        self._sync = None
+        self._chunk_end = View(finalization.view)
+        for info, raw in zip(infos, answer.blocks, strict=True):
+            state.blocks.add(info, raw)
+        last = state.blocks.get(infos[-1].digest)
+        assert last is not None
+        self._certify(last, (), now, thorough=True)
+
+    def _go_on_catching_up(self, now: int) -> None:
+        """After a commit: ask for the next chunk, or stop when nothing final is missing."""
+        state = self._state
+        if self._sync is not None and self._sync.first != state.floor.info.height + 1:
+            state.emit(*self._fetcher.drop(self._sync, now))
+            self._sync = None
+        if self._sync is not None or self._chunk_end > state.floor.info.view:
+            return
+        if self._is_behind():
+            self._start_sync(None, now)
+            return
+        self._catching_up = False
+        for view in sorted(state.views):
+            self.recheck(view, now, thorough=True)
+
+    def _is_behind(self) -> bool:
+        """Whether a final block, or an ancestor of one, has no body here."""
+        state = self._state
+        if state.final_view <= state.floor.info.view:
+            return False
+        digest = state.certified_digest(state.final_view)
+        assert digest is not None
+        while digest != state.floor.info.digest:
+            block = state.blocks.get(digest)
+            if block is None:
+                return True
+            digest = block.info.parent
+        return False

@@ -45,8 +45,8 @@ _FLOOR_KEY = b"mfloor"
 
 _WHERE = "the chain database"
 _RECOVER = (
-    "Nothing was skipped. Check the device, then rebuild the database from peers "
-    "(nostro doctor says how)"
+    "Nothing is served from it. Check the device, then let the node rebuild its database from "
+    "its peers"
 )
 
 

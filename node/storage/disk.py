@@ -163,7 +163,7 @@ class FileDisk:
         return os.urandom(size)
 
 
-_RESTORE = "If it was moved, put it back; if it is lost, see the recovery guide"
+_RESTORE = "If it was moved, put it back"
 
 
 def _open(name: str, flags: int, doing: str) -> int:

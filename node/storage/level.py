@@ -10,6 +10,8 @@ checksums verified at every read, and two checks of our own for what even those 
   of the last `NUMBERED_BATCHES` batches stay in the database and must be without a gap. That is
   more batches than a log can hold before it becomes checksummed tables.
 
+Both stay refused at every later start: LevelDB itself would have forgotten the loss by then.
+
 LevelDB is not fork-safe: open after spawning, never before.
 
 Layout: `path/db` is LevelDB's own directory, `path/mark` the mark.
@@ -54,8 +56,8 @@ _LOWEST_KEY = b"\x01"
 """Keys below it are this module's own."""
 
 _RECOVER = (
-    "Nothing was skipped or repaired. Keep a copy for analysis, check the device, then let the "
-    "node rebuild its database from its peers (nostro doctor says how)"
+    "Nothing is served from it. Keep a copy for analysis, check the device, then let the node "
+    "rebuild its database from its peers"
 )
 
 

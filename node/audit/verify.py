@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from consensus import certificate as certificates
 from consensus.messages import Kind
@@ -43,6 +44,7 @@ VALID, INVALID, UNDECIDED = "VALID", "INVALID", "UNDECIDED"
 PASS, FAIL, NOTE = "PASS", "FAIL", "NOTE"
 EXIT_CODES = {VALID: 0, INVALID: 1, UNDECIDED: 2}
 NO_PAYMENT = "the payment is not in the dossier"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STATUSES = {"ACSC": "settled", "RJCT": "rejected"}
 """ISO 20022 status → the word that the interfaces use."""
 
@@ -100,6 +102,10 @@ class Missing(Exception):
     """A mandatory part is not in the dossier: the check can neither pass nor fail."""
 
 
+class Absent(Exception):
+    """An optional part is not in the dossier."""
+
+
 def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
@@ -111,14 +117,18 @@ def _same(where: str, expected: object, found: object, meaning: str) -> None:
 
 def verify_dossier(data: bytes, genesis_file: bytes) -> Report:
     """Check a dossier against a genesis file. Raises nothing."""
-    report = Report()
     try:
         self_check()
         genesis = load_genesis(genesis_file)
     except (UnsafeLibsodium, BadGenesis) as error:
-        report.lines.append(Line(NOTE, "genesis", f"nothing can be checked: {error}"))
-        report.undecided = True
-        return report
+        line = Line(NOTE, "genesis", f"nothing can be checked: {error}")
+        return Report([line], undecided=True)
+    return check_dossier(data, genesis)
+
+
+def check_dossier(data: bytes, genesis: Genesis) -> Report:
+    """`verify_dossier` for a genesis file already read, and a library already checked."""
+    report = Report()
     try:
         dossier = decode_dossier(data)
     except BadDossier as error:
@@ -133,6 +143,8 @@ def verify_dossier(data: bytes, genesis_file: bytes) -> Report:
         except Missing as missing:
             report.lines.append(Line(NOTE, name, f"cannot be decided: {missing}"))
             report.undecided = True
+        except Absent as absent:
+            report.lines.append(Line(NOTE, name, str(absent)))
     report.lines += [Line(NOTE, name, text) for name, text in _notes(dossier)]
     if report.verdict == VALID:
         report.status = STATUSES[dossier.outcome.status]
@@ -370,7 +382,13 @@ def _check_outcome(dossier: Dossier, genesis: Genesis) -> str:
         )
     said = f"{STATUSES[outcome.status]} ({outcome.status}"
     said += f", reason {outcome.reason})" if outcome.reason else ")"
-    return f"{said} in block {outcome.height} at block time {outcome.time} ms"
+    for party, balance in (
+        ("debtor", outcome.debtor_balance),
+        ("creditor", outcome.creditor_balance),
+    ):
+        if balance is not None:
+            said += f", {party}'s balance then {balance} minor units"
+    return f"{said}, in block {outcome.height} at {_time(outcome.time)}"
 
 
 def _check_link(dossier: Dossier, genesis: Genesis) -> str:
@@ -391,7 +409,7 @@ def _check_link(dossier: Dossier, genesis: Genesis) -> str:
 def _check_receipt(dossier: Dossier, genesis: Genesis) -> str:
     receipt = dossier.receipt
     if receipt is None:
-        return "none in the dossier, none to check"
+        raise Absent("none of an accepting node is here; inclusion needs none")
     body = receipt.body
     _same(
         "receipt.instruction",
@@ -411,7 +429,7 @@ def _check_receipt(dossier: Dossier, genesis: Genesis) -> str:
         )
     return (
         f"{names[body.node]} stated to have it, not before block {body.height} was final "
-        f"(its clock: {body.time} ms)"
+        f"(by its clock {_time(body.time)})"
     )
 
 
@@ -440,8 +458,6 @@ def _notes(dossier: Dossier) -> list[tuple[str, str]]:
         ),
         ("delivery", "no acknowledgement of the receiving institution; finality needs none"),
     ]
-    if dossier.receipt is None:
-        notes.append(("submission", "no receipt of an accepting node; inclusion needs none"))
     original = dossier.outcome.original
     if original is not None:
         notes.append(
@@ -472,6 +488,13 @@ def _included(
     except ProofError as error:
         expected = f"a path from leaf {place.index} of {size} to {root.hex()}"
         raise Fault(where, expected, error, meaning) from error
+
+
+def _time(ms: int) -> str:
+    try:
+        return (EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds")
+    except OverflowError:
+        return f"{ms} ms since 1970"
 
 
 def _amount(minor: int, asset: str, genesis: Genesis) -> str:

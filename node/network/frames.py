@@ -59,9 +59,10 @@ class Channel(IntEnum):
 CHANNEL_LIMIT: dict[int, int] = {
     Channel.CONSENSUS: 8 * KIB * KIB,
     Channel.MEMPOOL: 4 * KIB * KIB,
-    Channel.SYNC: 32 * KIB * KIB,
+    Channel.SYNC: 48 * KIB * KIB,
 }
-"""Bytes in one payload, by channel."""
+"""Bytes in one payload, by channel. A proposal or instruction of the largest size fits, and so
+does a sync answer that goes on to the next stored finalization."""
 
 _CHANNELS: dict[int, Channel] = {int(channel): channel for channel in Channel}
 

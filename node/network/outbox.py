@@ -34,7 +34,7 @@ MAX_QUEUED: dict[Channel, int] = {
 """Payloads waiting for one peer, by channel."""
 MAX_QUEUED_BYTES: dict[Channel, int] = {
     Channel.CONSENSUS: 32 * KIB * KIB,
-    Channel.SYNC: 40 * KIB * KIB,
+    Channel.SYNC: 48 * KIB * KIB,
     Channel.MEMPOOL: 16 * KIB * KIB,
 }
 """Bytes waiting for one peer, by channel. Each holds the largest payload of its channel."""

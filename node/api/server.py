@@ -18,6 +18,7 @@ import logging
 import re
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from node.api.problems import Refused, problem
 from node.api.routes import Handler, Routes, problem_response
@@ -37,6 +38,19 @@ BACKLOG = 256
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?", re.ASCII)
 
 log = logging.getLogger("nostro.api")
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    """What a client sent is no fault of ours: one line, no trace for it to fill the log with."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+http_log = logging.getLogger("nostro.api.http")
+"""aiohttp's own messages."""
+http_log.addFilter(_without_trace)
 
 
 class ListenError(Exception):
@@ -149,6 +163,7 @@ class _Listener:
         runner = web.AppRunner(
             self._app,
             access_log=None,
+            logger=http_log,
             handler_cancellation=True,
             keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=STOP_SECONDS,
@@ -206,6 +221,7 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
             )
         )
     if not response.prepared:
+        response.headers["Server"] = "nostro"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
     return response

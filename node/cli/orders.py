@@ -38,6 +38,7 @@ from node.chain.types import (
     Redeem,
 )
 from node.cli.errors import CommandError, Exit
+from node.ledger.supply import body_digest
 
 if TYPE_CHECKING:
     from node.api.service import AssetView, ParticipantView, PaymentView
@@ -174,7 +175,7 @@ class Order:
     raw: bytes
     uetrs: tuple[str, ...]
     digests: tuple[str, ...]
-    """Of each payment, hex; empty where the instruction has none to compare."""
+    """What the ledger compares a retry by, of each UETR, hex."""
 
 
 def client_id(prefix: str, content: bytes) -> str:
@@ -218,7 +219,7 @@ def issue_order(
         amount=body.amount,
         signers=[signer],
     )
-    return Order(identifier, raw, (uetr_text(body.uetr),), ())
+    return Order(identifier, raw, (uetr_text(body.uetr),), (body_digest(body).hex(),))
 
 
 def redeem_order(
@@ -235,7 +236,7 @@ def redeem_order(
         amount=body.amount,
         signers=[signer],
     )
-    return Order(identifier, raw, (uetr_text(body.uetr),), ())
+    return Order(identifier, raw, (uetr_text(body.uetr),), (body_digest(body).hex(),))
 
 
 @dataclass(frozen=True, slots=True)

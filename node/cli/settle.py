@@ -108,7 +108,7 @@ async def wait_final(client: ApiClient, order: Order, seconds: float, started: f
     if view is None:
         return Result(uetr, "unknown")
     latency = round((time.monotonic() - started) * 1000)
-    return result_of(view, order.digests[0] if order.digests else None, latency)
+    return result_of(view, order.digests[0], latency)
 
 
 # --- many orders --------------------------------------------------------------------------------

@@ -1,0 +1,416 @@
+"""A node without consensus, network and disk: the real ledger behind the real API server.
+
+What a test turns on and off is only what clients can notice: whether blocks become final, whether
+submissions are refused, whether answers get lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from node.api.amounts import format_amount
+from node.api.server import ApiServer
+from node.api.service import (
+    AccountsView,
+    AssetView,
+    BalanceView,
+    BlockView,
+    CertificateView,
+    ChangeView,
+    EventView,
+    KeyView,
+    MempoolView,
+    ParticipantView,
+    PaymentView,
+    PeerView,
+    SignatureView,
+    StatusView,
+    SubmissionRefused,
+    UnknownParticipant,
+)
+from node.chain.encoding import encode
+from node.chain.instruction import (
+    CheckedInstruction,
+    InstructionRefused,
+    check_instruction,
+    uetr_text,
+)
+from node.chain.signature import RECEIPT_DOMAIN
+from node.chain.types import Issue, Outcome, Pay, Receipt, ReceiptBody, Redeem
+from node.ledger.check import NotAdmissible
+from node.ledger.entries import UetrEntry
+from tests.support.ledger_world import Chain, World
+
+WORDS = {"ACSC": "settled", "RJCT": "rejected"}
+T = TypeVar("T")
+
+
+def wall() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class FakeNode:
+    """A `NodeService` whose blocks are final as soon as they are made."""
+
+    world: World
+    name: str = "node0"
+    finalizing: bool = True
+    """False: takes instructions in, but nothing becomes final until `finalize`."""
+    refusal: SubmissionRefused | None = None
+    """Given for every submission, while set."""
+    failing: bool = False
+    """Every submission fails inside the node after it was taken in."""
+    is_ready: tuple[bool, str] = (True, "")
+    submissions: list[bytes] = field(default_factory=list)
+    """Everything that was ever submitted."""
+    chain: Chain = field(init=False)
+    waiting: list[CheckedInstruction] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: int = 0
+    """Long polls and streams that wait for news now."""
+    _watching: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.chain = Chain(self.world)
+
+    @property
+    def chain_id(self) -> bytes:
+        return self.world.chain_id
+
+    @property
+    def genesis_bytes(self) -> bytes:
+        return self.world.genesis_bytes
+
+    # --- instructions -------------------------------------------------------------------------
+
+    async def submit(self, raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        answers = [self._take(each) for each in raw]
+        if self.finalizing:
+            self.finalize()
+        if self.failing:
+            raise RuntimeError("the disk is gone")
+        return answers
+
+    def _take(self, raw: bytes) -> Receipt | SubmissionRefused:
+        self.submissions.append(raw)
+        if self.refusal is not None:
+            return self.refusal
+        try:
+            checked = check_instruction(raw, self.chain_id)
+            if checked.digest not in {each.digest for each in self.waiting}:
+                self.chain.ledger.check(checked, wall())
+                self._refuse_second(checked)
+                self.waiting.append(checked)
+        except InstructionRefused as error:
+            return SubmissionRefused(error.code, error.detail)
+        except NotAdmissible as error:
+            executed = error.code == "already-executed"
+            return SubmissionRefused(
+                error.code, error.detail, "final" if executed else "not submitted"
+            )
+        state = self.chain.state
+        body = ReceiptBody(
+            checked.digest, self.world.nodes[0].public_key, state.height, state.digest, wall()
+        )
+        signature = self.world.nodes[0].sign(RECEIPT_DOMAIN, self.chain_id, encode(body))
+        return Receipt(body, signature)
+
+    def _refuse_second(self, checked: CheckedInstruction) -> None:
+        envelope = checked.instruction.envelope
+        for each in self.waiting:
+            other = each.instruction.envelope
+            if (other.sender, other.id) == (envelope.sender, envelope.id):
+                raise NotAdmissible("duplicate-id", f"another {envelope.id} is waiting")
+
+    def finalize(self) -> None:
+        """Make a final block of everything that waits."""
+        if self.waiting:
+            taken, self.waiting = self.waiting, []
+            self.chain.block(*taken, time=max(wall(), self.chain.state.time + 1))
+            self.news.set()
+            self.news = asyncio.Event()
+
+    # --- payments -----------------------------------------------------------------------------
+
+    def payment(self, uetr: bytes) -> PaymentView | None:
+        entry = self.chain.index.uetr(uetr)
+        return None if entry is None else self._view(entry, full=True)
+
+    def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
+        entries = [self.chain.index.uetr(uetr) for uetr in uetrs]
+        return [None if entry is None else self._view(entry, full=False) for entry in entries]
+
+    async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    news = self.news
+                    view = self.payment(uetr)
+                    if view is not None:
+                        return view
+                    await self._next_news(news)
+        except TimeoutError:
+            return None
+
+    def _view(self, entry: UetrEntry, *, full: bool) -> PaymentView:
+        status = WORDS[entry.status]
+        index = (entry.instruction, entry.payment)
+        change = ChangeView(
+            status=status,
+            iso_status=entry.status,
+            reason=entry.reason,
+            height=entry.height,
+            index=index,
+            time=entry.time,
+        )
+        content = self._content(entry) if full else (None, None, None, None, None)
+        return PaymentView(
+            uetr=uetr_text(entry.uetr),
+            status=status,
+            reason=entry.reason,
+            height=entry.height,
+            index=index,
+            settled_at=entry.time if status == "settled" else None,
+            kind=content[0],
+            debtor=content[1],
+            creditor=content[2],
+            currency=content[3],
+            amount=content[4],
+            digest=entry.digest.hex(),
+            changes=[change],
+        )
+
+    def _content(
+        self, entry: UetrEntry
+    ) -> tuple[str, str | None, str | None, str | None, str | None]:
+        block = self.chain.blocks[entry.height - 1]
+        instruction = block.instructions[entry.instruction].instruction
+        match instruction.envelope.body:
+            case Pay():
+                p = instruction.payments[entry.payment]
+                return "pay", p.debtor, p.creditor, p.asset, format_amount(p.amount, 2)
+            case Issue() as i:
+                return "issue", None, i.creditor, i.asset, format_amount(i.amount, 2)
+            case Redeem() as r:
+                sender = instruction.envelope.sender
+                return "redeem", sender, None, r.asset, format_amount(r.amount, 2)
+        raise AssertionError(instruction)
+
+    def evidence(self, uetr: bytes) -> bytes | None:
+        return None if self.payment(uetr) is None else b"dossier of " + uetr
+
+    async def _next_news(self, news: asyncio.Event) -> None:
+        self.watchers += 1
+        self._watching.set()
+        try:
+            await news.wait()
+        finally:
+            self.watchers -= 1
+            self._watching.set()
+
+    async def until_watchers(self, count: int) -> None:
+        """Return once so many long polls and streams wait."""
+        while self.watchers != count:
+            self._watching.clear()
+            await self._watching.wait()
+
+    # --- the ledger ---------------------------------------------------------------------------
+
+    def accounts(self, participant: str | None) -> AccountsView:
+        state = self.chain.state
+        if participant is not None and state.find_participant(participant) is None:
+            raise UnknownParticipant(participant)
+        balances = []
+        for account in state.accounts():
+            owner = state.participant(account.participant)
+            asset = state.asset(account.asset)
+            assert owner is not None
+            assert asset is not None
+            record = owner.record
+            if participant in (None, record.name, record.lei, record.bic):
+                amount = format_amount(account.balance, asset.exponent)
+                balances.append(
+                    BalanceView(
+                        participant=record.name,
+                        lei=record.lei,
+                        account="settlement",
+                        asset=asset.code,
+                        amount=amount,
+                        available=amount,
+                    )
+                )
+        balances.sort(key=lambda b: (b.participant, b.account, b.asset))
+        return AccountsView(height=state.height, balances=balances)
+
+    def participants(self) -> list[ParticipantView]:
+        return [
+            ParticipantView(
+                name=each.record.name,
+                lei=each.record.lei,
+                bic=each.record.bic,
+                roles=list(each.record.roles),
+                threshold=each.record.threshold,
+                keys=[
+                    KeyView(
+                        public_key=key.public_key.hex(),
+                        valid_from=key.valid_from,
+                        revoked_from=key.revoked_from,
+                    )
+                    for key in each.record.keys
+                ],
+            )
+            for each in sorted(self.chain.state.participants(), key=lambda p: p.record.name)
+        ]
+
+    def assets(self) -> list[AssetView]:
+        return [
+            AssetView(
+                code=asset.code,
+                exponent=asset.exponent,
+                issuer=asset.issuer,
+                issued=format_amount(asset.issued, asset.exponent),
+                redeemed=format_amount(asset.redeemed, asset.exponent),
+            )
+            for asset in sorted(self.chain.state.assets(), key=lambda a: a.code)
+        ]
+
+    def height(self) -> int:
+        return self.chain.state.height
+
+    def block(self, height: int) -> BlockView | None:
+        if not 0 <= height <= self.height():
+            return None
+        header = self.chain.blocks[height - 1].header if height else self.chain.genesis.header
+        digest = self.chain.blocks[height - 1].digest if height else header.parent
+        signature = SignatureView(validator=0, name="node0", signature="00" * 64)
+        certificate = CertificateView(
+            epoch=0,
+            view=header.view,
+            kind="finalization",
+            parent_view=max(header.view - 1, 0),
+            block=digest.hex(),
+            height=height,
+            signatures=[signature],
+        )
+        return BlockView(
+            height=height,
+            digest=digest.hex(),
+            version=header.version,
+            chain_id=header.chain_id.hex(),
+            epoch=header.epoch,
+            view=header.view,
+            parent=header.parent.hex(),
+            timestamp=header.timestamp,
+            proposer=header.proposer,
+            instructions_count=header.instructions_count,
+            instructions_root=header.instructions_root.hex(),
+            outcomes_count=header.outcomes_count,
+            outcomes_root=header.outcomes_root.hex(),
+            state_root=header.state_root.hex(),
+            history_root=header.history_root.hex(),
+            validator_set=header.validator_set.hex(),
+            next_validator_set=header.next_validator_set.hex(),
+            certificate=certificate if height else None,
+        )
+
+    # --- the node -----------------------------------------------------------------------------
+
+    def status(self) -> StatusView:
+        state = self.chain.state
+        return StatusView(
+            node=self.name,
+            chain_id=self.chain_id.hex(),
+            network=self.world.genesis.network,
+            devnet=True,
+            version="0",
+            height=state.height,
+            block=state.digest.hex(),
+            time=state.time,
+            epoch=0,
+            view=state.height,
+            leader="node0",
+            validator=0,
+            signing=True,
+            alarm=None,
+            peers=[PeerView(name="node1", index=1, connected=False, detail="refused")],
+            mempool=MempoolView(instructions=len(self.waiting), payments=0, bytes=0),
+        )
+
+    async def events(self, after: tuple[int, int] | None) -> AsyncIterator[EventView]:
+        height, index = (self.height() + 1, -1) if after is None else after
+        while True:
+            news = self.news
+            while height <= self.height():
+                outcomes = self.chain.blocks[height - 1].outcomes if height else []
+                for position, outcome in enumerate(outcomes):
+                    if position > index:
+                        yield _event(position, outcome)
+                height, index = height + 1, -1
+            await self._next_news(news)
+
+    def metrics(self) -> str:
+        return f"nostro_height {self.height()}\n"
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready
+
+
+def _event(position: int, outcome: Outcome) -> EventView:
+    return EventView(
+        height=outcome.height,
+        index=position,
+        instruction=outcome.instruction,
+        payment=outcome.payment,
+        time=outcome.time,
+        uetr=None if outcome.uetr is None else uetr_text(outcome.uetr),
+        status=WORDS[outcome.status],
+        iso_status=outcome.status,
+        reason=outcome.reason,
+    )
+
+
+class ThreadedNode:
+    """A fake node with its server on an event loop of its own: for commands, which run theirs."""
+
+    def __init__(self, world: World) -> None:
+        self.node = FakeNode(world)
+        self.server = ApiServer(self.node)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def __enter__(self) -> ThreadedNode:
+        self._thread.start()
+        self.wait_for(self.server.start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait_for(self.server.stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait_for(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run something on the node's own loop and give its result."""
+
+        async def run() -> T:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Call something of the node on its own loop."""
+
+        async def run() -> T:
+            return work()
+
+        return self.wait_for(run)

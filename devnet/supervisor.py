@@ -56,6 +56,8 @@ class Supervisor:
         self._down = asyncio.Event()
         self._watchers: set[asyncio.Task[None]] = set()
         self._clients = {node.name: ApiClient([network.api(node.name)]) for node in self.nodes}
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._starting: set[str] = set()
         self._busy = {node.name: asyncio.Lock() for node in self.nodes}
 
     async def run(self, lock: Lock, on_ready: Ready) -> None:
@@ -109,6 +111,7 @@ class Supervisor:
     async def _answers(self, node: NodeProcess) -> None:
         """Wait until the node's API answers. Raises NodeFailed if it ends or takes too long."""
         ended = asyncio.create_task(node.wait())
+        self._starting.add(node.name)
         try:
             async with asyncio.timeout(START_SECONDS):
                 while await self._status(node) is None:
@@ -126,6 +129,7 @@ class Supervisor:
             ) from None
         finally:
             ended.cancel()
+            self._starting.discard(node.name)
 
     async def _status(self, node: NodeProcess) -> StatusView | None:
         if node.state != "running":
@@ -143,7 +147,8 @@ class Supervisor:
             await node.wait()
             self.network.write_description(self.pids())
             end = node.unexpected_end()
-            if end and not self._down.is_set():
+            # Of one that fails to start, whoever waits for it tells.
+            if end and node.name not in self._starting and not self._down.is_set():
                 self._say(end)
 
         task = asyncio.create_task(watch())
@@ -183,9 +188,14 @@ class Supervisor:
             yield
         finally:
             server.close()
+            for serving in self._serving:
+                serving.cancel()
             (directory / SOCKET_NAME).unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
         try:
             while line := await reader.readline():
                 answer = await self._obey(line)
@@ -193,9 +203,10 @@ class Supervisor:
                 await writer.drain()
                 if answer.get("stopping"):
                     self._down.set()
-        except (ConnectionError, ValueError):
-            pass  # gone, or sent an over-long line: nobody is left to tell
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            pass  # gone, or sent an over-long line, or we end: nobody is left to tell
         finally:
+            self._serving.discard(serving)
             writer.close()
 
     async def _obey(self, line: bytes) -> dict[str, Any]:

@@ -102,6 +102,10 @@ class PeerLinks(Protocol):
     def broadcast(self, channel: Channel, payload: bytes) -> int:
         """Queue a payload for every other validator; how many queues took it."""
 
+    def queued(self, to: int, channel: Channel) -> int:
+        """Bytes that wait to be sent to a peer in a channel. Whoever answers a peer's requests
+        with much data asks this first: a request costs the peer less than an answer costs us."""
+
     def links(self) -> list[LinkStatus]:
         """All peers but this node, by index."""
 

@@ -65,6 +65,7 @@ class MemoryLinks:
         self._on_message = on_message
         self._on_link = on_link
         self._waiting: dict[tuple[int, Channel], int] = {}
+        self._waiting_bytes: dict[tuple[int, Channel], int] = {}
         self._sent = dict.fromkeys(range(len(network.names)), 0)
         self._received = dict(self._sent)
         self._dropped = dict(self._sent)
@@ -100,6 +101,7 @@ class MemoryLinks:
             self._dropped[to] += 1
             return False
         self._waiting[key] = waiting + 1
+        self._waiting_bytes[key] = self.queued(to, channel) + len(payload)
         self._sent[to] += 1
         loop = asyncio.get_running_loop()
         loop.call_soon(self._deliver, to, channel, payload, self._generation[to])
@@ -109,6 +111,10 @@ class MemoryLinks:
         """See `PeerLinks.broadcast`."""
         others = range(len(self._network.names))
         return sum(self.send(to, channel, payload) for to in others if to != self._index)
+
+    def queued(self, to: int, channel: Channel) -> int:
+        """See `PeerLinks.queued`."""
+        return self._waiting_bytes.get((to, channel), 0)
 
     def links(self) -> list[LinkStatus]:
         """See `PeerLinks.links`."""
@@ -124,7 +130,7 @@ class MemoryLinks:
                 sent_payloads=self._sent[other],
                 received_payloads=self._received[other],
                 dropped_payloads=self._dropped[other],
-                queued_bytes=0,
+                queued_bytes=sum(self.queued(other, channel) for channel in Channel),
                 last_refusal="",
             )
             for other, name in enumerate(self._network.names)
@@ -133,6 +139,7 @@ class MemoryLinks:
 
     def _deliver(self, to: int, channel: Channel, payload: bytes, generation: int) -> None:
         self._waiting[to, channel] -= 1
+        self._waiting_bytes[to, channel] -= len(payload)
         members = self._network._members
         if generation != self._generation[to] or members.get(self._index) is not self:
             return

@@ -34,10 +34,11 @@ MAX_QUEUED: dict[Channel, int] = {
 """Payloads waiting for one peer, by channel."""
 MAX_QUEUED_BYTES: dict[Channel, int] = {
     Channel.CONSENSUS: 32 * KIB * KIB,
-    Channel.SYNC: 48 * KIB * KIB,
+    Channel.SYNC: 56 * KIB * KIB,
     Channel.MEMPOOL: 16 * KIB * KIB,
 }
-"""Bytes waiting for one peer, by channel. Each holds the largest payload of its channel."""
+"""Bytes waiting for one peer, by channel. Each has room for the largest payload of its channel and
+some more."""
 
 
 @dataclass(slots=True)
@@ -70,6 +71,10 @@ class Outbox:
     def queued_bytes(self) -> int:
         """Bytes waiting, over all channels."""
         return sum(queue.queued_bytes for queue in self._ordered)
+
+    def queued(self, channel: Channel) -> int:
+        """Bytes waiting in one channel."""
+        return self._queues[channel].queued_bytes
 
     def put(self, channel: Channel, payload: bytes) -> bool:
         """Queue a payload; False when the channel's bound is reached and it was dropped."""

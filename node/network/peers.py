@@ -236,6 +236,11 @@ class PeerNetwork:
         """See `PeerLinks.broadcast`."""
         return sum(self.send(index, channel, payload) for index in self._peers)
 
+    def queued(self, to: int, channel: Channel) -> int:
+        """See `PeerLinks.queued`."""
+        link = self._peers[to].link
+        return link.outbox.queued(channel) if link is not None else 0
+
     def links(self) -> list[LinkStatus]:
         """See `PeerLinks.links`."""
         return [self._status(peer) for peer in self._peers.values()]

@@ -108,6 +108,8 @@ async def test_memory_links_have_the_bounds_of_real_ones() -> None:
     await one.start()
     taken = sum(zero.send(1, Channel.SYNC, b"x") for _ in range(MAX_QUEUED[Channel.SYNC] + 3))
     assert taken == MAX_QUEUED[Channel.SYNC]
+    assert zero.queued(1, Channel.SYNC) == zero.links()[0].queued_bytes == taken
     await turn()
+    assert zero.queued(1, Channel.SYNC) == 0
     assert len(at1.received) == taken
     assert zero.send(1, Channel.SYNC, b"x")

@@ -285,6 +285,8 @@ async def test_a_peer_that_never_reads_stalls_nobody_and_is_dropped() -> None:
                 await rounds(helper, victim, 10)
             status = victim.network.links()[0]
             assert status.dropped_payloads == 101
+            assert status.queued_bytes == victim.network.queued(0, Channel.CONSENSUS)
+            assert victim.network.queued(1, Channel.CONSENSUS) == 0
             assert status.queued_bytes <= MAX_QUEUED_BYTES[Channel.CONSENSUS]
             assert status.connected
 

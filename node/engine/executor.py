@@ -8,8 +8,9 @@ executed again.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from consensus.interface import BlockInfo, BodyMismatch, Build, Commit, Floor
@@ -33,6 +34,7 @@ from node.chain.instruction import (
     parse_instruction,
 )
 from node.chain.types import Header
+from node.engine.mempool import Mempool, PoolRefused
 from node.ledger.apply import Applied, BadBlock, BlockContext
 from node.ledger.ledger import Ledger
 from node.ledger.state import State
@@ -77,12 +79,12 @@ class Executor:
         self,
         genesis: Genesis,
         state: State,
-        pooled: Callable[[bytes], CheckedInstruction | None],
+        pool: Mempool,
     ) -> None:
         self._ledger = Ledger(state)
         self._genesis = genesis
         self._validators = validator_set_digest(genesis.validator_set)
-        self._pooled = pooled
+        self._pool = pool
         self._executed: dict[bytes, _Executed] = {}
         self._decoded: OrderedDict[bytes, tuple[Header, list[ParsedInstruction]]] = OrderedDict()
 
@@ -91,10 +93,10 @@ class Executor:
         """State at the last block that the database holds."""
         return self._ledger.final
 
-    def may_stand(self, checked: CheckedInstruction, time: int) -> None:
+    def may_stand(self, parsed: ParsedInstruction, time: int) -> None:
         """Raise NotAdmissible unless the instruction may stand in the next block, were its time
         `time` (milliseconds)."""
-        self._ledger.check(checked, time)
+        self._ledger.check(parsed, time)
 
     # --- looking into blocks -----------------------------------------------------------------
 
@@ -109,7 +111,9 @@ class Executor:
             return known
         try:
             outer = inspect_block(block)
-            parsed = [self._pooled(raw) or parse_instruction(raw) for raw in outer.instructions]
+            parsed = [
+                self._pool.checked(raw) or parse_instruction(raw) for raw in outer.instructions
+            ]
             check_body(outer.header, parsed)
         except (block_bytes.BodyMismatch, InstructionRefused) as error:
             raise BodyMismatch(str(error)) from error
@@ -133,7 +137,7 @@ class Executor:
         checked = []
         for index, instruction in enumerate(parsed):
             try:
-                checked.append(self._check(instruction))
+                checked.append(self._check(instruction, info.view))
             except InstructionRefused as error:
                 return f"instruction {index} may not stand: {error}"
         wrong = self._wrong_field(header)
@@ -146,11 +150,17 @@ class Executor:
         self._executed[info.digest] = _Executed(info, block, checked, applied)
         return None
 
-    def _check(self, parsed: ParsedInstruction) -> CheckedInstruction:
-        """Signatures are verified once a node: an instruction from the pool has passed."""
+    def _check(self, parsed: ParsedInstruction, view: int) -> CheckedInstruction:
+        """Signatures are verified once a node: what the pool holds has passed; what a block
+        brings goes there, so that its later push costs nothing and a failed block loses nothing."""
         if isinstance(parsed, CheckedInstruction):
             return parsed
-        return self._pooled(parsed.raw) or check_parsed(parsed, self._genesis.chain_id)
+        checked = self._pool.checked(parsed.raw)
+        if checked is None:
+            checked = check_parsed(parsed, self._genesis.chain_id)
+            with contextlib.suppress(PoolRefused):
+                self._pool.add(checked, view=view, local=False)
+        return checked
 
     def build(
         self, request: Build, candidates: Iterable[CheckedInstruction]

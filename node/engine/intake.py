@@ -20,7 +20,13 @@ from dataclasses import dataclass
 
 from node.api.service import Finality, SubmissionRefused
 from node.chain.encoding import Malformed, encode
-from node.chain.instruction import CheckedInstruction, InstructionRefused, check_instruction
+from node.chain.instruction import (
+    CheckedInstruction,
+    InstructionRefused,
+    ParsedInstruction,
+    check_parsed,
+    parse_instruction,
+)
 from node.chain.signature import Signer
 from node.chain.types import Receipt, ReceiptBody
 from node.engine.gossip import Offer, Push, Want, decode_gossip, offers, pushes
@@ -60,7 +66,7 @@ class Intake:
         kept: PoolStore,
         links: PeerLinks,
         node_key: Signer,
-        may_stand: Callable[[CheckedInstruction], None],
+        may_stand: Callable[[ParsedInstruction], None],
         pool_changed: Callable[[], None],
         view: Callable[[], int],
         tip: Callable[[], Tip],
@@ -117,8 +123,7 @@ class Intake:
             self._pool.add(known, view=self._view(), local=True)
             return known
         try:
-            checked = check_instruction(raw, self._chain_id)
-            self._may_stand(checked)
+            checked = self._check(raw)
             if self._pool.add(checked, view=self._view(), local=True):
                 fresh.append(checked)
                 self.arrivals[checked.digest] = time.perf_counter()
@@ -128,6 +133,13 @@ class Intake:
             outcome: Finality = "final" if error.code == "already-executed" else "not submitted"
             return SubmissionRefused(error.code, error.detail, outcome)
         return checked
+
+    def _check(self, raw: bytes) -> CheckedInstruction:
+        """Raises InstructionRefused, NotAdmissible. The signatures, which cost most, come last:
+        a stranger's or an executed instruction is refused without them."""
+        parsed = parse_instruction(raw)
+        self._may_stand(parsed)
+        return check_parsed(parsed, self._chain_id)
 
     def _spread(self, fresh: Sequence[CheckedInstruction]) -> None:
         """Tell our own core and every validator, before anything waits for a disk."""
@@ -192,8 +204,7 @@ class Intake:
         if self._pool.checked(raw) is not None:
             return
         try:
-            checked = check_instruction(raw, self._chain_id)
-            self._may_stand(checked)
+            checked = self._check(raw)
             self._pool.add(checked, view=self._view(), local=False)
         except NotAdmissible as error:
             # Ordinary: it became final before its push was looked at.
@@ -220,8 +231,7 @@ class Intake:
         obsolete = []
         for digest, raw in self._kept.load():
             try:
-                checked = check_instruction(raw, self._chain_id)
-                self._may_stand(checked)
+                checked = self._check(raw)
                 restored += self._pool.add(checked, view=self._view(), local=True)
             except (InstructionRefused, NotAdmissible, PoolRefused):
                 obsolete.append(digest)

@@ -18,13 +18,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from consensus.core import Core
-
 from consensus.interface import Floor
 from consensus.messages import Epoch, ValidatorIndex, decode_record
 from node.api.server import ApiServer
 from node.chain.block import encode_block
 from node.chain.genesis import Genesis
-from node.chain.instruction import CheckedInstruction
+from node.chain.instruction import ParsedInstruction
 from node.chain.merkle import Frontier
 from node.chain.signature import self_check, verify
 from node.engine.executor import CommitPlan, Executor, block_info
@@ -137,7 +136,7 @@ async def _assemble(
     metrics = Metrics()
     pool = Mempool(home.config.mempool)
     kept = PoolStore(kv, io)
-    executor = Executor(genesis, state, pool.checked)
+    executor = Executor(genesis, state, pool)
 
     def verify_here(key: bytes, domain: str, payload: bytes, signature: bytes) -> bool:
         return verify(key, domain, genesis.chain_id, payload, signature)
@@ -209,8 +208,8 @@ async def _assemble(
         on_view=on_view,
     )
 
-    def may_stand(checked: CheckedInstruction) -> None:
-        executor.may_stand(checked, int(time.time() * 1000))
+    def may_stand(parsed: ParsedInstruction) -> None:
+        executor.may_stand(parsed, int(time.time() * 1000))
 
     def tip() -> Tip:
         return Tip(executor.final_state.height, executor.final_state.digest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from node.chain.instruction import CheckedInstruction
+from node.chain.instruction import ParsedInstruction
 from node.chain.types import MAX_VALIDITY_MS
 from node.ledger.entries import InstructionEntry
 from node.ledger.state import Participant, is_valid
@@ -39,15 +39,20 @@ class NotAdmissible(Exception):
 class View(Protocol):
     """What the test reads: a `State`, or the working state within a block."""
 
-    def participant(self, lei: str) -> Participant | None: ...
+    def participant(self, lei: str) -> Participant | None:
+        """The participant with this LEI."""
 
-    def instruction(self, sender: str, id: str) -> InstructionEntry | None: ...
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """The latest executed instruction under (sender, id)."""
 
 
-def may_stand(view: View, checked: CheckedInstruction, height: int, time: int) -> None:
+def may_stand(view: View, parsed: ParsedInstruction, height: int, time: int) -> None:
     """Raise NotAdmissible unless the instruction may stand in a block at `height` and `time`
-    (milliseconds) whose state so far is `view`."""
-    envelope = checked.instruction.envelope
+    (milliseconds) whose state so far is `view`.
+
+    Signatures are `check_instruction`'s. A mempool asks this first: an unknown key or a used id
+    is refused before the cost of verifying anything."""
+    envelope = parsed.instruction.envelope
     sender = view.participant(envelope.sender)
     if sender is None:
         raise NotAdmissible(UNKNOWN_SENDER, f"sender {envelope.sender} is not a participant")
@@ -62,7 +67,7 @@ def may_stand(view: View, checked: CheckedInstruction, height: int, time: int) -
             f"valid until {envelope.valid_until}, at most {time + MAX_VALIDITY_MS} is allowed: "
             "7 days after the block",
         )
-    _check_keys(sender, checked, height)
+    _check_keys(sender, parsed, height)
     executed = view.instruction(envelope.sender, envelope.id)
     if executed is not None and executed.valid_until >= time:
         raise NotAdmissible(
@@ -72,8 +77,8 @@ def may_stand(view: View, checked: CheckedInstruction, height: int, time: int) -
         )
 
 
-def _check_keys(sender: Participant, checked: CheckedInstruction, height: int) -> None:
-    signatures = checked.instruction.signatures
+def _check_keys(sender: Participant, parsed: ParsedInstruction, height: int) -> None:
+    signatures = parsed.instruction.signatures
     for signature in signatures:
         key = sender.keys.get(signature.public_key)
         if key is None:

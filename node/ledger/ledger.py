@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from node.chain import merkle
 from node.chain.block import header_digest
-from node.chain.instruction import CheckedInstruction
+from node.chain.instruction import CheckedInstruction, ParsedInstruction
 from node.chain.state_map import GetNode, StateMap
 from node.chain.types import Header
 from node.ledger import check as _check
@@ -53,13 +53,14 @@ class Ledger:
         return self._final
 
     def info(self) -> Info:
+        """Where the committed state stands."""
         state = self._final
         return Info(state.height, state.digest, state.time, state.map.root)
 
-    def check(self, checked: CheckedInstruction, time: int) -> None:
+    def check(self, parsed: ParsedInstruction, time: int) -> None:
         """Raise NotAdmissible unless the instruction may stand in the next block after the
         committed one, were its time `time` (milliseconds)."""
-        _check.may_stand(self._final, checked, self._final.height + 1, time)
+        _check.may_stand(self._final, parsed, self._final.height + 1, time)
 
     def propose(
         self,

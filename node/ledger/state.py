@@ -93,6 +93,7 @@ class Layer:
         self.committed = False
 
     def is_empty(self) -> bool:
+        """Whether the block changed nothing: then it needs no layer."""
         return not (
             self.balances or self.participants or self.assets or self.keys or self.ids or self.uetrs
         )
@@ -194,6 +195,7 @@ class State:
 
     @property
     def parameters(self) -> ParametersRecord:
+        """The ledger's parameters, fixed at genesis."""
         return self._base.parameters
 
     def balance(self, participant: str, asset: str, kind: int) -> int | None:
@@ -209,6 +211,7 @@ class State:
         return None if accounts is None else accounts.get(participant)
 
     def participant(self, lei: str) -> Participant | None:
+        """None: there is none with this LEI."""
         for layer in self.layers:
             found = layer.participants.get(lei)
             if found is not None:
@@ -216,6 +219,7 @@ class State:
         return self._base.participants.get(lei)
 
     def asset(self, code: str) -> AssetRecord | None:
+        """None: there is none with this code."""
         for layer in self.layers:
             found = layer.assets.get(code)
             if found is not None:

@@ -149,15 +149,19 @@ class Work:
     # --- reading --------------------------------------------------------------------------------
 
     def participant(self, lei: str) -> Participant | None:
+        """As the instructions so far leave it; None: there is none with this LEI."""
         return self._participants.get(lei) or self.parent.participant(lei)
 
     def asset(self, code: str) -> AssetRecord | None:
+        """As the instructions so far leave it; None: there is none with this code."""
         return self._assets.get(code) or self.parent.asset(code)
 
     def key_holder(self, public_key: bytes) -> str | None:
+        """LEI of the participant under which this key is registered, valid or not."""
         return self._keys.get(public_key) or self.parent.key_holder(public_key)
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """The latest executed instruction under (sender, id), also of this block."""
         return self._ids.get((sender, id)) or self.parent.instruction(sender, id)
 
     def may_hold(self, lei: str) -> bool | None:
@@ -170,6 +174,7 @@ class Work:
             return answer
 
     def book(self, asset: str, kind: int) -> Book:
+        """The accounts of an asset and kind, of which each block works on one copy."""
         found = self._books.get((asset, kind))
         if found is None:
             found = self._books[asset, kind] = Book(self.parent, (asset, kind))
@@ -200,15 +205,19 @@ class Work:
     # --- writing --------------------------------------------------------------------------------
 
     def put_participant(self, changed: Participant) -> None:
+        """Replace a participant's record."""
         self._participants[changed.record.lei] = changed
 
     def put_key(self, public_key: bytes, holder: str) -> None:
+        """Note under whom a key is registered from now on."""
         self._keys[public_key] = holder
 
     def put_asset(self, changed: AssetRecord) -> None:
+        """Replace an asset's record."""
         self._assets[changed.code] = changed
 
     def put_id(self, entry: InstructionEntry) -> None:
+        """Note an executed instruction."""
         self._ids[entry.sender, entry.id] = entry
 
     def record(

@@ -99,7 +99,7 @@ class Cluster:
         pool, metrics = Mempool(), Metrics()
         member.pool = pool
         kept = PoolStore(member.kv, self._io)
-        executor = member.executor = Executor(world.genesis, state, pool.checked)
+        executor = member.executor = Executor(world.genesis, state, pool)
         core = member.core = Core(
             index=index,
             validators=[key.public_key for key in world.votes],

@@ -271,7 +271,8 @@ def _read(path: Path) -> _File:
     cost_ok = (scrypt.r, scrypt.p) == (_SCRYPT_R, _SCRYPT_P) and scrypt.n in (
         {2**power for power in range(12, 21)}
     )
-    if not cost_ok or file.role not in ROLES or len(file.public_key) != 64:
+    sizes_ok = len(file.public_key) == 64 and len(file.chacha20_poly1305.nonce) == 24
+    if not cost_ok or not sizes_ok or file.role not in ROLES:
         raise KeystoreError("a field is out of range", path, restore)
     if not file.devnet and scrypt.n < SCRYPT_N:
         raise KeystoreError("its scrypt cost is below production's", path, "Make a new key file")

@@ -182,7 +182,7 @@ class Core:
         if at.own[Kind.NULLIFY] is not None:
             state.pace.arm_retry(now.monotonic)
         for view in sorted(state.views):
-            self._following.recheck(view, now.monotonic, thorough=True)
+            self._following.recheck(view, now.monotonic)
         self._following.execute_recovered()
         return self._finish_turn(now)
 
@@ -218,6 +218,7 @@ class Core:
         """What may be done in the current view, given all that is known."""
         state = self._state
         self._proposing.missing = None
+        self._following.forget_left_proposals(now.monotonic)
         state.pace.start_if_due(state.pending, now.monotonic)
         self._proposing.try_propose(now)
         self._proposing.consider(now)

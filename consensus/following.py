@@ -34,6 +34,7 @@ from consensus.messages import (
     Body,
     Certificate,
     Certified,
+    Digest,
     Kind,
     SyncRequest,
     SyncResponse,
@@ -56,6 +57,8 @@ class Following:
         self._fetcher = fetcher
         self._catching_up = False
         """Final blocks come in chunks, until none is missing."""
+        self._proposals_wanted: dict[View, BlockRequest] = {}
+        """Bodies of proposals, asked for without a certificate: of this view and the next."""
         self._sync: SyncRequest | None = None
         """The chunk asked for; one at a time."""
         self._chunk_end = View(0)
@@ -133,7 +136,7 @@ class Following:
 
     # --- blocks -----------------------------------------------------------------------------
 
-    def recheck(self, view: View, now: int, *, thorough: bool = False) -> None:
+    def recheck(self, view: View, now: int) -> None:
         """See to the certified block of a view: have it executed, or fetch what is missing."""
         state = self._state
         at = state.views.get(view)
@@ -147,14 +150,12 @@ class Following:
         elif block.info.view != view or block.info.epoch != state.epoch:
             self._diverged(block, "its header names another view or epoch")
         else:
-            self._certify(block, signers, now, thorough=thorough)
+            self._certify(block, signers, now)
 
-    def _certify(
-        self, block: Block, peers: Sequence[int], now: int, *, thorough: bool = False
-    ) -> None:
+    def _certify(self, block: Block, peers: Sequence[int], now: int) -> None:
         """Have a certified block and its ancestors executed, or what is missing of them fetched.
 
-        Ancestors that were certified before have been seen to, unless `thorough`.
+        Walks down as far as nothing is executed: a step or two, unless a chunk is being executed.
         """
         state = self._state
         if block.valid:
@@ -172,8 +173,6 @@ class Following:
             parent = state.blocks.get(block.info.parent)
             if parent is None:
                 self._want_parent(block, peers, now)
-                return
-            if parent.certified and not thorough:
                 return
             block = parent
 
@@ -211,6 +210,18 @@ class Following:
         """The body of a proposal whose sender gave another one: others have it."""
         others = [i for i in range(len(self._state.validators)) if i != not_from]
         self._want_body(view, digest, others, now)
+        self._proposals_wanted[view] = BlockRequest(self._state.epoch, view, digest)
+
+    def forget_left_proposals(self, now: int) -> None:
+        """Stop asking for a block that its view ended without: a Byzantine leader may sign for
+        bodies that nobody has, and such questions must not use up the bound on open ones."""
+        state = self._state
+        for view in [view for view in self._proposals_wanted if view < state.view]:
+            request = self._proposals_wanted.pop(view)
+            children = state.blocks.children(Digest(request.block))
+            needed = state.certified_digest(view) == request.block
+            if not needed and not any(child.certified for child in children):
+                state.emit(*self._fetcher.drop(request, now))
 
     def is_wanted(self, digest: bytes) -> bool:
         return self._fetcher.body_wanted(digest) is not None
@@ -282,7 +293,7 @@ class Following:
             return  # certified only as an ancestor
         state.ready_view = max(state.ready_view, block.info.view)
         state.changed = True
-        if at.finalization is not None:
+        if at.finalization is not None and at.view <= state.final_view:
             self._commit(block, at.finalization, now)
             return
         if not block.durable:
@@ -356,9 +367,8 @@ class Following:
         self._chunk_end = View(finalization.view)
         for info, raw in zip(infos, answer.blocks, strict=True):
             state.blocks.add(info, raw)
-        last = state.blocks.get(infos[-1].digest)
-        assert last is not None
-        self._certify(last, (), now, thorough=True)
+        if finalization not in state.fresh:  # else this follows when it is acted upon
+            self.recheck(self._chunk_end, now)
 
     def _go_on_catching_up(self, now: int) -> None:
         """After a commit: ask for the next chunk, or stop when nothing final is missing."""
@@ -373,7 +383,7 @@ class Following:
             return
         self._catching_up = False
         for view in sorted(state.views):
-            self.recheck(view, now, thorough=True)
+            self.recheck(view, now)
 
     def _is_behind(self) -> bool:
         """Whether a final block, or an ancestor of one, has no body here."""

@@ -99,11 +99,13 @@ def _own_vote(state: State, vote: Vote) -> None:
 
 
 def _own_proposal(state: State, proposal: Proposal) -> None:
+    _body(state, proposal.block)
+    if state.index is None:
+        return
     _own_vote(state, proposal.vote)
     at = state.open(proposal.vote.view)
     at.own_proposal = proposal
     at.proposal = proposal.vote
-    _body(state, proposal.block)
 
 
 def _body(state: State, raw: bytes) -> None:
@@ -137,8 +139,10 @@ def live_records(state: State) -> list[Record]:
         records += [OwnVote(vote) for vote in at.own if vote is not None]
         if at.own_proposal is not None:
             records.append(OwnProposal(at.own_proposal))
-    proposed = {at.own_proposal.block for at in state.views.values() if at.own_proposal is not None}
     for block in state.blocks.all():
-        if block.durable and block.raw not in proposed:
+        at_view = state.views.get(block.info.view)
+        proposal = None if at_view is None else at_view.own_proposal
+        held_by_proposal = proposal is not None and proposal.block == block.raw
+        if block.durable and not held_by_proposal:
             records.append(Body(state.epoch, block.info.view, block.raw))
     return records

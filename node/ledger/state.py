@@ -15,7 +15,7 @@ between the two nothing would remember them, and a payment could be made twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -119,6 +119,25 @@ class Base:
         self.keys = {key: lei for lei, held in participants.items() for key in held.keys}
         self.recent = recent
         self.tip: State | None = None
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        """What storage holds of the committed blocks; see `uetr`."""
+        found = self.recent.instruction(sender, id)
+        return None if found is None or self._is_ahead(found.height) else found
+
+    def uetr(self, uetr: bytes) -> UetrEntry | None:
+        """What storage holds of the committed blocks.
+
+        It is written before the commit here. In between, a sibling of the block being committed
+        must not see that block's entries: it would come out differently here than on other
+        nodes, and a node that disagrees with a notarized block has to stop.
+        """
+        found = self.recent.uetr(uetr)
+        return None if found is None or self._is_ahead(found.height) else found
+
+    def _is_ahead(self, height: int) -> bool:
+        assert self.tip is not None
+        return height > self.tip.height
 
 
 class State:
@@ -241,7 +260,7 @@ class State:
             found = layer.ids.get(key)
             if found is not None:
                 return found
-        return self._base.recent.instruction(sender, id)
+        return self._base.instruction(sender, id)
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         """The latest outcome under this UETR, whether or not it still uses it up."""
@@ -249,12 +268,11 @@ class State:
             found = layer.uetrs.get(uetr)
             if found is not None:
                 return found
-        return self._base.recent.uetr(uetr)
+        return self._base.uetr(uetr)
 
-    @property
-    def recent(self) -> RecentIndex:
-        """The index of final blocks, below all layers."""
-        return self._base.recent
+    def uetr_finders(self) -> list[Callable[[bytes], UetrEntry | None]]:
+        """`uetr` in parts, newest first, for a caller that looks up thousands."""
+        return [*(layer.uetrs.get for layer in self.layers if layer.uetrs), self._base.uetr]
 
     def accounts(self) -> Iterator[Account]:
         """Every account, sorted by participant, asset and kind."""

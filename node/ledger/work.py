@@ -182,11 +182,7 @@ class Work:
 
     def uetr_finders(self) -> list[Callable[[bytes], UetrEntry | None]]:
         """Where to look for a UETR, newest first: this block, the unfinalized ones, storage."""
-        return [
-            self.uetrs.get,
-            *(layer.uetrs.get for layer in self.parent.layers if layer.uetrs),
-            self.parent.recent.uetr,
-        ]
+        return [self.uetrs.get, *self.parent.uetr_finders()]
 
     def stands(self, entry: UetrEntry) -> bool:
         """Whether the outcome still uses up its UETR (see `reasons.WITHOUT_AUTHORITY`)."""

@@ -104,6 +104,22 @@ def test_blocks_executed_far_ahead_are_committed_one_by_one(world: World, chain:
     assert chain.state.layers == ()
 
 
+def test_a_sibling_does_not_see_what_storage_already_holds_of_the_block_being_committed(
+    world: World, chain: Chain
+) -> None:
+    pay = world.pay("BANKA", world.payment("BANKA", "BANKB", 10, uetr=uetr(1)))
+    other = world.pay("BANKA", world.payment("BANKA", "BANKC", 20, uetr=uetr(1)))
+    block = chain.make(pay)
+    sibling = chain.make(pay, other)
+    chain.index.store(block.applied)  # durable, while the ledger is still one block behind
+    again = chain.make(pay, other)
+    assert again.digest == sibling.digest
+    child = chain.make(other, parent=block.state)
+    assert child.outcomes[0].reason == "AM05"
+    chain.commit(block)
+    assert chain.make(other).digest == child.digest
+
+
 def test_hundreds_of_unfinalized_empty_blocks_cost_nothing_to_read(
     world: World, chain: Chain
 ) -> None:

@@ -32,7 +32,7 @@ check: venv
 
 # One line of pytest for everything, so that its last line counts every test that ran.
 test: check
-	$(BIN)/python -m pytest -n $(WORKERS) --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 
 sim: venv
 	$(BIN)/python -m devnet.sim $(ARGS)

@@ -12,7 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from consensus import messages as m
+from node.audit import dossier as d
 from node.chain import records as r
 from node.chain import types as t
 from node.chain.block import (
@@ -143,6 +146,34 @@ def samples() -> dict[str, Any]:
     receipt = t.ReceiptBody(
         checked.digest, world.node_signer(0).public_key, 1, header_digest(header), 1_750_000_000_777
     )
+    sender = r.ParticipantRecord(
+        world.BANKA.lei,
+        world.BANKA.bic,
+        world.BANKA.name,
+        world.BANKA.roles,
+        (r.KeyRecord(world.BANKA.key.public_key, 0, None),),
+        1,
+    )
+    signed_receipt = t.Receipt(
+        receipt, world.node_signer(0).sign(RECEIPT_DOMAIN, chain_id, encode(receipt))
+    )
+    place = d.Place(1, (_digest("sibling"),))
+    part = d.PaymentPart(full, place)
+    parent = genesis_header(world.genesis(), _digest("state"))
+    authority = d.Authority(parent, sender, MapProof((_digest("a"),), None))
+    ancestry = d.Ancestry(header, (_digest("sibling"), _digest("sibling 2")))
+    finality = d.Finality(finalization, world.genesis().validator_set, ancestry)
+    dossier = d.Dossier(
+        header=header,
+        signed=t.SignedEnvelope(envelope, signatures),
+        instruction=place,
+        payment=part,
+        outcome=settled,
+        outcome_place=place,
+        authority=authority,
+        finality=finality,
+        receipt=signed_receipt,
+    )
     return {
         "Payment": plain,
         "Payment, all fields": full,
@@ -165,23 +196,14 @@ def samples() -> dict[str, Any]:
         "Header": header,
         "Block": t.Block(header, (raw,)),
         "ReceiptBody": receipt,
-        "Receipt": t.Receipt(
-            receipt, world.node_signer(0).sign(RECEIPT_DOMAIN, chain_id, encode(receipt))
-        ),
+        "Receipt": signed_receipt,
         "ParametersKey": r.ParametersKey(),
         "ParticipantKey": r.ParticipantKey(world.BANKA.lei),
         "AssetKey": r.AssetKey(world.EUR),
         "AccountKey": account,
         "ParametersRecord": r.ParametersRecord(35 * 24 * 3600 * 1000),
         "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
-        "ParticipantRecord": r.ParticipantRecord(
-            world.BANKA.lei,
-            world.BANKA.bic,
-            world.BANKA.name,
-            world.BANKA.roles,
-            (r.KeyRecord(world.BANKA.key.public_key, 0, None),),
-            1,
-        ),
+        "ParticipantRecord": sender,
         "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, 200, 100),
         "AccountRecord": r.AccountRecord(-1),
         "Neighbour": Neighbour(key_hash(encode(account)), record_digest(b"")),
@@ -206,6 +228,15 @@ def samples() -> dict[str, Any]:
         "Body": m.Body(0, 7, block),
         "Certified": m.Certified(finalization),
         "Witnessed": m.Witnessed(equivocation),
+        "Place": place,
+        "PaymentPart": part,
+        "Authority": authority,
+        "Ancestry": ancestry,
+        "Finality": finality,
+        "Dossier": dossier,
+        "Dossier, no parts": replace(
+            dossier, payment=None, authority=None, finality=None, receipt=None
+        ),
     }
 
 

@@ -1,0 +1,287 @@
+"""A chain in memory, made with the real ledger and real signatures, that serves what a store does.
+
+Its members are plain dicts on purpose: tests reach in and damage them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from consensus.messages import (
+    VOTE_DOMAIN,
+    Certificate,
+    Content,
+    Kind,
+    quorum,
+    vote_payload,
+)
+from node.chain.block import (
+    RULE_VERSION,
+    encode_block,
+    header_digest,
+    inspect_block,
+    instructions_root,
+    validator_set_digest,
+)
+from node.chain.genesis import Genesis
+from node.chain.instruction import (
+    build_issue,
+    build_pay,
+    build_redeem,
+    build_register_key,
+    build_revoke_key,
+    check_instruction,
+)
+from node.chain.signature import prove_possession
+from node.chain.types import Header
+from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.genesis import genesis_state
+from node.ledger.ledger import Ledger
+from node.ledger.state import State
+from node.ledger.work import Applied, BlockContext
+from tests.support import world
+from tests.support.world import BANKA, BANKB, BANKC, CENTRALBANK, CNY, EUR
+
+STEP_MS = 500
+VALID_UNTIL = world.GENESIS_TIME + 3_600_000
+
+
+def finalization(
+    block: bytes,
+    *,
+    view: int,
+    parent_view: int,
+    signers: Sequence[int] | None = None,
+    epoch: int = 0,
+    kind: Kind = Kind.FINALIZE,
+    chain_id: bytes | None = None,
+    validators: int = 4,
+) -> Certificate:
+    """A certificate with real signatures, by a quorum unless told otherwise."""
+    content = Content(parent_view, block)
+    payload = vote_payload(epoch, view, kind, content)
+    chosen = range(quorum(validators)) if signers is None else signers
+    chain = world.genesis(validators).chain_id if chain_id is None else chain_id
+    return Certificate(
+        epoch,
+        view,
+        kind,
+        content,
+        tuple((i, world.vote_signer(i).sign(VOTE_DOMAIN, chain, payload)) for i in chosen),
+    )
+
+
+@dataclass
+class SmallChain:
+    """Grows by `add`; implements the audit's sources and the ledger's `RecentIndex`."""
+
+    genesis: Genesis = field(default_factory=world.genesis)
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    stored_outcomes: dict[int, list[bytes]] = field(default_factory=dict)
+    certificates: dict[int, Certificate] = field(default_factory=dict)
+    nodes: dict[bytes, bytes] = field(default_factory=dict)
+    history: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    ids: dict[tuple[str, str], InstructionEntry] = field(default_factory=dict)
+    uetrs: dict[bytes, UetrEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        start = genesis_state(self.genesis, self)
+        self.ledger = Ledger.start(start)
+        self.tip = start.header
+        self._store(start.header, (), start.applied)
+
+    # --- growing ------------------------------------------------------------------------------
+
+    def add(self, *instructions: bytes, final: bool = True, skip_views: int = 0) -> Header:
+        """Execute a block with these instructions and store it."""
+        parent = self.ledger.final
+        checked = [check_instruction(raw, self.genesis.chain_id) for raw in instructions]
+        height, view = parent.height + 1, self.tip.view + 1 + skip_views
+        time = parent.time + STEP_MS
+        applied = self.ledger.apply(parent, BlockContext(height, time), checked)
+        validators = validator_set_digest(self.genesis.validator_set)
+        header = Header(
+            version=RULE_VERSION,
+            chain_id=self.genesis.chain_id,
+            epoch=0,
+            view=view,
+            height=height,
+            parent=header_digest(self.tip),
+            timestamp=time,
+            proposer=view % len(self.genesis.validator_set.validators),
+            instructions_count=len(checked),
+            instructions_root=instructions_root(checked),
+            outcomes_count=len(applied.outcomes),
+            outcomes_root=applied.outcomes_root,
+            state_root=applied.state_root,
+            history_root=applied.history_root,
+            validator_set=validators,
+            next_validator_set=validators,
+        )
+        applied.seal(header_digest(header))
+        if final:
+            self.certificates[height] = finalization(
+                header_digest(header),
+                view=view,
+                parent_view=self.tip.view,
+                validators=len(self.genesis.validator_set.validators),
+            )
+        self._store(header, instructions, applied)
+        self.ledger.commit(applied.state)
+        self.tip = header
+        return header
+
+    def _store(self, header: Header, instructions: Sequence[bytes], applied: Applied) -> None:
+        height = header.height
+        self.blocks[height] = encode_block(header, instructions)
+        self.stored_outcomes[height] = list(applied.outcomes)
+        self.nodes.update(applied.nodes)
+        self.history.update(applied.history_nodes)
+        for key, record in applied.records.items():
+            if record is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = record
+        self.ids.update({(entry.sender, entry.id): entry for entry in applied.ids})
+        self.uetrs.update({entry.uetr: entry for entry in applied.uetrs})
+
+    @property
+    def state(self) -> State:
+        return self.ledger.final
+
+    # --- reading, as `ChainStore` has it --------------------------------------------------------
+
+    def height(self) -> int | None:
+        return max(self.blocks, default=None)
+
+    def block(self, height: int) -> bytes | None:
+        return self.blocks.get(height)
+
+    def header(self, height: int) -> Header | None:
+        raw = self.blocks.get(height)
+        return None if raw is None else inspect_block(raw).header
+
+    def outcomes(self, height: int) -> list[bytes] | None:
+        return self.stored_outcomes.get(height)
+
+    def finalization(self, height: int) -> Certificate | None:
+        return self.certificates.get(height)
+
+    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
+        at = min((h for h in self.certificates if h >= height), default=None)
+        return None if at is None else (at, self.certificates[at])
+
+    def state_node(self, hash: bytes) -> bytes | None:
+        return self.nodes.get(hash)
+
+    def history_node(self, level: int, index: int) -> bytes | None:
+        return self.history.get((level, index))
+
+    def state_records(self) -> Iterator[tuple[bytes, bytes]]:
+        yield from sorted(self.records.items())
+
+    def instruction(self, sender: str, id: str) -> InstructionEntry | None:
+        return self.ids.get((sender, id))
+
+    def uetr(self, uetr: bytes) -> UetrEntry | None:
+        return self.uetrs.get(uetr)
+
+
+def issue(chain: SmallChain, number: int, *, asset: str = EUR, amount: int = 10**9) -> bytes:
+    return build_issue(
+        chain.genesis.chain_id,
+        CENTRALBANK.lei,
+        f"ISSUE-{number}",
+        VALID_UNTIL,
+        uetr=world.uetr(number),
+        asset=asset,
+        creditor=BANKA.lei,
+        amount=amount,
+        signers=[CENTRALBANK.key],
+    )
+
+
+def pay(chain: SmallChain, id: str, *numbers: int, amount: int = 125_000) -> bytes:
+    """A batch of payments from BANKA to BANKB whose UETRs belong to the numbers."""
+    return build_pay(
+        chain.genesis.chain_id,
+        BANKA.lei,
+        id,
+        VALID_UNTIL,
+        payments=[world.payment(number, amount=amount) for number in numbers],
+        signers=[BANKA.key],
+    )
+
+
+@cache
+def sample() -> SmallChain:
+    """Six blocks with all that happens to money and keys. Shared: copy it before damaging it.
+
+    Blocks 2 and 3 have no certificate of their own.
+    """
+    chain = SmallChain()
+    chain_id = chain.genesis.chain_id
+    second = world.signer("second key")
+    chain.add(issue(chain, 1000), issue(chain, 1001, asset=CNY))
+    chain.add(
+        pay(chain, "E2E-1", *range(7)),
+        pay(chain, "E2E-2", 10, amount=5 * 10**9),  # not covered: rejected
+        pay(chain, "E2E-3", 11),
+        final=False,
+    )
+    chain.add(final=False, skip_views=2)
+    chain.add(
+        build_register_key(
+            chain_id,
+            BANKA.lei,
+            "KEY-1",
+            VALID_UNTIL,
+            public_key=second.public_key,
+            possession=prove_possession(second, "participant", BANKA.lei, chain_id),
+            signers=[BANKA.key],
+        ),
+        pay(chain, "E2E-4", 11, 20),  # 11 is a retry
+    )
+    chain.add(
+        build_pay(
+            chain_id,
+            BANKA.lei,
+            "E2E-5",
+            VALID_UNTIL,
+            payments=[world.payment(30, creditor=BANKC, asset=CNY, amount=1)],
+            signers=[BANKA.key, second],
+        ),
+        build_revoke_key(
+            chain_id,
+            BANKA.lei,
+            "KEY-2",
+            VALID_UNTIL,
+            public_key=second.public_key,
+            signers=[BANKA.key],
+        ),
+        issue(chain, 1002, amount=500),
+    )
+    chain.add(
+        build_pay(
+            chain_id,
+            BANKB.lei,
+            "E2E-6",
+            VALID_UNTIL,
+            payments=[world.payment(40, debtor=BANKB, creditor=CENTRALBANK, amount=700)],
+            signers=[BANKB.key],
+        ),
+        build_redeem(
+            chain_id,
+            CENTRALBANK.lei,
+            "REDEEM-1",
+            VALID_UNTIL,
+            uetr=world.uetr(1003),
+            asset=EUR,
+            amount=600,
+            signers=[CENTRALBANK.key],
+        ),
+    )
+    return chain

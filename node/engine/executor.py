@@ -45,8 +45,8 @@ MAX_BLOCK_BYTES = 4 * 1024 * 1024
 such blocks hold together must fit one sync answer."""
 MAX_BLOCK_PAYMENTS = 20_000
 """Payments in one block: bounds execution, which Δ must cover."""
-MAX_REMEMBERED = 64
-"""Decoded blocks kept between being looked into and being executed."""
+MAX_REMEMBERED = 16
+"""Decoded blocks kept between being looked into and being final."""
 
 
 @dataclass(slots=True)
@@ -259,6 +259,9 @@ class Executor:
                 living.add(digest)
                 kept[digest] = executed
         self._executed = kept
+        height = self.final_state.height
+        for raw in [raw for raw, (header, _) in self._decoded.items() if header.height <= height]:
+            del self._decoded[raw]
 
 
 def _height(item: tuple[bytes, _Executed]) -> int:

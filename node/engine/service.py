@@ -7,6 +7,8 @@ final through every crash.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -87,6 +89,7 @@ class Service:
 
     def on_final(self, plan: CommitPlan) -> None:
         """The database holds these blocks: wake who waits for what they settled."""
+        self._count(plan)
         if self._waiting:
             for block in plan.blocks:
                 for entry in block.uetrs:
@@ -95,6 +98,20 @@ class Service:
                             future.set_result(None)
         self._new_block.set()
         self._new_block = asyncio.Event()
+
+    def _count(self, plan: CommitPlan) -> None:
+        now = time.perf_counter()
+        arrivals = self.intake.arrivals
+        for checked in plan.instructions:
+            arrived = arrivals.pop(checked.digest, None)
+            if arrived is not None:
+                self.instruments.finality.observe(now - arrived)
+        for digest in plan.forgotten:
+            arrivals.pop(digest, None)  # expired
+        self.instruments.blocks.inc(len(plan.blocks))
+        statuses = Counter(entry.status for block in plan.blocks for entry in block.uetrs)
+        for status, count in statuses.items():
+            self.instruments.payments.labels(status).inc(count)
 
     async def submit(self, raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
         return await self.intake.submit(raw)

@@ -32,6 +32,7 @@ from tests.support.peers import (
     Member,
     cluster,
     hello,
+    identity,
     impostor,
     member,
     running,
@@ -188,6 +189,63 @@ async def test_silent_strangers_do_not_keep_validators_out() -> None:
             assert victim.network.refusals[Refusal.CROWDED] >= 2 * limits.handshakes
         for _, writer in strangers:
             writer.close()
+
+
+HASTY = Limits(handshake_seconds=0.5, backoff_first_seconds=0.001, backoff_cap_seconds=0.01)
+
+
+async def test_handshakes_that_do_not_get_on_are_ended() -> None:
+    victim = member(2, {}, limits=HASTY)
+    async with running(victim):
+        reader, writer = await asyncio.open_connection(*victim.network.listening)
+        assert await reader.read() == b""
+        writer.close()
+        await victim.until_refused(Refusal.HANDSHAKE_TIMEOUT)
+
+        # A validator that shows its key and then asks for nothing, twice at a time.
+        context = identity(0).client_context(2)
+        quiet = [
+            await asyncio.open_connection(
+                *victim.network.listening, ssl=context, server_hostname=""
+            )
+            for _ in range(2)
+        ]
+        for reader, writer in quiet:
+            assert await reader.read() == b""
+            writer.close()
+        assert await victim.until_refused(Refusal.HANDSHAKE_TIMEOUT, times=2) == (
+            "no request for a link"
+        )
+
+        async with impostor(0, victim) as mute:
+            await mute.until_dropped()
+        assert "no hello" in await victim.until_refused(Refusal.HANDSHAKE_TIMEOUT, times=3)
+        assert not victim.events
+
+
+async def test_dialing_does_not_wait_for_a_host_that_never_answers() -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        dialer = member(0, {1: silent.getsockname()[:2]}, count=2, limits=HASTY)
+        async with running(dialer):
+            await dialer.until_refused(Refusal.HANDSHAKE_TIMEOUT, times=2)
+
+
+async def test_a_node_that_runs_for_a_year_renews_its_certificate() -> None:
+    clock = [datetime.now(UTC) - timedelta(days=340)]
+    victim = member(1, {}, count=2, limits=EAGER)
+    async with running(victim):
+        dialer = member(
+            0, {1: victim.network.listening}, count=2, limits=EAGER, now=lambda: clock[0]
+        )
+        async with running(dialer):
+            await dialer.until_linked(1)
+            before = dialer.network.certificate_expires
+            clock[0] += timedelta(days=340)
+            async with impostor(0, victim) as other:
+                await other.greet(hello(0))
+                await dialer.until(lambda: not dialer.connected())
+            await dialer.until_linked(1)
+            assert dialer.network.certificate_expires - before == timedelta(days=340)
 
 
 # --- peers that are who they say, and do what they should not ---------------------------------

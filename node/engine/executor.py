@@ -143,8 +143,12 @@ class Executor:
         wrong = self._wrong_field(header)
         if wrong:
             return wrong
+        parent = self._state(info.parent)
+        if parent is None:
+            # The core asks for parents first, so this is a block beside the final chain.
+            return f"its parent {info.parent.hex()} does not extend the final chain"
         try:
-            applied = self._ledger.verify(self._state(info.parent), header, checked)
+            applied = self._ledger.verify(parent, header, checked)
         except BadBlock as error:
             return str(error)
         self._executed[info.digest] = _Executed(info, block, checked, applied)
@@ -167,6 +171,7 @@ class Executor:
     ) -> tuple[bytes, list[bytes], list[bytes]]:
         """A block for the leader: its bytes, the digests in it, and those that can never stand."""
         parent = self._state(request.parent.digest)
+        assert parent is not None, "the core builds on executed blocks only"
         context = BlockContext(request.parent.height + 1, request.timestamp)
         chosen, applied, dropped = self._ledger.propose(
             parent, context, candidates, MAX_BLOCK_BYTES, MAX_BLOCK_PAYMENTS
@@ -196,10 +201,11 @@ class Executor:
         self._executed[info.digest] = _Executed(info, raw, chosen, applied)
         return raw, [c.digest for c in chosen], [c.digest for c, _ in dropped]
 
-    def _state(self, digest: bytes) -> State:
+    def _state(self, digest: bytes) -> State | None:
         if digest == self.final_state.digest:
             return self.final_state
-        return self._executed[digest].applied.state
+        executed = self._executed.get(digest)
+        return None if executed is None else executed.applied.state
 
     def _wrong_field(self, header: Header) -> str:
         """The first field, of those that are neither the ledger's nor the core's to compare, that

@@ -21,6 +21,7 @@ from typing import Any
 from devnet.network import Network
 from node.api.client import ApiClient, ApiError, ApiProblem
 from node.api.problems import Problem
+from node.api.service import EventView
 from node.chain.genesis import GenesisParticipant
 from node.chain.instruction import build_pay
 from node.chain.signature import Signer
@@ -40,8 +41,8 @@ VALID_MS = 3600 * 1000
 MAX_AMOUNT = 1_000_00
 """Minor units of one payment."""
 
-OnFinal = Callable[[bytes, str], None]
-"""Told of each payment (UETR, status) as soon as a node has told that it is final."""
+OnFinal = Callable[[EventView], None]
+"""Told of each payment of the load as soon as a node has told that it is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +174,20 @@ class Load:
                     self._following.set()
                     async for event in client.events(after):
                         after = (event.height, event.index)
-                        if event.uetr is not None:
-                            self._final(event.uetr, event.status)
+                        self._final(event)
                 except ApiError:
                     pass
             turn += 1
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _final(self, uetr: str, status: str) -> None:
+    def _final(self, event: EventView) -> None:
+        uetr = event.uetr or ""
         submitted = self._waiting.pop(uetr, None)
         if submitted is None:
             return  # somebody else's
         now = time.monotonic()
         self.result.latencies.append((now - submitted) * 1000)
-        if status == "settled":
+        if event.status == "settled":
             self.result.settled += 1
         else:
             self.result.rejected += 1
@@ -194,7 +195,7 @@ class Load:
         self._last_final = self._last_moved = now
         self._progress.set()
         if self.on_final is not None:
-            self.on_final(bytes.fromhex(uetr.replace("-", "")), status)
+            self.on_final(event)
 
     def _forget_instruction(self, uetr: str) -> None:
         if uetr in self._lasts:

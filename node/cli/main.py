@@ -40,10 +40,10 @@ COMMANDS: dict[str, Command] = {
     "evidence": Command("node.cli.auditor", "write the dossier of a payment"),
     "verify": Command("node.cli.auditor", "check a dossier offline"),
     "audit": Command("node.cli.auditor", "check a whole chain"),
-    "init": Command("node.cli.operator", "make a node's keys and home directory"),
-    "genesis": Command("node.cli.operator", "build or show a genesis file"),
+    "init": Command("node.cli.founding", "make a node's keys and home directory"),
+    "genesis": Command("node.cli.founding", "build or show a genesis file"),
     "start": Command("node.cli.operator", "run a node"),
-    "doctor": Command("node.cli.operator", "look for what is wrong with a node"),
+    "doctor": Command("node.cli.doctor", "look for what is wrong with a node"),
     "config": Command("node.cli.operator", "check a node's configuration"),
     "devnet": Command("devnet.cli", "run a local network of real node processes"),
 }

@@ -16,7 +16,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from errno import EADDRINUSE, EADDRNOTAVAIL
 from functools import partial
 from typing import Any
 
@@ -30,13 +29,13 @@ from node.network.link import Link, LinkLost, WebSocket
 from node.network.links import (
     Limits,
     LinkStatus,
-    ListenFailed,
     OnLink,
     OnMessage,
     OnRefusal,
     Refusal,
     backoff_seconds,
 )
+from node.network.sockets import listen, tune
 from node.network.transport import Identity, PinnedContext, classify, peer_index
 
 log = logging.getLogger(__name__)
@@ -46,10 +45,6 @@ ACCEPT_PAUSE_SECONDS = 0.5
 """After the system refused to accept (out of descriptors), before trying again."""
 SHUTDOWN_SECONDS = 1.0
 """What one end gives the other to close a connection in good order."""
-NOT_SENT_BYTES = 128 * 1024
-"""How much the kernel may hold of what it has not sent: more would only queue votes behind
-chunks where our own order of sending can no longer put them first."""
-
 Address = tuple[str, int]
 
 
@@ -64,7 +59,9 @@ class _Peer:
     opening: asyncio.Transport | None = None
     """An accepted connection of this peer that is not a link yet; at most one."""
     expiry: asyncio.TimerHandle | None = None
-    """Ends `opening` when no link came of it in time."""
+    """Ends `opening` when it asks for no link in time."""
+    asked: asyncio.Transport | None = None
+    """The connection that last asked for a link."""
     sent_bytes: int = 0
     received_bytes: int = 0
     sent_payloads: int = 0
@@ -72,11 +69,20 @@ class _Peer:
     dropped_payloads: int = 0
     last_refusal: str = ""
 
-    def opened(self, transport: asyncio.Transport) -> None:
+    def opens(self, transport: asyncio.Transport) -> None:
+        """A connection of this peer that may become a link; the one before it never will."""
+        if self.opening is not None and self.opening is not transport:
+            self.opening.abort()
+        self.opened(self.opening)
+        self.opening = transport
+
+    def opened(self, transport: asyncio.Transport | None) -> None:
         """The connection became a link, or nothing."""
-        if self.opening is transport and self.expiry is not None:
-            self.expiry.cancel()
-            self.opening = self.expiry = None
+        if self.opening is transport:
+            self.opening = None
+            if self.expiry is not None:
+                self.expiry.cancel()
+                self.expiry = None
 
     def absorb(self, link: Link) -> None:
         """Add the counts of a link that ended."""
@@ -178,7 +184,7 @@ class PeerNetwork:
         moment in which the TLS library reads its key from a file."""
         assert not self._running, "started twice"
         self._use(self._identity)
-        self._listener = await _bind(*self._listen)
+        self._listener = await listen(*self._listen)
         self._running = True
         self._server = web.Server(self._upgrade, access_log=None, logger=log)
         self._session = aiohttp.ClientSession(
@@ -345,7 +351,7 @@ class PeerNetwork:
         assert self._server is not None
         context = self._context(None)
         try:
-            _tune(connection)
+            tune(connection)
             transport, _ = await loop.connect_accepted_socket(
                 self._server,
                 connection,
@@ -363,18 +369,16 @@ class PeerNetwork:
             self._refuse(reason, str(error))
             return
         peer = self._peers[peer_index(transport.get_extra_info("ssl_object"), context)]
-        if peer.opening is not None:
-            peer.opening.abort()
-            peer.opened(peer.opening)
-        peer.opening = transport
+        if peer.asked is transport:
+            return  # the request came with the last bytes of the handshake
+        peer.opens(transport)
         peer.expiry = loop.call_later(self.limits.handshake_seconds, self._expire, peer, transport)
 
     def _expire(self, peer: _Peer, transport: asyncio.Transport) -> None:
-        """A peer that connected but opened no link in time."""
+        """A peer that connected and then asked for nothing."""
         peer.opened(transport)
-        if peer.link is None or peer.link.transport is not transport:
-            transport.abort()
-            self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no request for a link", peer)
+        transport.abort()
+        self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no request for a link", peer)
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
         task = request.task
@@ -385,15 +389,21 @@ class PeerNetwork:
             return web.Response(status=400)
         index = peer_index(transport.get_extra_info("ssl_object"), self._context(None))
         peer = self._peers[index]
+        peer.asked = transport
+        peer.opens(transport)
         ws = web.WebSocketResponse(
             timeout=SHUTDOWN_SECONDS, autoping=False, compress=False, max_msg_size=_MAX_MESSAGE
         )
         if request.path != LINK_PATH or not ws.can_prepare(request):
             self._refuse(Refusal.BAD_REQUEST, f"{request.method} {request.path[:64]!r}", peer)
-            return web.Response(status=404)
+            peer.opened(transport)
+            response = web.Response(status=404)
+            response.force_close()
+            return response
         try:
             await ws.prepare(request)
         except OSError as error:
+            peer.opened(transport)
             self._refuse(Refusal.CLOSED, str(error), peer)
             return ws
         await self._carry(peer, ws, transport)
@@ -432,7 +442,7 @@ class PeerNetwork:
             raise _dial_failure(error) from error
         assert isinstance(ws, _DialedSocket)
         try:
-            _tune(ws.transport.get_extra_info("socket"))
+            tune(ws.transport.get_extra_info("socket"))
             await self._carry(peer, ws, ws.transport)
         finally:
             # The connection is cut already: this only lets aiohttp forget it.
@@ -481,36 +491,3 @@ def _dial_failure(error: Exception) -> LinkLost:
         return LinkLost(Refusal.UNREACHABLE, str(error.os_error))
     # TLS 1.3 lets the dialing end finish first: the other's refusal shows as a broken connection.
     return LinkLost(Refusal.REJECTED, str(error) or type(error).__name__)
-
-
-def _tune(connection: socket.socket) -> None:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    not_sent = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if not_sent is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, not_sent, NOT_SENT_BYTES)
-
-
-async def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket on the first address of `host`. Raises ListenFailed."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ListenFailed(host, port, error, "check the host in the configuration") from error
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        # A restarted node must not wait for its predecessor's connections to time out.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        listener.bind(address)
-        listener.listen(socket.SOMAXCONN)
-    except OSError as error:
-        listener.close()
-        advice = "check the configured address and port"
-        if error.errno == EADDRINUSE:
-            advice = "the port is in use: stop the other process or configure another port"
-        elif error.errno == EADDRNOTAVAIL:
-            advice = "this machine has no such address: configure one of its own"
-        raise ListenFailed(host, port, error, advice) from error
-    return listener

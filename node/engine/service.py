@@ -393,6 +393,7 @@ def _payment_view(entry: UetrEntry) -> PaymentView:
         height=entry.height,
         index=index,
         settled_at=entry.time if status == "settled" else None,
+        digest=entry.digest.hex(),
         changes=[change],
     )
 

@@ -159,36 +159,17 @@ def _check_chain(dossier: Dossier, genesis: Genesis) -> str:
     meaning = "This is evidence about another chain than the genesis file describes."
     _same("header.chain_id", genesis.chain_id, header.chain_id, meaning)
     _same("envelope.chain_id", genesis.chain_id, dossier.signed.envelope.chain_id, meaning)
-    _same(
-        "header.version",
-        RULE_VERSION,
-        header.version,
-        "The block follows rules that this verifier does not know.",
-    )
+    _same("header.version", RULE_VERSION, header.version, "This verifier knows other rules.")
     return f"network {genesis.network}, chain {genesis.chain_id.hex()}"
 
 
 def _check_validators(dossier: Dossier, genesis: Genesis) -> str:
     validators = _finality(dossier).validators
     expected = validator_set_digest(genesis.validator_set)
-    _same(
-        "validators",
-        expected,
-        validator_set_digest(validators),
-        "These are not the validators that the genesis file names.",
-    )
-    _same(
-        "header.validator_set",
-        expected,
-        dossier.header.validator_set,
-        "The block names other validators than the genesis file.",
-    )
-    _same(
-        "header.epoch",
-        validators.epoch,
-        dossier.header.epoch,
-        "The block belongs to an epoch with another validator set.",
-    )
+    header, meaning = dossier.header, "The genesis file names other validators."
+    _same("validators", expected, validator_set_digest(validators), meaning)
+    _same("header.validator_set", expected, header.validator_set, meaning)
+    _same("header.epoch", validators.epoch, header.epoch, "Another epoch has another set.")
     return f"the {len(validators.validators)} validators of the genesis file, epoch 0"
 
 

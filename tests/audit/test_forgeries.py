@@ -179,6 +179,15 @@ SOLE: dict[str, tuple[str, Callable[[], Dossier]]] = {
         "chain",
         lambda: forge.changed_header(dossier(20), chain_id=OTHER_CHAIN),
     ),
+    "another chain's instruction": (
+        "chain",
+        lambda: forge.rebuilt(
+            dossier(20),
+            signed=forge.sign(
+                replace(dossier(20).signed.envelope, chain_id=OTHER_CHAIN), BANKA.key
+            ),
+        ),
+    ),
     "rules of another version": ("chain", lambda: forge.changed_header(dossier(20), version=2)),
     "validators with another name": (
         "validators",

@@ -52,6 +52,12 @@ class Metrics:
         self.refused = Counter(
             "nostro_refused_messages", "Refused peer messages by reason", ["reason"], registry=r
         )
+        self.refused_links = Counter(
+            "nostro_refused_links",
+            "Connections and links refused or dropped, by reason",
+            ["reason"],
+            registry=r,
+        )
         self.alarms = Counter("nostro_alarms", "Reasons to stop signing", registry=r)
         self.equivocations = Counter("nostro_equivocations", "Double votes seen", registry=r)
 

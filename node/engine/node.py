@@ -179,6 +179,7 @@ async def _assemble(
         addresses=addresses,
         on_message=on_message,
         on_link=on_link,
+        on_refusal=lambda refusal, _: metrics.refused_links.labels(refusal.value).inc(),
     )
 
     def on_final(plan: CommitPlan) -> None:

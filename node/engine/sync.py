@@ -1,19 +1,22 @@
 """Serving final blocks to a node that is behind, from the database, one bounded answer each.
 
 An answer ends at a height whose finalization is stored, so it proves itself: the asker checks one
-certificate and the chain of parent digests. Groups between two stored finalizations are bounded
-by `Timing.max_unfinalized`, so one always fits.
+certificate and the chain of parent digests. Between two stored finalizations honest leaders put
+at most `Timing.max_unfinalized` blocks with instructions, so that one always fits.
 """
 
 from __future__ import annotations
 
 from consensus.messages import SyncResponse
+from node.network.frames import CHANNEL_LIMIT, Channel
 from node.storage.chain_store import ChainStore
 
 SYNC_ANSWER_BYTES = 8 * 1024 * 1024
 """An answer ends at the first certified height at or above this many bytes of blocks."""
 SYNC_ANSWER_BLOCKS = 512
 """… or this many blocks."""
+MAX_ANSWER_BYTES = CHANNEL_LIMIT[Channel.SYNC] - 1024 * 1024
+"""No answer is larger; the difference is room for framing and the certificate."""
 
 
 def sync_response(store: ChainStore, first: int) -> SyncResponse | None:
@@ -28,6 +31,8 @@ def sync_response(store: ChainStore, first: int) -> SyncResponse | None:
             break
         blocks.append(block)
         size += len(block)
+        if size > MAX_ANSWER_BYTES:
+            break
         certificate = store.finalization(height)
         if certificate is not None:
             answer = SyncResponse(tuple(blocks), certificate)

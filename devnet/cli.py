@@ -26,6 +26,8 @@ DEFAULT_BANKS = 4
 DEFAULT_SEED = 1
 STOP_SECONDS = 30.0
 """Until `down` gives up: more than a node may take to end by itself."""
+REDRAW_SECONDS = 0.1
+"""Between two redraws of the progress bar."""
 MAX_LOAD = 10_000_000
 MAX_BATCH = 10_000
 MAX_RATE = 1_000_000
@@ -113,7 +115,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 def _up(args: argparse.Namespace, output: Output) -> int:
     directory: Path = args.dir.absolute()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        network.claim(directory)
         lock = control.Lock.acquire(directory)
         found = _open_or_create(directory, args)
         if args.detach:
@@ -238,7 +240,15 @@ def _load(args: argparse.Namespace, output: Output) -> int:
         )
     plan = Plan(args.count, args.batch, float(args.rate or 0), args.seed)
     run = Load(found, plan)
-    run.on_final = lambda *_: output.progress(run.result.final, plan.count, "payments final")
+    run.on_final = lambda _: show_progress()
+    drawn = 0.0
+
+    def show_progress() -> None:
+        nonlocal drawn
+        if time.monotonic() - drawn >= REDRAW_SECONDS or run.result.final == plan.count:
+            output.progress(run.result.final, plan.count, "payments final")
+            drawn = time.monotonic()
+
     result = asyncio.run(run.run())
     output.clear_progress()
     output.document(result.document())

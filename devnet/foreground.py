@@ -99,7 +99,7 @@ def _is_terminal() -> bool:
 
 async def _show(supervisor: Supervisor, screen: Screen) -> None:
     last = ""
-    while True:
+    while not supervisor.stopping:
         statuses = await supervisor.statuses()
         if screen.in_place:
             screen.show(["", *_table(supervisor, statuses)])

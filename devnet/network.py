@@ -46,6 +46,8 @@ GENESIS = "genesis.json"
 BEGUN = "incomplete"
 """Marks a directory that is being made, so that only such a one is ever cleared."""
 PARTS = ("nodes", "participants", "logs", GENESIS, DESCRIPTION, SETTINGS)
+OURS = frozenset({"supervisor.lock", "supervisor.sock", "supervisor.log"})
+"""What the supervisor makes beside them."""
 CURRENCIES = (("CNY", 2), ("EUR", 2))
 """(ISO 4217 code, decimal places)."""
 MAX_VALIDATORS = 16
@@ -218,8 +220,31 @@ def with_usable_ports(network: Network) -> Network:
 # --- making one -------------------------------------------------------------------------------
 
 
+def claim(directory: Path) -> None:
+    """See that a directory is there and is a devnet's, or free to become one's.
+
+    Raises DevnetUnusable.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        entries = sorted(entry.name for entry in directory.iterdir())
+    except OSError as error:
+        raise DevnetUnusable(
+            f"cannot use {directory} for a devnet: {error.strerror}; choose another directory "
+            "with --dir"
+        ) from error
+    if BEGUN in entries or SETTINGS in entries:
+        return
+    others = [name for name in entries if name not in OURS]
+    if others:
+        raise DevnetUnusable(
+            f"{directory} holds other things than a devnet ({others[0]}, …); choose an empty or "
+            "new directory with --dir"
+        )
+
+
 def _make_room(directory: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+    claim(directory)
     if (directory / BEGUN).exists():
         for part in PARTS:
             path = directory / part
@@ -227,13 +252,6 @@ def _make_room(directory: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    ours = {BEGUN, "supervisor.lock", "supervisor.sock", "supervisor.log"}
-    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in ours)
-    if others:
-        raise DevnetUnusable(
-            f"{directory} holds other things than a devnet ({others[0]}, …); choose an empty or "
-            "new directory with --dir"
-        )
     (directory / BEGUN).touch()
 
 

@@ -98,9 +98,10 @@ class Supervisor:
     def pids(self) -> dict[str, int | None]:
         return {node.name: node.pid for node in self.nodes}
 
-    def stop(self) -> None:
-        """Have `run` end the devnet and return."""
-        self._down.set()
+    @property
+    def stopping(self) -> bool:
+        """Whether the devnet is ending."""
+        return self._down.is_set()
 
     async def statuses(self) -> list[StatusView | None]:
         """The status of each node, or None where it does not tell."""

@@ -216,7 +216,9 @@ async def _restart(report: Report, network: Network, rng: random.Random) -> None
         await asyncio.sleep(POLL_SECONDS)
     seconds = time.perf_counter() - started
     payments = sum(
-        value for key, value in _metrics(network, 0).items() if key.startswith("nostro_outcomes_")
+        value
+        for key, value in _metrics(network, 0).items()
+        if key.startswith("nostro_outcomes_total")
     )
     report.figures["payments on the ledger"] = payments
     report.figures["node restarted to ready, s"] = seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -42,8 +43,10 @@ from node.api.service import (
 )
 
 CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 """Until an answer that waits for nothing must be complete."""
+SUBMIT_SECONDS = 15.0
+"""Until a submission must be answered: it waits for a disk, and maybe for others before it."""
 POLL_SECONDS = 10.0
 """One long poll: how soon a node that is stopped in its tracks is passed over for another."""
 SPARE_SECONDS = 5.0
@@ -119,7 +122,12 @@ class ApiClient:
 
         async def at(url: str) -> ReceiptDocument:
             _, body = await self._call(
-                "POST", url, "/v1/instructions", data=raw, content_type=INSTRUCTION_TYPE
+                "POST",
+                url,
+                "/v1/instructions",
+                data=raw,
+                content_type=INSTRUCTION_TYPE,
+                seconds=SUBMIT_SECONDS,
             )
             return _decode(url, body, ReceiptDocument)
 
@@ -131,7 +139,12 @@ class ApiClient:
 
         async def at(url: str) -> list[ReceiptDocument | Problem]:
             _, body = await self._call(
-                "POST", url, "/v1/instructions/batch", data=data, content_type=BATCH_TYPE
+                "POST",
+                url,
+                "/v1/instructions/batch",
+                data=data,
+                content_type=BATCH_TYPE,
+                seconds=SUBMIT_SECONDS,
             )
             items = _decode(url, body, list[msgspec.Raw])
             if len(items) != len(raw):
@@ -293,11 +306,14 @@ class ApiClient:
         """
         unreachable: list[Unreachable] = []
         telling: ApiProblem | None = None
-        for url in self.urls:
+        for url in tuple(self.urls):
             try:
                 return await call(url)
             except Unreachable as error:
                 unreachable.append(error)
+                # Asked last from now on: one dead node must not delay every question anew.
+                self.urls.remove(url)
+                self.urls.append(url)
             except ApiProblem as error:
                 if not error.problem.temporary:
                     raise
@@ -354,7 +370,7 @@ async def _read(url: str, response: aiohttp.ClientResponse) -> bytes:
 
 def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "cannot be reached"
+        return os.strerror(error.os_error.errno) if error.os_error.errno else "cannot be reached"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ServerDisconnectedError):

@@ -95,10 +95,10 @@ async def _fetch(urls: list[str], uetr: str) -> bytes:
                 return await client.evidence(uetr)
             except ApiProblem as error:
                 if error.code != "unknown-payment":
-                    raise no_answer(error, client) from error
+                    raise no_answer(error) from error
                 unknown = error
             except ApiError as error:
-                other = no_answer(error, client)
+                other = no_answer(error)
     if unknown is not None:
         raise CommandError(f"there is no evidence yet: {unknown}", Exit.UNKNOWN) from unknown
     assert other is not None

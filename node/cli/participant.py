@@ -345,7 +345,7 @@ async def _find_payment(client: ApiClient, uetr: str, wait: float) -> PaymentVie
                 except Unreachable:
                     continue
     except ApiError as error:
-        raise no_answer(error, client) from error
+        raise no_answer(error) from error
     return view
 
 
@@ -357,7 +357,7 @@ def _balance(args: argparse.Namespace, output: Output) -> int:
         try:
             view = await client.accounts(args.participant)
         except ApiError as error:
-            raise no_answer(error, client) from error
+            raise no_answer(error) from error
         rows = [
             {
                 "participant": b.participant,

@@ -104,7 +104,7 @@ async def _uetr_window(client: ApiClient) -> int:
     try:
         return load_genesis(await client.genesis()).parameters.uetr_window_ms
     except ApiError as error:
-        raise settle.no_answer(error, client) from error
+        raise settle.no_answer(error) from error
     except BadGenesis as error:
         raise CommandError(f"the node's genesis file is not sound: {error}") from error
 

@@ -31,6 +31,13 @@ def check_receipt(document: ReceiptDocument, raw: bytes, chain_id: bytes) -> byt
     return data
 
 
+def _same_instruction(kept: bytes, new: bytes) -> bool:
+    try:
+        return decode(kept, Receipt).body.instruction == decode(new, Receipt).body.instruction
+    except Malformed:
+        return False
+
+
 def keep_receipt(
     document: ReceiptDocument,
     raw: bytes,
@@ -56,6 +63,9 @@ def keep_receipt(
     path = directory / f"{name}.receipt"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not _same_instruction(path.read_bytes(), data):
+            # Another payment under a used UETR must not cost the first one's receipt.
+            path = directory / f"{name}.{document.instruction[:16]}.receipt"
         with path.open("wb") as file:
             file.write(data)
             file.flush()

@@ -41,7 +41,7 @@ async def load_book(client: ApiClient) -> Book:
     try:
         return Book(await client.participants(), await client.assets())
     except ApiError as error:
-        raise no_answer(error, client) from error
+        raise no_answer(error) from error
 
 
 async def agreed_chain(client: ApiClient, expected: bytes | None) -> bytes:
@@ -50,7 +50,7 @@ async def agreed_chain(client: ApiClient, expected: bytes | None) -> bytes:
         status = await client.status()
         chain_id = bytes.fromhex(status.chain_id)
     except ApiError as error:
-        raise no_answer(error, client) from error
+        raise no_answer(error) from error
     except ValueError as error:
         raise CommandError(f"the node's chain id is not hexadecimal: {error}") from error
     if expected is not None and chain_id != expected:
@@ -61,14 +61,14 @@ async def agreed_chain(client: ApiClient, expected: bytes | None) -> bytes:
     return chain_id
 
 
-def no_answer(error: ApiError, client: ApiClient) -> CommandError:
+def no_answer(error: ApiError) -> CommandError:
     """The report of a question that was not answered."""
     if isinstance(error, ApiProblem) and not error.problem.temporary:
         return CommandError(str(error))
     if isinstance(error, Unreachable):
         return CommandError(
-            f"no node answered ({error}). See that a node runs at {', '.join(client.urls)} and "
-            "try again; nothing was sent",
+            f"no node answered ({error}). See that a node runs there and try again; nothing was "
+            "sent",
             Exit.UNKNOWN,
         )
     return CommandError(f"{error}; nothing was sent", Exit.UNKNOWN)

@@ -12,7 +12,7 @@ help:
 	@echo "make test     check, then all tests"
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
-	@echo "make sim      the consensus simulator: ARGS='--seeds 0-999 --validators 7'"
+	@echo "make sim      the consensus simulator: ARGS='--seeds 0..999 --n 7'"
 	@echo "make bench    throughput, finality and restart figures of this machine"
 	@echo "make format   reformat the code"
 	@echo "make lock     resolve the dependencies anew (needs uv)"

@@ -120,9 +120,9 @@ def _run_mutants(options: argparse.Namespace) -> int:
         caught = hunt(mutant, range(options.seeds[0], options.seeds[1] + 1))
         if caught is None:
             survivors += 1
-            print(f"SURVIVED {mutant.name}")
+            print(f"SURVIVED {mutant.name}", flush=True)
         else:
-            print(f"caught   {mutant.name}: {caught.rule} (seed {caught.seed})")
+            print(f"caught   {mutant.name}: {caught.rule} (seed {caught.seed})", flush=True)
     return 1 if survivors else 0
 
 

@@ -9,7 +9,7 @@ the profile's hazard (see `node.Habits`).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from devnet.sim.actor import Habits
@@ -63,7 +63,7 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         sync=(1, 60) if slow_disk else (1, 8),
         store=(1, 120) if slow_disk else (1, 12),
         execute=(0, rng.choice((2, 20, 100))),
-        hazard=rng.choice((0.0, 0.0005, 0.002, 0.005)),
+        hazard=rng.choice((0.0, 0.001, 0.004, 0.01)),
         downtime=(10, rng.choice((500, 3_000, 8_000))),
         skew=rng.choice((0, skew // 4, skew)),
         rate_ppm=rng.choice((0, 100, 10_000)),
@@ -73,10 +73,10 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
     return Profile(
         conditions,
         habits,
-        crash_rate=rng.choice((0.0, 0.1, 0.3)),
+        crash_rate=rng.choice((0.0, 0.15, 0.5)),
         partition_rate=rng.choice((0.0, 0.1, 0.3)),
         filter_rate=rng.choice((0.0, 0.0, 0.3)),
-        instruction_rate=rng.choice((0.3, 1.0, 4.0)),
+        instruction_rate=rng.choice((0.3, 1.0, 5.0)),
         idle_share=rng.choice((0.0, 0.3, 0.7)),
     )
 
@@ -91,7 +91,6 @@ class Faults:
         self._network = network
         self._nodes = nodes
         self._profile = profile
-        self._healed = False
         self._instructions = 0
 
     def begin(self, until: int) -> None:
@@ -168,11 +167,32 @@ class Faults:
             if self._network.filters.get(link) == lost:
                 del self._network.filters[link]
 
-    def heal(self) -> None:
-        """Everything works from now on: links calm, disks quick, every node up."""
-        self._network.heal(CALM)
+    def black_out(self) -> None:
+        """The worst moment for an outage: blocks get notarized but not final, then nobody hears
+        anybody, gives the view up, and is killed; all start again before the links are back."""
+        rng, world, network = self._world.random, self._world, self._network
+        world.faults["black-out"] += 1
+        links = {(a, b) for a in range(network.size) for b in range(network.size) if a != b}
+        network.heal(CALM)
+        network.filters.update(dict.fromkeys(sorted(links), "Vote FINALIZE"))
+        world.run(world.now + rng.randint(500, 2_000) * MILLISECOND)
+        network.blocked |= links
+        world.run(world.now + rng.randint(500, 3_000) * MILLISECOND)
+        for node in self._nodes:
+            if node.up:
+                node.crash("crash in a black-out")
         for node in self._nodes:
             node.heal()
+        world.run(world.now + 500 * MILLISECOND)
+
+    def heal(self, dead: Collection[int]) -> None:
+        """Links are calm, disks quick, and every node is up and stays up, but for `dead` ones."""
+        self._network.heal(CALM)
+        for node in self._nodes:
+            if node.index in dead:
+                node.stay_down()
+            else:
+                node.heal()
 
 
 def _arrivals(rng: random.Random, rate: float, until: int) -> list[int]:

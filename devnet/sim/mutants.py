@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
+from itertools import chain
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -32,16 +33,22 @@ class StalePatch(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A core with one rule broken: in `module`, each (old, new) replaced where it stands once."""
+    """A core with one rule broken."""
 
     name: str
-    module: str
-    patches: tuple[tuple[str, str], ...]
+    rules: tuple[str, ...]
+    """The rules that may catch it: which one is first depends on the seed."""
+    patches: tuple[tuple[str, str, str], ...]
+    """(module, old, new): in consensus.<module>, `old` stands once and is replaced by `new`."""
+    hint: int = 0
+    """The first seed to try: one that is known to catch it."""
 
     def load(self) -> CoreFactory:
         """The mutated core's class. Raises StalePatch."""
         saved = {name: sys.modules.pop(name) for name in list(sys.modules) if _reloaded(name)}
         attributes = dict(vars(consensus))
+        for name in saved:  # `from consensus import x` would find the original here
+            vars(consensus).pop(name.rpartition(".")[2], None)
         finder = _Finder(self)
         sys.meta_path.insert(0, finder)
         try:
@@ -52,16 +59,19 @@ class Mutant:
                 del sys.modules[name]
             sys.modules.update(saved)
             vars(consensus).update(attributes)
-        if not finder.patched:
-            raise StalePatch(f"{self.name}: consensus.{self.module} is not imported by the core")
+        missed = {module for module, _, _ in self.patches} - finder.patched
+        if missed:
+            raise StalePatch(f"{self.name}: the core does not import {sorted(missed)}")
         return mutated
 
-    def apply(self, source: str) -> str:
-        """The module's source with the rule broken. Raises StalePatch."""
-        for old, new in self.patches:
+    def apply(self, module: str, source: str) -> str:
+        """The source of consensus.<module> with the rule broken. Raises StalePatch."""
+        for patched, old, new in self.patches:
+            if patched != module:
+                continue
             if source.count(old) != 1:
                 raise StalePatch(
-                    f"{self.name}: stands {source.count(old)} times in {self.module}: {old!r}"
+                    f"{self.name}: stands {source.count(old)} times in {module}: {old!r}"
                 )
             source = source.replace(old, new)
         return source
@@ -72,22 +82,22 @@ def _reloaded(name: str) -> bool:
 
 
 class _Finder:
-    """Loads the mutant's module from patched text, ahead of the usual finders."""
+    """Loads the mutant's modules from patched text, ahead of the usual finders."""
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
-        self.patched = False
+        self._wanted = {module for module, _, _ in mutant.patches}
+        self.patched: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != f"consensus.{self._mutant.module}":
+        package, _, module = fullname.rpartition(".")
+        if package != "consensus" or module not in self._wanted:
             return None
-        self.patched = True
-        file = Path(next(iter(path or ()))) / f"{self._mutant.module}.py"
-        return spec_from_file_location(
-            fullname, file, loader=_Loader(fullname, str(file), self._mutant)
-        )
+        self.patched.add(module)
+        file = str(Path(next(iter(path or ()))) / f"{module}.py")
+        return spec_from_file_location(fullname, file, loader=_Loader(fullname, file, self._mutant))
 
 
 class _Loader(SourceFileLoader):
@@ -96,7 +106,8 @@ class _Loader(SourceFileLoader):
         self._mutant = mutant
 
     def get_code(self, fullname: str) -> CodeType:
-        source = self._mutant.apply(Path(self.path).read_text(encoding="utf-8"))
+        module = fullname.rpartition(".")[2]
+        source = self._mutant.apply(module, Path(self.path).read_text(encoding="utf-8"))
         code: Any = compile(source, self.path, "exec", dont_inherit=True)
         assert isinstance(code, CodeType)
         return code
@@ -108,7 +119,7 @@ def hunt(mutant: Mutant, seeds: Iterable[int], validators: int | None = None) ->
     The signer guard is left out: it would refuse what the core's own guards must prevent.
     """
     core = mutant.load()
-    for seed in seeds:
+    for seed in chain((mutant.hint,), seeds):
         try:
             run_seed(seed, validators, core=core, guarded=False)
         except Violation as caught:
@@ -116,4 +127,302 @@ def hunt(mutant: Mutant, seeds: Iterable[int], validators: int | None = None) ->
     return None
 
 
-MUTANTS: tuple[Mutant, ...] = ()
+_NO_VOTES_AT_STANDSTILL = (
+    "serving",
+    "        page += [vote for vote in at.own if vote is not None]\n",
+    "",
+)
+"""Part of mutants whose fault the standstill alone would heal, a little later."""
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "nullify without the finalize guard",
+        ("no-honest-key-incriminated",),
+        (
+            ("voting", "            and not self._signed(view, Kind.FINALIZE)\n", ""),
+            # In the current view alone the guard has no work: voting finalize leaves the view.
+            (
+                "following",
+                "        state.enter(block.info.view + 1, Kind.NOTARIZE, now)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "notarize after nullify",
+        ("notarize-after-nullify",),
+        (
+            (
+                "voting",
+                "            and view == self._state.view\n"
+                "            and not self._signed(view, Kind.NULLIFY)\n",
+                "            and view == self._state.view\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "finalize after nullify",
+        ("no-honest-key-incriminated",),
+        (
+            (
+                "voting",
+                "            and view <= self._state.view\n"
+                "            and not self._signed(view, Kind.NULLIFY)\n",
+                "            and view <= self._state.view\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "votes in a view not entered",
+        ("vote-only-in-entered-views",),
+        (
+            (
+                "voting",
+                "            and view == self._state.view\n"
+                "            and not self._signed(view, Kind.NULLIFY)\n",
+                "            and view >= self._state.view\n"
+                "            and not self._signed(view, Kind.NULLIFY)\n",
+            ),
+            (
+                "proposing",
+                "        view = state.view\n"
+                "        if not self._voter.may_notarize(view):\n"
+                "            return\n"
+                "        at = state.open(view)\n",
+                "        ahead = state.views.get(View(state.view + 1))\n"
+                "        view = state.view if ahead is None else ahead.view\n"
+                "        if not self._voter.may_notarize(view):\n"
+                "            return\n"
+                "        at = state.open(view)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "votes below the floor",
+        ("no-vote-at-or-below-floor",),
+        (
+            (
+                "voting",
+                "        if view <= state.floor.info.view or view <= state.final_view:\n"
+                "            return False\n",
+                "",
+            ),
+            (
+                "following",
+                "            self._commit(block, at.finalization, now)\n",
+                "            self._commit(block, at.finalization, now)\n"
+                "            self._voter.finalize(at.view, at.certified)\n",
+            ),
+            ("state", "        assert view > self.floor.info.view,", "        assert True,"),
+        ),
+    ),
+    Mutant(
+        "moving back a view",
+        ("forward-only",),
+        (("state", "        if view <= self.view:\n            return\n", ""),),
+    ),
+    Mutant(
+        "resuming from the last record instead of the highest",
+        (
+            "forward-only",
+            "no-exception",
+        ),
+        (
+            (
+                "recovery",
+                "state.view = max(state.view, View(certificate.view + 1))",
+                "state.view = View(certificate.view + 1)",
+            ),
+            (
+                "recovery",
+                "state.view = max(state.view, View(entered))",
+                "state.view = View(entered)",
+            ),
+        ),
+    ),
+    Mutant(
+        "votes and proposals minted anew after a restart",
+        (
+            "no-honest-key-incriminated",
+            "no-alarm",
+            "notarize-after-nullify",
+        ),
+        (
+            (
+                "recovery",
+                "            case OwnVote(vote):\n",
+                "            case OwnVote(vote) if False:\n",
+            ),
+            (
+                "recovery",
+                "            case OwnProposal(proposal):\n",
+                "            case OwnProposal(proposal) if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "own vote counted twice after replay",
+        ("certificate-shape",),
+        (
+            ("recovery", "    if at.own[vote.kind] is not None:\n        return\n", ""),
+            ("recovery", "    if vote.voter not in at.votes[vote.kind]:\n", "    if True:\n"),
+            (
+                "votes",
+                "assert vote.voter not in state.votes[vote.kind]",
+                "assert True",
+            ),
+        ),
+    ),
+    Mutant(
+        "replayed own vote not counted",
+        ("progress-after-heal",),
+        (("recovery", "    if vote.voter not in at.votes[vote.kind]:\n", "    if False:\n"),),
+    ),
+    Mutant(
+        "no retry timer after a recovered nullify",
+        ("progress-after-heal",),
+        (
+            (
+                "core",
+                "        if at.own[Kind.NULLIFY] is not None:\n            state.pace",
+                "        if False:\n            state.pace",
+            ),
+            _NO_VOTES_AT_STANDSTILL,
+        ),
+    ),
+    Mutant(
+        "no retry",
+        ("progress-after-heal",),
+        (
+            (
+                "core",
+                "            self._retry(now.monotonic)\n",
+                "            pace.arm_retry(now.monotonic)\n",
+            ),
+            _NO_VOTES_AT_STANDSTILL,
+        ),
+    ),
+    Mutant(
+        "no standstill",
+        (
+            "progress-after-heal",
+            "idle-chain-quiet",
+        ),
+        (("core", "            state.emit(*(Broadcast(message) for message in page))\n", ""),),
+        hint=81,
+    ),
+    Mutant(
+        "a proposal skipping an un-nullified view",
+        ("justified-notarize",),
+        (
+            (
+                "proposing",
+                "        if state.gap(parent_view) is not None:\n",
+                "        if False:\n",
+            ),
+            (
+                "proposing",
+                "        complete = state.gap(parent_view) is None\n",
+                "        complete = True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "clock drift checked while certifying",
+        ("no-alarm",),
+        (
+            (
+                "core",
+                "                self._following.executed(event, now.monotonic)\n",
+                "                known = self._state.blocks.get(event.digest)\n"
+                "                if known is not None and known.certified:\n"
+                "                    late = now.wall - known.info.timestamp\n"
+                "                    valid = abs(late) <= self._state.timing.drift\n"
+                "                    event = Executed(event.digest, valid, 'drift')\n"
+                "                self._following.executed(event, now.monotonic)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "notarized body not fetched",
+        ("progress-after-heal",),
+        (
+            (
+                "following",
+                "            self._want_body(view, certificate.content.block, signers, now)\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "only the first peer asked",
+        ("progress-after-heal",),
+        (("fetching", "        want.next_peer += 1\n", ""),),
+        hint=90,
+    ),
+    Mutant(
+        "votes sent but not recorded",
+        ("persist-before-send",),
+        (("voting", "        state.emit(Persist(OwnVote(vote)))\n", ""),),
+    ),
+    Mutant(
+        "body of a notarized block not recorded",
+        ("body-before-vote",),
+        (
+            (
+                "voting",
+                "            self._state.emit(Persist(Body(self._state.epoch, view, block.raw)))\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "rotation forgets votes",
+        ("rotation-keeps",),
+        (
+            (
+                "recovery",
+                "        records += [OwnVote(vote) for vote in at.own if vote is not None]\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "a quorum one short",
+        ("certificate-shape",),
+        (
+            (
+                "votes",
+                "        self._quorum = quorum(len(validators))\n",
+                "        self._quorum = quorum(len(validators)) - 1\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "timers nullifying an idle chain",
+        (
+            "idle-chain-quiet",
+            "progress-after-heal",
+        ),
+        (
+            (
+                "pacemaker",
+                "        self._entered = now\n        self._started = None\n",
+                "        self._entered = now\n        self._started = now\n",
+            ),
+            (
+                "proposing",
+                "or not state.pace.started:",
+                "or not (state.pending or now.monotonic >= state.pace._wait_ends()):",
+            ),
+        ),
+    ),
+    Mutant(
+        "idle tip never finalized",
+        ("progress-after-heal",),
+        (
+            ("pacemaker", "if self.tip_final else tip_wait", "if self.tip_final else 10**12"),
+            _NO_VOTES_AT_STANDSTILL,
+        ),
+    ),
+)

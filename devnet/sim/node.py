@@ -181,6 +181,12 @@ class HonestNode:
             delay = self._latency(self._habits.downtime)
             self._world.after(delay, self._restart, self._incarnation)
 
+    def stay_down(self) -> None:
+        """The machine is gone until it heals."""
+        if self.up:
+            self.crash("crash for long")
+        self._incarnation += 1  # so that no restart under way finds it
+
     def _point(self, name: str, inside: bool = False) -> bool:
         """A place where a crash may strike; True if it did."""
         if self._world.chance(self._habits.hazard):

@@ -40,7 +40,7 @@ progress-after-heal                 healed: all nodes commit everything within t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -141,7 +141,6 @@ class Oracle:
         self._executed: set[int] = set()
         self.accepted: set[int] = set()
         """Instructions that a client was told are durably accepted."""
-        self.executed_count = 0
         self.highest_view = 0
         self.quiet = False
         """Set while the chain is idle and the network healthy: no view may be given up then."""
@@ -185,9 +184,7 @@ class Oracle:
                 current.add(effect.view)
         for effect in effects:
             match effect:
-                case Persist(
-                    record=OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote))
-                ):
+                case Persist(record=OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote))):
                     self._signed(index, node, vote, current)
                 case Commit():
                     self._decided(index, node, effect)
@@ -414,6 +411,6 @@ class Oracle:
 
     # --- the end of a run --------------------------------------------------------------------
 
-    def missing(self) -> set[int]:
-        """Accepted instructions that are not final yet."""
-        return self.accepted - self._executed
+    def missing(self, wanted: Set[int]) -> Set[int]:
+        """Which of these instructions are not final yet."""
+        return wanted - self._executed

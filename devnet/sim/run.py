@@ -1,13 +1,15 @@
 """One run: a seed becomes a network, its faults, its healing and a verdict.
 
-Phases, in virtual time: faults; healing, after which every accepted instruction must be final on
-every node within `PROGRESS_BOUND`; settling; quiet, in which an idle chain must give up no view and
-still finalize its empty blocks. The seed decides everything, so it replays everything.
+Phases, in virtual time: faults; in half of the runs a black-out; in half of them f nodes stay dead
+while all else works; healing. In the last two, everything accepted must become final within
+`progress_bound`. Then quiet: an idle chain must give up no view, still finalize its empty blocks,
+and finalize one instruction promptly. The seed decides everything, so it replays everything.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from consensus.core import Core
@@ -35,26 +37,29 @@ TIMING = Timing(
     drift=3_000 + 2 * SKEW,
 )
 """Shorter than a real node's, so that a run sees many views; the proportions are kept."""
-FAULT_SECONDS = {4: 20, 7: 12}
+FAULT_SECONDS = {4: 45, 7: 24}
 """Virtual length of the fault phase by number of validators; a view of seven costs more."""
 SLICE = 100 * MILLISECOND
 """How often, in virtual microseconds, a run looks whether a phase is over."""
 
 
-def progress_bound(validators: int) -> int:
-    """Virtual ms after healing in which everything accepted is final everywhere.
+def progress_bound(validators: int, dead: int) -> int:
+    """Virtual ms after healing in which what was accepted is final on all nodes but `dead` ones.
 
     Two standstill intervals bring every certificate above the floors to everybody. Then the view
     that all are in may still have to be given up, and the next two leaders may each lack what they
-    need to propose: three timers at their cap, each with a retry and one fetch from every peer. A
-    waiting leader adds the idle interval; a node far behind and a full mempool add a few seconds
-    of full-speed traffic, counted as one more timer cap.
+    need to propose, and every dead node has its turn: so many views, each with an idle wait, a
+    timer at its cap, a retry and one fetch from every peer. A node far behind and a full mempool
+    add a few seconds of full-speed traffic, counted as one more timer cap.
     """
     t = TIMING
-    view = t.timer_cap + t.retry + validators * t.fetch_timeout
-    return 2 * t.standstill + 3 * view + t.idle_interval + t.timer_cap
+    view = t.idle_interval + t.timer_cap + t.retry + validators * t.fetch_timeout
+    return 2 * t.standstill + (3 + dead) * view + t.timer_cap
 
 
+PROMPT = 2 * TIMING.delta
+"""Virtual ms in which an idle, healthy network finalizes one instruction everywhere. Gossip,
+proposal, notarize and finalize take four calm delays, with a sync or execution at each step."""
 SETTLE = TIMING.idle_interval + TIMING.timer_cap
 """Virtual ms in which views begun before the chain was idle come to their end."""
 QUIET = 2 * TIMING.idle_interval + TIMING.timer_cap
@@ -145,6 +150,8 @@ class _Run:
             for index in range(size)
         ]
 
+        self.faults = Faults(world, self.network, self.nodes, self.profile)
+
     def _disk(self, index: int) -> NodeDisk:
         """Every other seed runs on the node's own storage code, the rest on the harsher model."""
         if self.seed % 2:
@@ -155,11 +162,16 @@ class _Run:
         world = self.world
         for node in self.nodes:
             world.at(world.random.randint(0, 500 * MILLISECOND), node.start)
-        faults = Faults(world, self.network, self.nodes, self.profile)
         until = FAULT_SECONDS[self.size] * 1_000_000
-        faults.begin(until)
+        self.faults.begin(until)
         world.run(until)
-        healed_ms = self._heal(faults)
+        if world.random.random() < 0.5:
+            self.faults.black_out()
+        healed_ms = 0
+        if world.random.random() < 0.5:
+            dead = frozenset(world.random.sample(range(self.size), (self.size - 1) // 3))
+            healed_ms = self._heal(dead)
+        healed_ms = max(healed_ms, self._heal(frozenset()))
         self._quiet()
         return Result(
             seed=self.seed,
@@ -173,45 +185,48 @@ class _Run:
             faults=world.faults,
         )
 
-    def _heal(self, faults: Faults) -> int:
+    def _heal(self, dead: frozenset[int]) -> int:
+        """All but `dead` nodes come up; returns the virtual ms until everything is final there."""
         world, healed_at = self.world, self.world.now
-        faults.heal()
-        world.run(world.now + SLICE)  # every node is up again
         height = len(self.oracle.chain) - 1
-        for index in range(self.size):
-            faults.instruct(index)
+        self.faults.heal(dead)
+        world.run(world.now + SLICE)  # every node that will is up again
+        alive = [node for node in self.nodes if node.index not in dead]
+        before = set(self.oracle.accepted)
+        # With no instruction to push it, the chain has to get going by its own timers.
+        for node in alive[: world.random.choice((0, 1, self.size))]:
+            self.faults.instruct(node.index)
         world.run(world.now + SLICE)  # every instruction is accepted
-        deadline = healed_at + progress_bound(self.size) * MILLISECOND
-        while not (self._even() and len(self.oracle.chain) - 1 > height):
-            if world.now >= deadline:
-                heights = [node.height for node in self.nodes]
+        # What only a dead node has accepted waits for it.
+        wanted = self.oracle.accepted - before if dead else self.oracle.accepted
+        bound = progress_bound(self.size, len(dead))
+        while not self._even(alive, wanted) or len(self.oracle.chain) - 1 == height:
+            if world.now >= healed_at + bound * MILLISECOND:
                 raise self.oracle.fail(
                     "progress-after-heal",
-                    f"heights {heights}, {len(self.oracle.missing())} instructions not final, "
-                    f"{progress_bound(self.size)} ms after healing",
+                    f"heights {[node.height for node in self.nodes]}, dead {sorted(dead)}, "
+                    f"{len(self.oracle.missing(wanted))} instructions not final after {bound} ms",
                 )
             world.run(world.now + SLICE)
         return (world.now - healed_at) // MILLISECOND
 
     def _quiet(self) -> None:
-        world = self.world
+        world, oracle = self.world, self.oracle
         world.run(world.now + SETTLE * MILLISECOND)
-        self.oracle.quiet = True
-        before = len(self.oracle.chain)
+        oracle.quiet = True
+        before = len(oracle.chain)
         world.run(world.now + QUIET * MILLISECOND)
-        if len(self.oracle.chain) == before:
-            raise self.oracle.fail("progress-after-heal", "an idle chain finalizes nothing")
-        deadline = world.now + TIMING.idle_interval * MILLISECOND
-        while not self._even():
-            if world.now >= deadline:
-                heights = [node.height for node in self.nodes]
-                raise self.oracle.fail("progress-after-heal", f"idle, but heights are {heights}")
-            world.run(world.now + SLICE)
+        if len(oracle.chain) == before:
+            raise oracle.fail("progress-after-heal", "an idle chain finalizes nothing")
+        self.faults.instruct(world.random.randrange(self.size))
+        world.run(world.now + PROMPT * MILLISECOND)
+        if len(oracle.missing(oracle.accepted)) or not self._even(self.nodes, oracle.accepted):
+            heights = [node.height for node in self.nodes]
+            raise oracle.fail("progress-after-heal", f"slow on an idle chain: heights {heights}")
 
-    def _even(self) -> bool:
-        """Every node is up, at the same height, with every accepted instruction final."""
-        height = self.nodes[0].height
-        return (
-            all(node.up and node.height == height for node in self.nodes)
-            and not self.oracle.missing()
+    def _even(self, nodes: list[HonestNode], wanted: Set[int]) -> bool:
+        """These nodes are up and at the same height, with everything wanted final."""
+        height = nodes[0].height
+        return not self.oracle.missing(wanted) and all(
+            node.up and node.height == height for node in nodes
         )

@@ -1,0 +1,40 @@
+"""`python -m devnet.sim`: what it prints and its exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from devnet.sim.__main__ import Failure, main
+
+
+def test_a_clean_range_of_seeds_exits_0_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "6..7", "--n", "4,7", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["seeds"] == 2
+    assert summary["failures"] == []
+    assert summary["views"] > 0
+    assert sum(summary["faults"].values()) > 0
+
+
+def test_the_summary_for_people_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert "seeds: 1" in printed
+    assert "faults injected" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--seeds", "x"], ["--seeds", "5..4"], ["--n", "5"], ["--n", "four"], ["--jobs", "0"], ["-x"]],
+)
+def test_wrong_usage_exits_64(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 64
+
+
+def test_a_failure_names_the_command_that_replays_it() -> None:
+    failure = Failure(12, 7, "agreement", "", ())
+    assert failure.replay == "python -m devnet.sim --seeds 12..12 --n 7 --trace"

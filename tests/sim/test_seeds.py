@@ -1,0 +1,39 @@
+"""Three hundred seeds of the simulator, with loss, delay, reorder, partition, crash and restart.
+
+A failing seed prints the command that replays it, goes into `KEPT`, and stays there.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from devnet.sim.__main__ import Failure, attempt
+from devnet.sim.run import validators_of
+
+SEEDS = 300
+SHARD = 10
+"""Seeds of one test: small enough to spread over workers."""
+
+KEPT: tuple[tuple[int, int], ...] = ()
+"""(seed, validators) that broke a rule once."""
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SHARD))
+def test_no_seed_breaks_a_rule(first: int) -> None:
+    jobs = [(seed, validators_of(seed)) for seed in range(first, first + SHARD)]
+    assert not failures(jobs)
+
+
+def test_no_kept_seed_breaks_a_rule_again() -> None:
+    assert not failures(list(KEPT))
+
+
+def failures(jobs: list[tuple[int, int]]) -> list[str]:
+    outcomes = [attempt(job) for job in jobs]
+    return [f"{o.text}\nreplay: {o.replay}" for o in outcomes if isinstance(o, Failure)]
+
+
+def test_the_seeds_mix_both_sizes() -> None:
+    sizes = [validators_of(seed) for seed in range(SEEDS)]
+    assert set(sizes) == {4, 7}
+    assert min(sizes.count(4), sizes.count(7)) >= SEEDS // 4

@@ -41,6 +41,7 @@ from node.api.service import (
     PaymentView,
     StatusView,
 )
+from node.chain.encoding import UNDECODABLE
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -381,7 +382,7 @@ def _why(error: BaseException) -> str:
 def _decode(url: str, body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise BadAnswer(
             f"{url} did not answer as a nostro node does ({error}); is it the API of one?",
             "unknown",

@@ -34,6 +34,7 @@ from node.api.service import (
     SubmissionRefused,
     UnknownParticipant,
 )
+from node.chain.encoding import UNDECODABLE
 from node.chain.instruction import parse_uetr
 
 BODY_SECONDS = 20.0
@@ -103,7 +104,7 @@ class Routes:
         """202 if every instruction was taken in, 207 if some were not; a list in order."""
         try:
             raw = _batch_decoder.decode(await _body(request, BATCH_TYPE))
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Refused(
                 "bad-request", f"the body is not a MessagePack array of byte strings: {error}"
             ) from error
@@ -147,7 +148,7 @@ class Routes:
         _only(request.query, set())
         try:
             asked = _lookup_decoder.decode(await _body(request, "application/json"))
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Refused("bad-request", f"the body is not a lookup: {error}") from error
         if len(asked.uetrs) > MAX_LOOKUP:
             raise Refused(

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from node.chain.encoding import UNDECODABLE
 from node.chain.genesis import (
     BadGenesis,
     Genesis,
@@ -269,7 +270,7 @@ def _load(data: bytes, path: Path) -> Genesis:
 def _build(args: argparse.Namespace, output: Output) -> int:
     try:
         spec = msgspec.json.decode(read_input(args.spec, "the spec"), type=Spec)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise CommandError(f"{args.spec}: {error}") from error
     validators = [_record(path, args.network) for path in args.validator]
     _check_identifiers(args.spec, spec)
@@ -298,7 +299,7 @@ def _record(path: Path, network: str) -> GenesisValidator:
         record = msgspec.json.decode(
             read_input(path, "the validator's record"), type=ValidatorRecord
         )
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise CommandError(f"{path} is not a validator's record: {error}") from error
     if record.format != RECORD_FORMAT:
         raise CommandError(f"{path}: format {record.format!r}, this program reads {RECORD_FORMAT}")

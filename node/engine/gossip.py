@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from node.chain.encoding import Malformed, encode
+from node.chain.encoding import UNDECODABLE, Malformed, encode
 from node.chain.types import Bytes32
 
 MAX_DIGESTS = 4_096
@@ -59,7 +59,7 @@ def decode_gossip(payload: bytes) -> GossipMessage:
     """
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise Malformed(f"not a mempool message: {error}") from error
 
 

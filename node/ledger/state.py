@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from node.chain.encoding import encode
+from node.chain.encoding import UNDECODABLE, encode
 from node.chain.merkle import Frontier
 from node.chain.records import (
     AccountKey,
@@ -385,7 +385,7 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
         try:
             key = _key_decoder.decode(key_bytes)
             record = _record_decoder.decode(record_bytes)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise StateDamaged(f"record under state key {key_bytes.hex()}: {error}") from error
         match key, record:
             case ParametersKey(), ParametersRecord():

@@ -33,7 +33,7 @@ from consensus.messages import (
     ValidatorIndex,
     View,
 )
-from node.chain.encoding import HEADER, Malformed, decode, digest, encode
+from node.chain.encoding import HEADER, UNDECODABLE, Malformed, decode, digest, encode
 from node.chain.types import Header
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.storage.errors import StoreCorrupt
@@ -216,7 +216,7 @@ class ChainStore:
             return None
         try:
             return [bytes(outcome) for outcome in _outcomes.decode(value)]
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise _corrupt(f"outcomes {height}", error) from error
 
     # --- indexes: the ledger's RecentIndex ------------------------------------------------------
@@ -228,7 +228,7 @@ class ChainStore:
             return None
         try:
             return InstructionEntry(sender, id, *_id_value.decode(value))
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise _corrupt(f"instruction entry {sender} {id}", error) from error
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
@@ -238,7 +238,7 @@ class ChainStore:
             return None
         try:
             return UetrEntry(uetr, *_uetr_value.decode(value))
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise _corrupt(f"UETR entry {uetr.hex()}", error) from error
 
     # --- state and history trees ----------------------------------------------------------------

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Meta
 
-from node.chain.encoding import encode
+from node.chain.encoding import UNDECODABLE, encode
 from node.chain.signature import Ed25519Signer
 from node.storage.disk import write_file
 from node.storage.errors import KeystoreError, WrongPassphrase
@@ -259,7 +259,7 @@ def _read(path: Path) -> _File:
     restore = "Restore it from its backup"
     try:
         file = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise KeystoreError(f"not a key file, or damaged: {error}", path, restore) from None
     if file.format != FORMAT:
         raise KeystoreError(

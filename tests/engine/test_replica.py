@@ -49,9 +49,7 @@ async def test_a_receipt_is_the_nodes_signed_statement_over_instruction_and_heig
         body = receipt.body
         assert (body.instruction, body.node) == (payment.digest, world.nodes[2].public_key)
         assert body.height >= 1
-        assert verify(
-            body.node, RECEIPT_DOMAIN, world.chain_id, encode(body), receipt.signature
-        )
+        assert verify(body.node, RECEIPT_DOMAIN, world.chain_id, encode(body), receipt.signature)
 
 
 async def test_what_is_final_is_refused_as_final_and_what_waits_gets_its_receipt_again() -> None:

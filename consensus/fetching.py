@@ -21,7 +21,8 @@ from consensus.messages import (
 )
 
 MAX_IN_FLIGHT = 16
-"""Questions open at one time; the others wait their turn."""
+"""Bodies asked for at one time; the others wait their turn. Besides them at most one question
+for certificates and one for a chunk is open, and neither ever waits behind bodies."""
 CERTIFICATE_WINDOW = 32
 """Views asked for in one `CertificateRequest`."""
 
@@ -70,10 +71,10 @@ class Fetcher:
         want = self._wants[request] = Want(request, order)
         if isinstance(request, BlockRequest):
             self._bodies[Digest(request.block)] = request
-        if self._in_flight >= MAX_IN_FLIGHT:
-            self._waiting.append(request)
-            return []
-        self._in_flight += 1
+            if self._in_flight >= MAX_IN_FLIGHT:
+                self._waiting.append(request)
+                return []
+            self._in_flight += 1
         return [self._ask(want, now)]
 
     def _order(self, peers: Sequence[int] | None, first: int | None) -> tuple[ValidatorIndex, ...]:
@@ -126,8 +127,9 @@ class Fetcher:
         want = self._wants.pop(request, None) if request is not None else None
         if want is None:
             return []
-        if isinstance(want.request, BlockRequest):
-            self._bodies.pop(Digest(want.request.block), None)
+        if not isinstance(want.request, BlockRequest):
+            return []
+        self._bodies.pop(Digest(want.request.block), None)
         if want.deadline is None:
             self._waiting.remove(want.request)
             return []

@@ -196,6 +196,7 @@ class Following:
         elif info.view > state.final_view:
             self._want_body(view, info.parent, peers, now)
         elif info.height - state.floor.info.height > MAX_WALK:
+            state.emit(*self._fetcher.drop_bodies_below(state.final_view, now))
             self._start_sync(None, now)
         elif not self._catching_up:
             self._want_body(view, info.parent, peers, now)
@@ -250,15 +251,16 @@ class Following:
         state = self._state
         request = self._fetcher.body_wanted(block.info.digest)
         peers: tuple[ValidatorIndex, ...] = ()
+        view = block.info.view
         if request is not None:
+            # The view that a certificate names for it, whatever its header says.
+            view = View(request.view)
             peers = self._fetcher.peers_for(request)
             state.emit(*self._fetcher.drop(request, now))
         state.changed = True
-        at = state.views.get(block.info.view)
-        if at is not None and at.certified is not None and at.certified.block == block.info.digest:
-            self.recheck(at.view, now)
-            return
-        if any(child.certified for child in state.blocks.children(block.info.digest)):
+        if state.certified(view) is not None and state.certified_digest(view) == block.info.digest:
+            self.recheck(view, now)
+        elif any(child.certified for child in state.blocks.children(block.info.digest)):
             self._certify(block, peers, now)
 
     def execute_recovered(self) -> None:
@@ -343,7 +345,7 @@ class Following:
         self._catching_up = True
         if self._sync is not None or self._chunk_end > state.floor.info.view:
             return
-        state.emit(*self._fetcher.drop_bodies_below(state.final_view, now))
+        # Bodies asked for already may still come first, and are as good.
         self._sync = SyncRequest(state.floor.info.height + 1)
         state.emit(*self._fetcher.want(self._sync, now, first=peer))
 

@@ -75,6 +75,11 @@ TIMING = Timing(
 E = TypeVar("E")
 
 
+def timing(**fields: int) -> Timing:
+    """The tests' timing with some durations changed."""
+    return replace(TIMING, **fields)
+
+
 class TinyBlock(msgspec.Struct, frozen=True, array_like=True):
     """A block with a header in the clear, a payload, and the payload's digest in the header."""
 

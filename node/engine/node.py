@@ -19,7 +19,7 @@ from pathlib import Path
 
 from consensus.core import Core
 from consensus.interface import Floor
-from consensus.messages import Epoch, ValidatorIndex, decode_record
+from consensus.messages import Epoch, OwnVote, Record, ValidatorIndex, View, decode_record
 from node.api.server import ApiServer
 from node.chain.block import encode_block
 from node.chain.genesis import Genesis
@@ -42,6 +42,7 @@ from node.storage.chain_store import ChainStore, CommittedBlock
 from node.storage.errors import HomeError, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.keystore import Keystore, open_keystore
+from node.storage.signer import GuardedSigner
 
 log = logging.getLogger("nostro.node")
 
@@ -133,6 +134,10 @@ async def _assemble(
     signer = home.open_signer(keys["vote"].signer)
     stack.callback(signer.close)
 
+    decoded = [decode_record(record) for record in records]
+    del records
+    complete_signer_record(signer, decoded, floor)
+
     metrics = Metrics()
     pool = Mempool(home.config.mempool)
     kept = PoolStore(kv, io)
@@ -150,9 +155,8 @@ async def _assemble(
         codec=executor,
         verify=verify_here,
         signer=signer,
-        records=[decode_record(record) for record in records],
+        records=decoded,
     )
-    del records
 
     def on_message(sender: int, channel: Channel, payload: bytes) -> None:
         if channel is Channel.MEMPOOL:
@@ -256,6 +260,21 @@ async def _assemble(
     await api.start()
     stack.push_async_callback(api.stop)
     return Node(service, api, replica, intake)
+
+
+def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: Floor) -> None:
+    """Journal and signer's record are synced side by side, so a crash may have kept a vote in the
+    journal alone. It may have been sent: the guard must know it too before anything is signed.
+
+    Raises SigningRefused if the guard holds a vote that contradicts the journal's: one of the two
+    is not this node's, and nothing may be signed on top of that.
+    """
+    for record in records:
+        if isinstance(record, OwnVote) and record.vote.view > floor.info.view:
+            vote = record.vote
+            if not signer.remembers(vote):
+                signer.sign_vote(Epoch(vote.epoch), View(vote.view), vote.kind, vote.content)
+    signer.sync()
 
 
 def load_chain(genesis: Genesis, store: ChainStore) -> tuple[State, Floor]:

@@ -2,7 +2,7 @@
 
 A *turn* takes the events at hand through the core, executing and building blocks on the way
 (their verdicts join the same turn), then makes everything durable with one sync, then publishes.
-What arrives during the sync waits for the next turn, so load makes turns larger, not more. Nothing
+What arrives during the sync waits for the next turn, so load makes turns larger, not more. No vote
 is sent before the sync that covers it: a vote that a crash could make us forget is a vote that we
 might contradict.
 
@@ -43,9 +43,13 @@ from consensus.interface import (
 )
 from consensus.messages import (
     BlockResponse,
+    Body,
     Kind,
     MalformedMessage,
     Message,
+    OwnProposal,
+    OwnVote,
+    Record,
     SyncRequest,
     SyncResponse,
     ValidatorIndex,
@@ -68,6 +72,8 @@ MAX_EVENTS_PER_TURN = 512
 """Events taken into one turn: bounds how long the first waits for the last one's sync."""
 MAX_INBOX_PER_PEER = 2_048
 """Undelivered messages of one peer; beyond it they are dropped, as a lossy network would."""
+PROMISES = (OwnVote, OwnProposal, Body)
+"""Records of what others may rely on: they are durable before anything of their turn leaves."""
 MAX_WAITING_COMMITS = 64
 """Final blocks not yet in the database before turns pause for the disk."""
 
@@ -105,11 +111,8 @@ class Replica:
         self._on_view = on_view
         self._inbox: deque[Event] = deque()
         self._queued_of: dict[int, int] = {}
-        self._records: list[bytes] = []
+        self._records: list[Record] = []
         self._outbox: list[Effect] = []
-        self._appended = 0
-        self._durable = 0
-        """Records given to the journal and records known durable there."""
         self._wake = asyncio.Event()
         self._commits: deque[Commit] = deque()
         self._commit_wake = asyncio.Event()
@@ -231,7 +234,7 @@ class Replica:
         while queue:
             effect = queue.popleft()
             if isinstance(effect, Persist):
-                self._records.append(encode(effect.record))
+                self._records.append(effect.record)
             elif isinstance(effect, Execute):
                 queue.extend(self.core.handle(self._execute(effect), _now()))
             elif isinstance(effect, Build):
@@ -262,28 +265,31 @@ class Replica:
         return Built(effect.view, block)
 
     async def _flush(self) -> None:
-        if not self._records and not self._outbox:
-            return
-        if self._records:
-            records, self._records = self._records, []
-            self._journal.append(records)
-            self._appended += len(records)
-            covered = self._appended
-            started = time.perf_counter()
-            await asyncio.get_running_loop().run_in_executor(self._io, self._sync)
-            self._durable = covered
-            self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
+        """End the turn: durable, then public. A turn that promises nothing (its records are
+        certificates, which prove themselves to whoever lost them) may be public first."""
+        records, self._records = self._records, []
+        promises = any(isinstance(record, PROMISES) for record in records)
+        if records:
+            self._journal.append([encode(record) for record in records])
+        if promises:
+            await self._sync()
         outbox, self._outbox = self._outbox, []
-        assert self._durable == self._appended, "a promise would leave before it is durable"
+        assert not (promises and self._journal.dirty), "a promise would leave before it is durable"
+        assert self._signer is None or not self._signer.dirty, "a vote would leave before its sync"
         for effect in outbox:
             self._publish(effect)
+        if records and not promises:
+            await self._sync()
 
-    def _sync(self) -> None:
-        # The signer's record first: were it to lack a vote that the journal has, a crash between
-        # the two would leave that vote without its second guard.
-        if self._signer is not None:
-            self._signer.sync()
-        self._journal.sync()
+    async def _sync(self) -> None:
+        """Journal and signer's record at once: two disks' worth of waiting in the time of one."""
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        syncs = [loop.run_in_executor(self._io, self._journal.sync)]
+        if self._signer is not None and self._signer.dirty:
+            syncs.append(loop.run_in_executor(self._io, self._signer.sync))
+        await asyncio.gather(*syncs)
+        self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
 
     def _publish(self, effect: Effect) -> None:
         match effect:

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from consensus.core import Core
-from consensus.interface import Floor
+from consensus.interface import Floor, SigningRefused
 from consensus.messages import Epoch, OwnVote, Record, ValidatorIndex, View, decode_record
 from node.api.server import ApiServer
 from node.chain.block import encode_block
@@ -39,7 +39,7 @@ from node.ledger.state import State
 from node.network.frames import Channel
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
-from node.storage.errors import HomeError, StoreCorrupt
+from node.storage.errors import HomeError, SignerUnusable, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.keystore import Keystore, open_keystore
 from node.storage.signer import GuardedSigner
@@ -266,14 +266,22 @@ def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: 
     """Journal and signer's record are synced side by side, so a crash may have kept a vote in the
     journal alone. It may have been sent: the guard must know it too before anything is signed.
 
-    Raises SigningRefused if the guard holds a vote that contradicts the journal's: one of the two
+    Raises SignerUnusable if the guard holds a vote that contradicts the journal's: one of the two
     is not this node's, and nothing may be signed on top of that.
     """
     for record in records:
         if isinstance(record, OwnVote) and record.vote.view > floor.info.view:
             vote = record.vote
             if not signer.remembers(vote):
-                signer.sign_vote(Epoch(vote.epoch), View(vote.view), vote.kind, vote.content)
+                try:
+                    signer.sign_vote(Epoch(vote.epoch), View(vote.view), vote.kind, vote.content)
+                except SigningRefused as refusal:
+                    raise SignerUnusable(
+                        f"the journal's vote in view {vote.view} contradicts it: {refusal}",
+                        "the signer's record",
+                        "Journal and record are not of one node: put back the right ones, or "
+                        "retire the vote key",
+                    ) from refusal
     signer.sync()
 
 

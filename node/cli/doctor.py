@@ -88,27 +88,25 @@ def _keys(home: Home) -> Finding:
 
 
 def check_peers(home: Home) -> list[Finding]:
-    """Whether the configuration names every other validator, and nobody else."""
-    validators = {v.name for v in home.genesis.validator_set.validators}
-    others = validators - {home.config.name}
+    """Whether the configuration has the address of every validator that this node dials.
+
+    Of two validators the lower index dials: addresses of lower ones are not needed.
+    """
+    names = [v.name for v in home.genesis.validator_set.validators]
     found = []
-    strangers = sorted(set(home.config.peers) - validators)
+    strangers = sorted(set(home.config.peers) - set(names))
     if strangers:
-        found.append(
-            Finding(
-                "warn", "peers", f"[peers] names {', '.join(strangers)}, no validator is called so"
-            )
-        )
-    missing = sorted(others - set(home.config.peers))
+        text = f"[peers] of config.toml names {', '.join(strangers)}: no validator is called so"
+        found.append(Finding("warn", "peers", text))
+    dialed = names[names.index(home.config.name) + 1 :] if home.config.name in names else names
+    missing = [name for name in dialed if name not in home.config.peers]
     if missing:
-        found.append(
-            Finding(
-                "warn",
-                "peers",
-                f"[peers] has no address of {', '.join(missing)}; this node cannot dial them",
-            )
+        text = (
+            f"[peers] of {home.path / 'config.toml'} has no address of {', '.join(missing)}, which "
+            f'this node dials; add a line such as {missing[0]} = "host:port" for each'
         )
-    return found or [Finding("ok", "peers", f"addresses of all {len(others)} other validators")]
+        found.append(Finding("fail", "peers", text))
+    return found or [Finding("ok", "peers", f"addresses of all {len(dialed)} validators to dial")]
 
 
 def _is_running(home: Home) -> bool:

@@ -180,6 +180,7 @@ def _install(args: argparse.Namespace, output: Output) -> int:
     The directory is moved aside first and removed last, so that a crash at any point leaves the
     keys in one of the two, and never a vote key in two homes that could both start.
     """
+    from node.cli.doctor import check_peers  # noqa: PLC0415
     from node.storage.home import create_home  # noqa: PLC0415
 
     home: Path = args.home
@@ -224,13 +225,9 @@ def _install(args: argparse.Namespace, output: Output) -> int:
     output.document({"home": str(home), "chain_id": made.chain_id.hex()})
     output.line(f"{home} is a home of {made.config.name} on {genesis.network}, chain id")
     output.line(made.chain_id.hex())
-    missing = sorted(
-        v.name
-        for v in genesis.validator_set.validators
-        if v.name != made.config.name and v.name not in made.config.peers
-    )
-    if missing:
-        output.line(f"add the addresses of {', '.join(missing)} to [peers] of config.toml")
+    for finding in check_peers(made):
+        if finding.result != "ok":
+            output.line(finding.text)
     output.line(f"nostro start --home {home} runs it, nostro doctor --home {home} looks at it")
     return Exit.DONE
 

@@ -45,8 +45,13 @@ def _start(args: argparse.Namespace, output: Output) -> int:
     from node.api.server import ListenError  # noqa: PLC0415
     from node.chain.genesis import BadGenesis  # noqa: PLC0415
     from node.chain.signature import UnsafeLibsodium  # noqa: PLC0415
+    from node.cli.doctor import check_peers  # noqa: PLC0415
     from node.engine.node import run_node  # noqa: PLC0415
+    from node.storage.home import open_home  # noqa: PLC0415
 
+    for finding in check_peers(open_home(args.home)):
+        if finding.result == "fail":
+            raise CommandError(finding.text)
     _log_to_stderr(args.log_level)
     try:
         asyncio.run(run_node(args.home, _passphrases(args.home, args.passphrase_file)))

@@ -25,7 +25,7 @@ from yarl import URL
 
 from node.chain.types import ValidatorSet
 from node.network.frames import LINK_FORMAT, MAX_FRAME_BYTES, Channel, Hello
-from node.network.link import Link, LinkLost, WebSocket
+from node.network.link import Link, LinkLost, WebSocket, sever
 from node.network.links import (
     Limits,
     LinkStatus,
@@ -72,7 +72,7 @@ class _Peer:
     def opens(self, transport: asyncio.Transport) -> None:
         """A connection of this peer that may become a link; the one before it never will."""
         if self.opening is not None and self.opening is not transport:
-            self.opening.abort()
+            sever(self.opening)
         self.opened(self.opening)
         self.opening = transport
 
@@ -219,7 +219,7 @@ class PeerNetwork:
             if peer.link is not None:
                 peer.link.drop(LinkLost(Refusal.CLOSED, "this node stops"))
             if peer.opening is not None:
-                peer.opening.abort()
+                sever(peer.opening)
                 peer.opened(peer.opening)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
@@ -277,7 +277,7 @@ class PeerNetwork:
         try:
             await link.greet(self._hello)
         except BaseException as error:
-            transport.abort()
+            sever(transport)
             if not isinstance(error, LinkLost):
                 raise
             self._refuse(error.refusal, str(error), peer)
@@ -285,7 +285,7 @@ class PeerNetwork:
         finally:
             peer.opened(transport)
         if not self._running:
-            transport.abort()
+            sever(transport)
             return
         if peer.link is not None:
             # The newer one wins: the peer restarted and the old connection is a ghost of it.
@@ -377,7 +377,7 @@ class PeerNetwork:
     def _expire(self, peer: _Peer, transport: asyncio.Transport) -> None:
         """A peer that connected and then asked for nothing."""
         peer.opened(transport)
-        transport.abort()
+        sever(transport)
         self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no request for a link", peer)
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -178,9 +178,18 @@ class Following:
 
     def _execute(self, block: Block) -> None:
         """At most once a digest and process, and never before its parent."""
-        if not block.requested:
-            block.requested = True
-            self._state.emit(Execute(block.info, block.raw))
+        if block.requested:
+            return
+        block.requested = True
+        parent = self._state.blocks.info(block.info.parent)
+        assert parent is not None
+        if block.info.height != parent.height + 1 or block.info.view <= parent.view:
+            # The application would say so too; but the floor's own order rests on these two.
+            block.valid = False
+            if block.certified:
+                self._diverged(block, "its height or view does not follow its parent's")
+            return
+        self._state.emit(Execute(block.info, block.raw))
 
     def _want_parent(self, block: Block, peers: Sequence[int], now: int) -> None:
         state = self._state

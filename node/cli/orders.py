@@ -38,6 +38,7 @@ from node.chain.types import (
     Redeem,
 )
 from node.cli.errors import CommandError, Exit
+from node.ledger.state import ACCOUNT_ROLES
 from node.ledger.supply import body_digest
 
 if TYPE_CHECKING:
@@ -143,6 +144,12 @@ class Book:
             raise CommandError(
                 f"debtor and creditor are the same account, that of {sender.name}; nothing would "
                 "move"
+            )
+        if ACCOUNT_ROLES.isdisjoint(sender.roles):
+            # The ledger would reject it without using up the UETR: no outcome could be asked for.
+            raise CommandError(
+                f"{sender.name} has no account to pay from; its roles are "
+                + (", ".join(sender.roles) or "none")
             )
         asset = self.asset(currency)
         if priority not in PRIORITIES:

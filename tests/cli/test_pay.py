@@ -128,6 +128,7 @@ def test_an_answer_that_is_lost_is_waited_for_and_found_settled(net: Net) -> Non
         ({"to": "BANKX"}, "no participant has the name, LEI or BIC 'BANKX'"),
         ({"from": "BANKX"}, "BANKX"),
         ({"to": "BANKA"}, "same account"),
+        ({"from": "WATCHDOG"}, "WATCHDOG has no account to pay from"),
         ({"amount": "0"}, "zero"),
         ({"amount": "-5"}, "negative"),
         ({"amount": "1.001"}, "too precise"),

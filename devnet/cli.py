@@ -124,7 +124,7 @@ def _up(args: argparse.Namespace, output: Output) -> int:
             return Exit.DONE
         asyncio.run(run_in_foreground(found, lock, output, args.dir, plain=args.no_tui))
     except (*detached.FAULTS, detached.StartFailed) as error:
-        raise CommandError(_explain(error)) from error
+        raise CommandError(detached.explain(error, args.dir)) from error
     return Exit.DONE
 
 
@@ -147,13 +147,6 @@ def _open_or_create(directory: Path, args: argparse.Namespace) -> Network:
                 f"{wanted}; remove the directory to make another one, or choose one with --dir"
             )
     return network.with_usable_ports(found)
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    return str(error)
 
 
 def _tell_started(output: Output, directory: Path, found: Network, pid: int) -> None:

@@ -75,8 +75,16 @@ def start(network: Network, lock: Lock) -> dict[str, Any]:
     return document
 
 
+def explain(error: Exception, directory: Path) -> str:
+    """What a fault means, for people."""
+    if isinstance(error, OSError):
+        return f"{error.filename or directory}: {error.strerror or error}"
+    return str(error)
+
+
 def _say(text: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, flush=True)
+    with contextlib.suppress(OSError):  # a full disk: the devnet goes on without its log
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), text, flush=True)
 
 
 async def _run(network: Network, lock: Lock, told: int) -> None:
@@ -102,8 +110,8 @@ def main(arguments: list[str]) -> int:
     try:
         asyncio.run(_run(open_existing(directory), lock, told))
     except FAULTS as error:
-        _say(str(error))
-        _tell(told, {"error": str(error)})
+        _say(explain(error, directory))
+        _tell(told, {"error": explain(error, directory)})
         return 1
     _say("stopped")
     return 0

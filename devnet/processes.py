@@ -45,6 +45,8 @@ class NodeProcess:
     _paused: bool = False
     _expected: bool = field(default=False)
     """The end was asked for: no quote from the log is needed."""
+    _log_start: int = 0
+    """Where in the log file the present process began."""
 
     @property
     def pid(self) -> int | None:
@@ -64,6 +66,7 @@ class NodeProcess:
         self._make_room_in_log()
         command = (sys.executable, "-m", "node.cli", "start", "--home", str(self.home))
         with open(self.log, "ab") as log:  # noqa: ASYNC230 - a local file, opened at once
+            self._log_start = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command,
                 stdin=subprocess.DEVNULL,
@@ -118,10 +121,10 @@ class NodeProcess:
         return f"{self.name} {self.ended}; the end of {self.log}:\n{self.log_tail()}"
 
     def log_tail(self) -> str:
-        """The last lines that the node logged."""
+        """The last lines that the present process logged."""
         try:
             with open(self.log, "rb") as log:
-                log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                log.seek(max(self._log_start, self.log.stat().st_size - TAIL_BYTES))
                 lines = log.read(TAIL_BYTES).decode("utf-8", "replace").splitlines()
         except OSError as error:
             return f"  (cannot read it: {error.strerror})"

@@ -21,7 +21,7 @@ import msgspec
 from consensus.messages import quorum
 from devnet.bootstrap import BootstrapFailed, issue_opening_balances
 from devnet.control import MAX_LINE_BYTES, SOCKET_NAME, Lock, short_path
-from devnet.network import Network
+from devnet.network import DESCRIPTION, Network
 from devnet.ports import PortsTaken, check
 from devnet.processes import NodeProcess, ProcessRefused
 from node.api.client import ApiClient, ApiError
@@ -88,12 +88,19 @@ class Supervisor:
         check(self.network.settings.ports)
         async with self._listening():
             await asyncio.gather(*(node.start() for node in self.nodes))
-            self.network.write_description(self.pids())
+            self._describe()
             for node in self.nodes:
                 self._watch(node)
             await asyncio.gather(*(self._answers(node) for node in self.nodes))
             await on_ready(self)
             await self._down.wait()
+
+    def _describe(self) -> None:
+        """Write devnet.json. On a full disk the devnet goes on: its commands do not need it."""
+        try:
+            self.network.write_description(self.pids())
+        except OSError as error:
+            self._say(f"cannot write {DESCRIPTION}, its pids are old: {error.strerror}")
 
     def pids(self) -> dict[str, int | None]:
         return {node.name: node.pid for node in self.nodes}
@@ -146,7 +153,7 @@ class Supervisor:
 
         async def watch() -> None:
             await node.wait()
-            self.network.write_description(self.pids())
+            self._describe()
             end = node.unexpected_end()
             # Of one that fails to start, whoever waits for it tells.
             if end and node.name not in self._starting and not self._down.is_set():
@@ -161,7 +168,7 @@ class Supervisor:
         await asyncio.gather(*(node.stop() for node in self.nodes))
         if self._watchers:
             await asyncio.wait(self._watchers)
-        self.network.write_description(self.pids())
+        self._describe()
 
     def _asked_to_stop(self) -> None:
         if not self._down.is_set():
@@ -259,7 +266,7 @@ class Supervisor:
             await self._answers(node)
         else:
             raise ProcessRefused(f"there is no command {operation!r}")
-        self.network.write_description(self.pids())
+        self._describe()
         self._say(f"{node.name}: {operation} done, it is {node.state}")
         return {"node": node.name, "state": node.state, "pid": node.pid}
 

@@ -207,3 +207,19 @@ async def test_all_balances_tie_out_with_what_was_issued(devnet: Devnet) -> None
     for currency in ("EUR", "CNY"):
         own = [int(b.amount.replace(".", "")) for b in balances if b.asset == currency]
         assert sum(own) == banks * OPENING == int(issued[currency].replace(".", ""))
+
+
+async def test_the_program_of_the_developers_tutorial_pays(devnet: Devnet, tmp_path: Path) -> None:
+    # It expects to be run where .devnet is.
+    (tmp_path / ".devnet").symlink_to(devnet.directory)
+    program = Path(__file__).parents[2] / "docs" / "tutorials" / "pay.py"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=FINAL_SECONDS,
+        check=True,
+    )
+    assert "settled in block" in done.stdout

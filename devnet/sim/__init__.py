@@ -3,7 +3,7 @@
 1. `world`        virtual time, randomness, trace
 2. `network`      lossy links; `disk` logs that crashes tear; `crypto` real signatures, remembered
 3. `application`  a hash chain in the ledger's place
-4. `node`         the driver of one honest core; the actor that other kinds of members join later
+4. `node`         the driver of one honest core, with its `actor.Habits`
 5. `faults`       what goes wrong; `run` a whole run; `ballots` and `oracle` what must hold
 6. `mutants`      broken cores that the oracle must catch
 

@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
+from devnet.sim.batch import Failure, attempt_all
 from devnet.sim.mutants import MUTANTS, hunt
-from devnet.sim.run import FAULT_SECONDS, Result, run_seed, validators_of
-from devnet.sim.world import Violation
+from devnet.sim.run import FAULT_SECONDS, Result, validators_of
 
 WRONG_USAGE = 64
 MAX_SEEDS = 10_000_000
 """Seeds of one invocation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A seed that broke a rule."""
-
-    seed: int
-    validators: int
-    rule: str
-    text: str
-    trace: tuple[str, ...]
-
-    @property
-    def replay(self) -> str:
-        """The command that shows it again."""
-        return (
-            f"python -m devnet.sim --seeds {self.seed}..{self.seed} --n {self.validators} --trace"
-        )
-
-
-def attempt(job: tuple[int, int], keep_trace: bool = False) -> Result | Failure:
-    """Run one (seed, validators); a broken rule is returned, so that it crosses processes."""
-    seed, validators = job
-    try:
-        return run_seed(seed, validators, keep_trace=keep_trace)
-    except Violation as violation:
-        trace = tuple(getattr(violation, "__notes__", ()))
-        return Failure(seed, validators, violation.rule, str(violation), trace)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     failures: list[Failure] = []
     results: list[Result] = []
-    for outcome in _attempts(jobs, options.jobs, options.trace):
+    for outcome in attempt_all(jobs, options.jobs, options.trace):
         if isinstance(outcome, Failure):
             failures.append(outcome)
             for line in outcome.trace:
@@ -72,16 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.append(outcome)
     _report(results, failures, time.monotonic() - began, options.json)
     return 1 if failures else 0
-
-
-def _attempts(
-    jobs: list[tuple[int, int]], workers: int, keep_trace: bool
-) -> Iterator[Result | Failure]:
-    if workers == 1:
-        yield from (attempt(job, keep_trace) for job in jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(partial(attempt, keep_trace=keep_trace), jobs, chunksize=4)
 
 
 def _report(results: list[Result], failures: list[Failure], seconds: float, as_json: bool) -> None:
@@ -106,8 +65,8 @@ def _report(results: list[Result], failures: list[Failure], seconds: float, as_j
     for name, value in summary.items():
         if name == "faults":
             print("faults injected")
-            for kind, count in summary["faults"].items():  # type: ignore[attr-defined]
-                print(f"  {count:9,} {kind}")
+            for kind in sorted(faults):
+                print(f"  {faults[kind]:9,} {kind}")
         elif name == "failures":
             print(f"failures: {len(failures)}")
         else:

@@ -1,8 +1,4 @@
-"""Who takes part in a run, what drives a core, and how a machine behaves.
-
-Anything that is an `Actor` can be a member: `node.HonestNode` follows the protocol, other kinds
-join beside it and are told to the oracle by their absence from its `honest` set.
-"""
+"""What a simulated node needs of a core, and how its machine behaves."""
 
 from __future__ import annotations
 
@@ -21,7 +17,6 @@ from consensus.interface import (
     Verify,
 )
 from consensus.messages import Epoch, Record
-from devnet.sim.network import Packet
 
 
 class CoreLike(Protocol):
@@ -55,18 +50,6 @@ class CoreFactory(Protocol):
         signer: Signer,
         records: Iterable[Record],
     ) -> CoreLike: ...
-
-
-class Actor(Protocol):
-    """A member of a run, honest or not."""
-
-    index: int
-
-    def start(self) -> None:
-        """Begin, at the world's present time."""
-
-    def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
-        """A packet has arrived; `data` are its bytes."""
 
 
 @dataclass(frozen=True, slots=True)

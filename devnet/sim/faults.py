@@ -42,6 +42,8 @@ class Profile:
     habits: Habits
     crash_rate: float
     partition_rate: float
+    flicker_rate: float
+    """Short losses of everything towards one node: enough to miss one certificate of several."""
     filter_rate: float
     instruction_rate: float
     idle_share: float
@@ -63,8 +65,8 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         sync=(1, 60) if slow_disk else (1, 8),
         store=(1, 120) if slow_disk else (1, 12),
         execute=(0, rng.choice((2, 20, 100))),
-        hazard=rng.choice((0.0, 0.001, 0.004, 0.01)),
-        downtime=(10, rng.choice((500, 3_000, 8_000))),
+        hazard=rng.choice((0.0, 0.002, 0.006, 0.015)),
+        downtime=(10, rng.choice((500, 3_000, 15_000))),
         skew=rng.choice((0, skew // 4, skew)),
         rate_ppm=rng.choice((0, 100, 10_000)),
         commit_blocks_sends=rng.random() < 0.3,
@@ -75,6 +77,7 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         habits,
         crash_rate=rng.choice((0.0, 0.15, 0.5)),
         partition_rate=rng.choice((0.0, 0.1, 0.3)),
+        flicker_rate=rng.choice((0.0, 0.0, 0.5, 2.0)),
         filter_rate=rng.choice((0.0, 0.0, 0.3)),
         instruction_rate=rng.choice((0.3, 1.0, 5.0)),
         idle_share=rng.choice((0.0, 0.3, 0.7)),
@@ -100,6 +103,8 @@ class Faults:
             world.at(time, self._crash)
         for time in _arrivals(rng, profile.partition_rate, until):
             world.at(time, self._partition)
+        for time in _arrivals(rng, profile.flicker_rate, until):
+            world.at(time, self._flicker)
         for time in _arrivals(rng, profile.filter_rate, until):
             world.at(time, self._filter)
         if profile.habits.skew:
@@ -141,8 +146,17 @@ class Faults:
                     blocked.add((outside, inside))
         self._world.faults[f"partition {shape}"] += 1
         self._network.blocked |= blocked
-        duration = rng.randint(200, rng.choice((1_000, 6_000))) * MILLISECOND
-        self._world.after(duration, self._reconnect, frozenset(blocked))
+        self._block(blocked, rng.randint(200, rng.choice((1_000, 6_000, 15_000))))
+
+    def _flicker(self) -> None:
+        rng, size = self._world.random, len(self._nodes)
+        target = rng.randrange(size)
+        self._world.faults["flicker"] += 1
+        self._block({(source, target) for source in range(size)}, rng.randint(30, 400))
+
+    def _block(self, links: set[tuple[int, int]], milliseconds: int) -> None:
+        self._network.blocked |= links
+        self._world.after(milliseconds * MILLISECOND, self._reconnect, frozenset(links))
 
     def _reconnect(self, blocked: frozenset[tuple[int, int]]) -> None:
         self._network.blocked -= blocked
@@ -150,16 +164,17 @@ class Faults:
     def _filter(self) -> None:
         rng, size = self._world.random, len(self._nodes)
         lost = rng.choice(FILTERABLE)
+        targets = rng.sample(range(size), rng.randint(1, size))
         links = [
             (source, target)
             for source in range(size)
-            for target in range(size)
-            if source != target and rng.random() < 0.8
+            for target in targets
+            if source != target and rng.random() < 0.9
         ]
         self._world.faults[f"filter {lost}"] += 1
         for link in links:
             self._network.filters[link] = lost
-        duration = rng.randint(200, 3_000) * MILLISECOND
+        duration = rng.randint(200, rng.choice((3_000, 8_000))) * MILLISECOND
         self._world.after(duration, self._unfilter, links, lost)
 
     def _unfilter(self, links: list[tuple[int, int]], lost: str) -> None:

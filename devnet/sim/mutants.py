@@ -309,7 +309,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "idle-chain-quiet",
         ),
         (("core", "            state.emit(*(Broadcast(message) for message in page))\n", ""),),
-        hint=81,
+        hint=61,
     ),
     Mutant(
         "a proposal skipping an un-nullified view",
@@ -358,7 +358,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "only the first peer asked",
         ("progress-after-heal",),
         (("fetching", "        want.next_peer += 1\n", ""),),
-        hint=90,
+        hint=6,
     ),
     Mutant(
         "votes sent but not recorded",
@@ -424,5 +424,6 @@ MUTANTS: tuple[Mutant, ...] = (
             ("pacemaker", "if self.tip_final else tip_wait", "if self.tip_final else 10**12"),
             _NO_VOTES_AT_STANDSTILL,
         ),
+        hint=29,
     ),
 )

@@ -8,8 +8,8 @@ loss does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from consensus.messages import Message, decode_message, encode
 from devnet.sim.world import MILLISECOND, World
@@ -40,12 +40,23 @@ class Gossip:
 
 
 Packet = Message | Gossip
-Deliver = Callable[[int, Packet, bytes], None]
-"""deliver(sender, packet, its bytes): the receiving end of all links to one node."""
+
+
+class Actor(Protocol):
+    """A member of a run. `node.HonestNode` follows the protocol; another kind joins in its place,
+    and is told to the oracle by its absence from the `honest` set."""
+
+    index: int
+
+    def start(self) -> None:
+        """Begin, at the world's present time."""
+
+    def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
+        """A packet has arrived over the authenticated link from `sender`; `data` are its bytes."""
 
 
 class Network:
-    """All links between `size` nodes; attach each receiving end with `attach`."""
+    """All links between `size` members; each is made known with `attach`."""
 
     def __init__(self, world: World, size: int, conditions: Conditions) -> None:
         self._world = world
@@ -55,12 +66,12 @@ class Network:
         """(from, to) pairs that lose everything, also what is under way."""
         self.filters: dict[tuple[int, int], str] = {}
         """(from, to) → label of the messages that this link loses (see `label`)."""
-        self._ends: dict[int, Deliver] = {}
+        self._actors: dict[int, Actor] = {}
         self._last_arrival: dict[tuple[int, int], int] = {}
         self.delivered = 0
 
-    def attach(self, index: int, deliver: Deliver) -> None:
-        self._ends[index] = deliver
+    def attach(self, actor: Actor) -> None:
+        self._actors[actor.index] = actor
 
     def heal(self, conditions: Conditions) -> None:
         """No partition, no filter, these conditions from now on."""
@@ -120,7 +131,7 @@ class Network:
             self._world.faults["lost to partition"] += 1
             return
         self.delivered += 1
-        self._ends[to](sender, packet, data)
+        self._actors[to].deliver(sender, packet, data)
 
 
 def label(packet: Packet) -> str:

@@ -98,7 +98,7 @@ class HonestNode:
         self._oracle = oracle
         self._incarnation = 0
         self._skew = world.random.randint(-habits.skew, habits.skew)
-        network.attach(index, self.deliver)
+        network.attach(self)
 
     @property
     def height(self) -> int:
@@ -167,7 +167,7 @@ class HonestNode:
         kept = {ballot_of(vote) for vote in own_votes(map(decode_record, self._disk.journal()))}
         floor = self.database.floor.info.view
         self._orphans = {view for view, _, _ in self._signer.signed - kept if view > floor}
-        delay = rng.randint(*self._habits.downtime) * MILLISECOND
+        delay = self._latency(self._habits.downtime)
         world.after(delay, self._restart, self._incarnation)
 
     def _restart(self, incarnation: int) -> None:

@@ -31,6 +31,7 @@ monotonic-commits                   heights committed without gap, step back or 
 exactly-once                        no accepted instruction lost or executed twice
 rotation-keeps                      a rotated journal still has every vote above the floor
 no-alarm, no-refusal                no node stops, no signer guard is ever needed, without cause
+no-honest-message-refused           nothing that an honest node sends is taken for a fault
 idle-chain-quiet                    an idle and healthy chain gives up no view
 execute-on-executed-parent          the core's own duty towards the application
 timer-progress                      no deadline that stays due after its tick
@@ -51,6 +52,7 @@ from consensus.interface import (
     Effect,
     EnteredView,
     Persist,
+    Rejected,
     ReportEquivocation,
 )
 from consensus.messages import (
@@ -190,6 +192,12 @@ class Oracle:
                     self._decided(index, node, effect)
                 case Alarm(reason=reason):
                     raise self.fail("no-alarm", f"node {index}: {reason}")
+                case Rejected(sender=sender, reason=reason):
+                    # A repeated or late answer is not an honest sender's fault, nor refused as one.
+                    if sender in self._honest and not reason.endswith("not asked for"):
+                        raise self.fail(
+                            "no-honest-message-refused", f"node {index} from {sender}: {reason}"
+                        )
                 case ReportEquivocation(equivocation=found):
                     if found.first.voter in self._honest:
                         raise self.fail(

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from devnet.sim.__main__ import Failure, main
+from devnet.sim.__main__ import main
+from devnet.sim.batch import Failure
 
 
 def test_a_clean_range_of_seeds_exits_0_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +17,15 @@ def test_a_clean_range_of_seeds_exits_0_with_a_summary(capsys: pytest.CaptureFix
     assert summary["failures"] == []
     assert summary["views"] > 0
     assert sum(summary["faults"].values()) > 0
+
+
+def test_worker_processes_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    def summary(*extra: str) -> dict[str, object]:
+        assert main(["--seeds", "6..9", "--json", *extra]) == 0
+        found: dict[str, object] = json.loads(capsys.readouterr().out)
+        return {name: found[name] for name in ("views", "blocks", "packets", "faults")}
+
+    assert summary("--jobs", "2") == summary()
 
 
 def test_the_summary_for_people_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.sim.__main__ import Failure, attempt
+from devnet.sim.batch import Failure, attempt
 from devnet.sim.run import validators_of
 
 SEEDS = 300

@@ -45,8 +45,8 @@ _FLOOR_KEY = b"mfloor"
 
 _WHERE = "the chain database"
 _RECOVER = (
-    "Nothing is served from it. Check the device, then let the node rebuild its database from "
-    "its peers"
+    "Nothing is served from it. Check the device, then put a copy of another node's data/ in its "
+    "place and audit it (docs/how-to/recover.md)"
 )
 
 
@@ -116,7 +116,7 @@ class ChainStore:
             raise StoreCorrupt(
                 f"the database has format {stored!r}, this program writes {FORMAT.decode()}",
                 _WHERE,
-                "Use the version of nostro that wrote it, or rebuild it from peers",
+                "Use the version of nostro that wrote it, or put another node's data/ in its place",
             )
         self._floor = self._load_floor()
 

@@ -56,8 +56,8 @@ _LOWEST_KEY = b"\x01"
 """Keys below it are this module's own."""
 
 _RECOVER = (
-    "Nothing is served from it. Keep a copy for analysis, check the device, then let the node "
-    "rebuild its database from its peers"
+    "Nothing is served from it. Keep it for analysis and check the device, then put a copy of "
+    "another node's data/ in its place and audit it (docs/how-to/recover.md)"
 )
 
 
@@ -80,8 +80,8 @@ class LevelStore:
             raise StoreMissing(
                 "there is no database",
                 self._database_path,
-                "If it was moved, put it back; if it is lost, start from a new home and let it "
-                "fetch the chain from its peers",
+                "If it was moved, put it back; if it is lost, put a copy of another node's data/ "
+                "in its place and audit it (docs/how-to/recover.md)",
             )
         self._db = self._open(create)
         try:

@@ -21,10 +21,14 @@ class BadAnswer(ValueError):
         self.reason = reason
 
 
+class LateAnswer(BadAnswer):
+    """The chunk continues another floor: the answer to a question of before, no fault."""
+
+
 def check_answer(
     answer: SyncResponse, floor: Floor, epoch: Epoch, codec: BlockCodec
 ) -> list[BlockInfo]:
-    """The blocks of a chunk that continues this floor. Raises BadAnswer."""
+    """The blocks of a chunk that continues this floor. Raises BadAnswer, or LateAnswer."""
     if not 0 < len(answer.blocks) <= MAX_CHUNK:
         raise BadAnswer("no blocks, or too many")
     certificate = answer.finalization
@@ -39,6 +43,8 @@ def check_answer(
             info = codec.inspect(raw)
         except BodyMismatch as bad:
             raise BadAnswer("a body does not match its header") from bad
+        if not infos and info.height != floor.info.height + 1:
+            raise LateAnswer("not asked for")
         if info.parent != parent.digest or info.height != parent.height + 1:
             raise BadAnswer("the blocks do not chain up from our floor")
         if info.view <= parent.view or info.epoch != epoch:

@@ -37,7 +37,8 @@ Where this is stricter than the paper or its variants:
 - one leader's block is executed a view (its first), and an equivocating leader's block gets no
   finalize vote from those who saw it equivocate;
 - timers do not run while an idle chain waits for its first instruction (rule 2);
-- a node that is shown a vote of its own key that it has no record of stops signing for good.
+- a node that is shown a vote of its own key that it has no record of stops signing for good;
+  at each start it asks, and signs nothing until a quorum has answered (`startcheck`).
 
 Each `handle` is one turn: the event is applied; certificates that it completed are acted upon in
 order of arrival; then, if anything changed that they depend on, the current view's rules are
@@ -50,7 +51,6 @@ from collections.abc import Iterable, Sequence
 
 from consensus import serving
 from consensus.blocks import Block
-from consensus.certificate import verify_vote
 from consensus.fetching import Fetcher
 from consensus.following import Following
 from consensus.interface import (
@@ -62,10 +62,12 @@ from consensus.interface import (
     Event,
     Executed,
     Floor,
+    Linked,
     Now,
     Pending,
     Received,
     ReportEquivocation,
+    Send,
     Signer,
     Tick,
     Timing,
@@ -79,6 +81,8 @@ from consensus.messages import (
     Epoch,
     Kind,
     Message,
+    OwnVotesRequest,
+    OwnVotesResponse,
     Proposal,
     Record,
     SyncRequest,
@@ -90,6 +94,7 @@ from consensus.messages import (
 from consensus.pacemaker import Pacemaker, check_timing
 from consensus.proposing import Proposing
 from consensus.recovery import live_records, restore
+from consensus.startcheck import StartCheck
 from consensus.state import State
 from consensus.voting import Voter
 
@@ -134,6 +139,7 @@ class Core:
         self._fetcher = Fetcher(own, len(validators), timing.fetch_timeout)
         self._following = Following(state, self._voter, self._fetcher)
         self._proposing = Proposing(state, self._voter)
+        self._startcheck = StartCheck(state)
         self._certificates_wanted: CertificateRequest | None = None
         self._next_page = View(0)
         restore(state, records)
@@ -167,7 +173,8 @@ class Core:
         if state.index is None:
             return fetch
         pace = state.pace.next_deadline(may_nullify=self._voter.may_nullify(state.view))
-        return pace if fetch is None else min(pace, fetch)
+        ask = self._startcheck.ask_at
+        return min(due for due in (pace, fetch, ask) if due is not None)
 
     # --- events -----------------------------------------------------------------------------
 
@@ -177,6 +184,7 @@ class Core:
         state.pace = Pacemaker(state.timing, state.index, len(state.validators), now.monotonic)
         state.begin_view(None, now.monotonic)
         state.emit(*(ReportEquivocation(evidence) for evidence in state.evidence))
+        self._startcheck.begin(now)
         self._send_own_again()
         at = state.open(state.view)
         if at.own[Kind.NULLIFY] is not None:
@@ -192,6 +200,8 @@ class Core:
             case Received(sender, message):
                 self._state.pace.heard(sender, now.monotonic)
                 self._receive(sender, message, now)
+            case Linked(peer):
+                self._link_up(peer)
             case Tick():
                 self._tick(now)
             case Pending(pending):
@@ -265,6 +275,10 @@ class Core:
                 self._following.receive_body(sender, message, now.monotonic)
             case SyncResponse():
                 self._following.receive_chunk(sender, message, now.monotonic)
+            case OwnVotesRequest():
+                state.emit(*self._startcheck.answer(sender, message))
+            case OwnVotesResponse():
+                self._receive_answer(sender, message, now.monotonic)
             case SyncRequest():
                 state.reject(sender, "sync request: answered from storage, not by the core")
 
@@ -280,7 +294,7 @@ class Core:
             state.reject(sender, "vote: the voter is not in the validator set")
             return False
         if vote.voter == state.index:
-            self._receive_own_vote(sender, vote)
+            self._startcheck.compare(sender, vote)
             return False
         at = state.open(vote.view)
         cast = state.tally.cast(at, vote)
@@ -295,17 +309,15 @@ class Core:
             state.changed = True
         return not cast.conflicting
 
-    def _receive_own_vote(self, sender: ValidatorIndex, vote: Vote) -> None:
-        """A vote of ours that comes back. One that we do not know means a lost record."""
-        state = self._state
-        at = state.views.get(View(vote.view))
-        own = None if at is None else at.own[vote.kind]
-        if own is not None and own.content == vote.content:
-            return
-        if verify_vote(vote, state.validators, state.verify):
-            state.stop_for_unknown_vote(vote.view)
-        else:
-            state.reject(sender, "vote: the signature does not verify")
+    def _receive_answer(self, sender: ValidatorIndex, answer: OwnVotesResponse, now: int) -> None:
+        """What a peer holds of our key. With the last answer needed, catch up on our votes."""
+        if answer.finalization is not None:
+            self._following.receive(sender, answer.finalization, now)
+        if self._startcheck.receive(sender, answer):
+            # Blocks executed meanwhile still lack our finalize votes.
+            self._state.changed = True
+            for view in sorted(self._state.views):
+                self._following.recheck(view, now)
 
     def _receive_proposal(self, sender: ValidatorIndex, proposal: Proposal, now: Now) -> None:
         state = self._state
@@ -333,11 +345,18 @@ class Core:
         if block is not None:
             self._following.arrived(block, now.monotonic)
 
+    def _link_up(self, peer: ValidatorIndex) -> None:
+        """A peer that was away: tell it how far we are, and ask what it was too far to answer."""
+        if self._state.latest_finalization is not None:
+            self._state.emit(Send(peer, self._state.latest_finalization))
+        self._startcheck.ask(peer)
+
     # --- time -------------------------------------------------------------------------------
 
     def _tick(self, now: Now) -> None:
         state, pace = self._state, self._state.pace
         state.emit(*self._fetcher.tick(now.monotonic))
+        self._startcheck.tick(now.monotonic)
         if state.index is None:
             return
         state.changed = True

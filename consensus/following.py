@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consensus.blocks import Block
-from consensus.catchup import BadAnswer, check_answer
+from consensus.catchup import BadAnswer, LateAnswer, check_answer
 from consensus.certificate import BadCertificate, check
 from consensus.fetching import Fetcher
 from consensus.interface import (
@@ -369,6 +369,9 @@ class Following:
             infos = check_answer(answer, state.floor, state.epoch, state.codec)
             if not self._is_held(finalization):
                 self._accept(finalization)
+        except LateAnswer as late:
+            state.reject(sender, f"sync: {late.reason}")
+            return
         except (BadAnswer, BadCertificate) as bad:
             state.reject(sender, f"sync: {bad.reason}")
             state.emit(*self._fetcher.next_peer(self._sync, sender, now))

@@ -138,6 +138,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """The link to this peer came up: it may be told at once what it missed while it was down."""
+
+    peer: ValidatorIndex
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A deadline has come (or any time before: an early tick does nothing)."""
 
@@ -169,7 +176,7 @@ class Executed:
     """For a bad block: which field is wrong and how."""
 
 
-Event = Received | Tick | Pending | Built | Executed
+Event = Received | Linked | Tick | Pending | Built | Executed
 
 
 # --- effects ----------------------------------------------------------------------------------
@@ -242,6 +249,9 @@ class Alarm:
     """This node stopped signing (or must not start): what was seen, for the operator."""
 
     reason: str
+    retire_key: bool = False
+    """The vote key must never sign again, in this process or any later one: its record is older
+    than its votes."""
 
 
 @dataclass(frozen=True, slots=True)

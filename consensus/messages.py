@@ -33,6 +33,8 @@ DIGEST_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_VALIDATORS = 256
 """Bound on a validator set, and so on the signatures of a certificate."""
+MAX_OWN_VOTES = 256
+"""Bound on the votes of an `OwnVotesResponse`; honest nodes are a few views above the floor."""
 
 VOTE_DOMAIN = "nostro.vote/1"
 """Signature domain of votes: what keeps a vote from ever being read as anything else."""
@@ -166,6 +168,36 @@ class SyncResponse(
     finalization: Certificate
 
 
+class OwnVotesRequest(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="own-votes-request/1",
+):
+    """Asked at each start, before anything is signed: which votes of mine do you hold?"""
+
+    epoch: Unsigned
+    nonce: Unsigned
+    """Tells the answers to this start from those to an earlier one."""
+
+
+class OwnVotesResponse(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="own-votes-response/1",
+):
+    """Votes by the asker's key above the answerer's floor, those of the newest views first; and
+    the answerer's latest finalization, for what lies below."""
+
+    epoch: Unsigned
+    nonce: Unsigned
+    finalization: Certificate | None
+    votes: Annotated[tuple[Vote, ...], Meta(max_length=MAX_OWN_VOTES)]
+
+
 class Equivocation(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="equivocation/1"
 ):
@@ -186,6 +218,8 @@ Message = (
     | BlockRequest
     | BlockResponse
     | CertificateRequest
+    | OwnVotesRequest
+    | OwnVotesResponse
     | SyncRequest
     | SyncResponse
 )

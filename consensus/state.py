@@ -73,6 +73,8 @@ class State:
         """The highest view whose certified block is executed here: what a leader builds on."""
         self.certified_view = View(floor.info.view)
         """The highest view with a notarization or finalization: the tip."""
+        self.confirmed = False
+        """Whether enough validators have said, since this start, what they hold of our key."""
         self.stopped: str | None = None
         """Why this node signs nothing any more; None while it does."""
         self.pending = False
@@ -100,17 +102,18 @@ class State:
         """`reason` is a fixed text, since it becomes the label of a counter."""
         self.emit(Rejected(ValidatorIndex(sender), reason))
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, retire_key: bool = False) -> None:
         """Sign nothing any more. Once: the first reason is the one that matters."""
         if self.stopped is None:
             self.stopped = reason
-            self.emit(Alarm(reason))
+            self.emit(Alarm(reason, retire_key))
 
     def stop_for_unknown_vote(self, view: int) -> None:
         """A vote by our key that our records lack: they are older than the key's last vote."""
         self.stop(
             f"peers hold a vote of this key in view {view} that this node has no record of: its "
-            "journal was lost or restored from a copy, or the key is in use elsewhere"
+            "journal was lost or restored from a copy, or the key is in use elsewhere",
+            retire_key=True,
         )
 
     def report(self, evidence: Equivocation) -> None:

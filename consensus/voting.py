@@ -10,7 +10,7 @@ They bar, each, a way in which a fork was once made:
 - finalize(v) only in a view that was entered, once, and only without a nullify of ours.
 - nothing in a view at or below the finalized floor. The highest finalization held counts as the
   floor here, even while its block is still being fetched: no vote can matter below it.
-- nothing once `stopped`.
+- nothing once `stopped`, and nothing before a quorum has answered the question of `startcheck`.
 
 The signer behind them keeps its own record, as a second guard; where it refuses, no vote is
 made and the operator is told.
@@ -44,7 +44,7 @@ class Voter:
     def _may_sign(self, view: int, kind: Kind) -> bool:
         """What holds for every kind: a live validator, above the floor, once a kind and view."""
         state = self._state
-        if state.index is None or state.stopped is not None:
+        if state.index is None or state.stopped is not None or not state.confirmed:
             return False
         if view <= state.floor.info.view or view <= state.final_view:
             return False

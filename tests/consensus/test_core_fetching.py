@@ -308,8 +308,8 @@ def test_a_chunk_that_does_not_prove_itself_is_refused_and_the_next_peer_asked(f
         solo.chain.finalization(blocks[17]), signatures=((1, bytes(64)),) * 3
     )
     bad = {
-        "gap": msgspec.structs.replace(good, blocks=good.blocks[1:]),
-        "order": msgspec.structs.replace(good, blocks=good.blocks[::-1]),
+        "gap": msgspec.structs.replace(good, blocks=good.blocks[:2] + good.blocks[3:]),
+        "order": msgspec.structs.replace(good, blocks=good.blocks[:1] + good.blocks[:0:-1]),
         "body": msgspec.structs.replace(good, blocks=junk),
         "last": msgspec.structs.replace(good, blocks=good.blocks[:-1]),
         "certificate": msgspec.structs.replace(good, finalization=unsigned),
@@ -323,6 +323,17 @@ def test_a_chunk_that_does_not_prove_itself_is_refused_and_the_next_peer_asked(f
     assert other != peer
     solo.get(good, sender=other)
     assert solo.core.floor.info.height == 18
+
+
+def test_a_late_answer_to_an_earlier_question_is_no_fault_and_asks_nobody_else() -> None:
+    solo = Solo()
+    blocks = solo.chain.chain(40)
+    peer = behind(solo, blocks)
+    late = chunk(solo, blocks[:20])
+    solo.get(late, sender=peer)
+    effects = solo.get(late, sender=peer)
+    assert [r.reason for r in only(effects, Rejected)] == ["sync: not asked for"]
+    assert not sent(effects, SyncRequest)
 
 
 def test_a_chunk_that_was_not_asked_for_is_refused_unread() -> None:

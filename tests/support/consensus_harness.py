@@ -48,6 +48,8 @@ from consensus.messages import (
     Kind,
     Message,
     Milliseconds,
+    OwnVotesRequest,
+    OwnVotesResponse,
     Proposal,
     Record,
     ValidatorIndex,
@@ -331,6 +333,7 @@ class Solo:
         signer: MemorySigner | None = None,
         execute: bool = True,
         now: Now | None = None,
+        confirm: bool = True,
     ) -> None:
         self.chain = chain or Chain()
         self.index = index
@@ -357,6 +360,25 @@ class Solo:
             records=list(records),
         )
         self.started = self._perform(self.core.start(self.now))
+        if confirm:
+            self.started += self.confirm()
+
+    def confirm(self) -> list[Effect]:
+        """Enough others answer that they hold no vote of this key: signing begins."""
+        effects: list[Effect] = []
+        for _, request in self.asked(self.all):
+            for peer in [i for i in range(self.chain.n) if i != self.index][: self.chain.q - 1]:
+                answer = OwnVotesResponse(self.chain.epoch, request.nonce, None, ())
+                effects += self.get(answer, sender=peer)
+        return effects
+
+    @staticmethod
+    def asked(effects: Iterable[Effect]) -> list[tuple[int | None, OwnVotesRequest]]:
+        """The questions of a start that went out, with whom they went to; None is everybody."""
+        everybody: list[tuple[int | None, OwnVotesRequest]] = [
+            (None, request) for request in said(effects, OwnVotesRequest)
+        ]
+        return everybody + list(sent(effects, OwnVotesRequest))
 
     def _perform(self, effects: list[Effect]) -> list[Effect]:
         result: list[Effect] = []

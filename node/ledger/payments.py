@@ -26,6 +26,7 @@ from node.ledger.reasons import (
     UNKNOWN_ACCOUNT,
     UNKNOWN_ASSET,
     UNKNOWN_CREDITOR,
+    WITHOUT_AUTHORITY,
     ZERO_AMOUNT,
 )
 from node.ledger.work import Book, Undo, Work, take_back
@@ -146,7 +147,8 @@ def _record(work: Work, index: int, checked: CheckedInstruction, verdicts: list[
         status = SETTLED if reason is None else REJECTED
         original = None
         if standing is None:
-            uetrs[uetr] = UetrEntry(uetr, digest, time, height, index, number, status, reason)
+            if reason not in WITHOUT_AUTHORITY:
+                uetrs[uetr] = UetrEntry(uetr, digest, time, height, index, number, status, reason)
         elif reason is None:
             status, reason = standing.status, standing.reason
             original = OriginalOutcome(standing.height, standing.instruction, standing.payment)

@@ -80,9 +80,10 @@ SENTENCES: dict[str, str] = {
 """What each reason means on this ledger."""
 
 WITHOUT_AUTHORITY = frozenset({NO_ACCESS_RIGHT, NOT_THE_ISSUER, NOT_OWN_ACCOUNT})
-"""Rejections of a sender who had no say over the payment. They do not use up its UETR:
-otherwise anybody who sees a payment on its way could send a copy ahead of it and have the
-debtor's own instruction answered with that rejection."""
+"""Rejections of a sender who had no say over the payment. They do not use up its UETR, and are
+not found under it: otherwise anybody who sees a payment on its way could send a copy ahead of
+it. The debtor's own instruction would be answered with that rejection, or the debtor be told of
+it, pay again, and have paid twice once its first instruction settles."""
 
 
 def sentence(reason: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from node.chain import merkle
+from node.chain.block import outcomes_root
 from node.chain.encoding import encode
 from node.chain.records import AssetRecord
 from node.chain.types import OriginalOutcome, Outcome
@@ -185,10 +185,8 @@ class Work:
         return [self.uetrs.get, *self.parent.uetr_finders()]
 
     def stands(self, entry: UetrEntry) -> bool:
-        """Whether the outcome still uses up its UETR (see `reasons.WITHOUT_AUTHORITY`)."""
-        return (
-            self.context.time - entry.time <= self.window and entry.reason not in WITHOUT_AUTHORITY
-        )
+        """Whether the outcome still uses up its UETR."""
+        return self.context.time - entry.time <= self.window
 
     def standing(self, uetr: bytes) -> UetrEntry | None:
         """The outcome that uses up this UETR."""
@@ -230,7 +228,7 @@ class Work:
         """Record the outcome of an instruction that is not a `Pay`.
 
         `standing` is the outcome that already uses up its UETR: without a `reason` it is
-        repeated.
+        repeated. A rejection `WITHOUT_AUTHORITY` uses up none.
         """
         height, time = self.context.height, self.context.time
         status, original = (SETTLED if reason is None else REJECTED), None
@@ -250,7 +248,7 @@ class Work:
             original,
         )
         self.outcomes.append(encode(outcome))
-        if uetr is not None and standing is None:
+        if uetr is not None and standing is None and reason not in WITHOUT_AUTHORITY:
             self.uetrs[uetr] = UetrEntry(uetr, digest, time, height, instruction, 0, status, reason)
 
     # --- the end of the block -------------------------------------------------------------------
@@ -262,11 +260,10 @@ class Work:
         records = _records(layer)
         parent = self.parent
         state_map = parent.map.update(records)
-        leaves = [sha256(merkle.OUTCOME_LEAF + outcome).digest() for outcome in self.outcomes]
         return Applied(
             context=self.context,
             outcomes=self.outcomes,
-            outcomes_root=merkle.root(leaves),
+            outcomes_root=outcomes_root(self.outcomes),
             state_root=state_map.root,
             history_root=parent.history.root(),
             state=parent.child(layer, self.context.height, self.context.time, state_map),

@@ -132,20 +132,31 @@ def test_sending_a_copy_of_anothers_payment_first_does_not_stop_it(
     assert chain.balance("BANKC") == 100
 
 
-def test_a_rejection_without_authority_is_kept_until_the_uetr_is_really_used(
+def test_a_rejection_without_authority_is_never_told_as_the_outcome_of_that_uetr(
     world: World, chain: Chain
 ) -> None:
+    """BANKA asks what became of its payment while it waits. Were it told of the rejection of
+    BANKB's copy, which has the very same digest, it would pay again, and then both settle."""
     payment = world.payment("BANKA", "BANKC", 100, uetr=U)
-    chain.block(world.pay("BANKB", payment))
-    found = chain.index.uetr(U)
-    assert found is not None
-    assert (found.status, found.reason) == ("RJCT", "DS0H")
+    (copy,) = chain.block(world.pay("BANKB", payment)).outcomes
+    assert (copy.uetr, copy.status, copy.reason) == (U, "RJCT", "DS0H")
+    assert chain.index.uetr(U) is None
     chain.block(world.pay("BANKA", payment))
     found = chain.index.uetr(U)
     assert found is not None
     assert (found.status, found.height) == ("ACSC", chain.state.height)
     chain.block(world.pay("BANKB", payment))
     assert chain.index.uetr(U) == found
+
+
+def test_an_issue_by_another_is_never_told_as_the_outcome_of_the_issuers(
+    world: World, chain: Chain
+) -> None:
+    (copy,) = chain.block(world.issue("BANKB", "BANKA", 100, uetr=U)).outcomes
+    assert (copy.uetr, copy.reason) == (U, "DS0G")
+    assert chain.index.uetr(U) is None
+    (own,) = chain.block(world.issue("CENTRALBANK", "BANKA", 100, uetr=U)).outcomes
+    assert own.status == "ACSC"
 
 
 def test_other_content_means_any_other_field(world: World, chain: Chain) -> None:

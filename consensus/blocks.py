@@ -39,6 +39,7 @@ class BlockTree:
         self._children: dict[Digest, list[Block]] = {}
 
     def get(self, digest: bytes) -> Block | None:
+        """The block with this digest, if its body is here."""
         return self._blocks.get(Digest(digest))
 
     def add(self, info: BlockInfo, raw: bytes) -> Block:
@@ -83,7 +84,7 @@ class BlockTree:
         """All blocks, ascending in view."""
         return sorted(self._blocks.values(), key=lambda b: (b.info.view, b.info.digest))
 
-    def lower_floor_to(self, floor: BlockInfo) -> None:
+    def raise_floor(self, floor: BlockInfo) -> None:
         """Forget everything at or below the new floor's view."""
         self._floor = floor
         kept = [block for block in self._blocks.values() if block.info.view > floor.view]

@@ -148,10 +148,12 @@ class Core:
 
     @property
     def view(self) -> View:
+        """The current view."""
         return self._state.view
 
     @property
     def floor(self) -> Floor:
+        """The last block committed; the database holds it once that `Commit` is performed."""
         return self._state.floor
 
     @property
@@ -160,6 +162,7 @@ class Core:
         return self._state.stopped
 
     def leader(self, view: int) -> ValidatorIndex:
+        """Who leads a view."""
         return self._state.leader(view)
 
     def live_records(self) -> list[Record]:

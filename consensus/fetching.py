@@ -98,6 +98,7 @@ class Fetcher:
         return self._bodies.get(Digest(digest))
 
     def was_asked(self, request: Request, peer: int) -> bool:
+        """Whether this peer was asked for it and it has not come from anyone."""
         want = self._wants.get(request)
         return want is not None and peer in want.asked
 
@@ -160,6 +161,7 @@ class Fetcher:
         ]
 
     def next_deadline(self) -> int | None:
+        """Monotonic ms at which `tick` has something to do."""
         return min(
             (want.deadline for want in self._wants.values() if want.deadline is not None),
             default=None,

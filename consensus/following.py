@@ -234,6 +234,7 @@ class Following:
                 state.emit(*self._fetcher.drop(request, now))
 
     def is_wanted(self, digest: bytes) -> bool:
+        """Whether this body is being asked for."""
         return self._fetcher.body_wanted(digest) is not None
 
     def receive_body(self, sender: ValidatorIndex, response: BlockResponse, now: int) -> None:

@@ -141,9 +141,11 @@ class Pacemaker:
     # --- the rest ---------------------------------------------------------------------------
 
     def arm_retry(self, now: int) -> None:
+        """The next retry is one interval from now."""
         self.retry_at = now + self._timing.retry
 
     def arm_standstill(self, now: int) -> None:
+        """The next standstill is one interval from now: after a page, and at a finalization."""
         self.standstill_at = now + self._timing.standstill
 
     def next_deadline(self, *, may_nullify: bool) -> int:

@@ -92,9 +92,11 @@ class State:
     # --- effects ----------------------------------------------------------------------------
 
     def emit(self, *effects: Effect) -> None:
+        """Add to this turn's effects, in the order in which they are to be performed."""
         self._effects.extend(effects)
 
     def take_effects(self) -> list[Effect]:
+        """This turn's effects; the next turn starts with none."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -117,6 +119,7 @@ class State:
         )
 
     def report(self, evidence: Equivocation) -> None:
+        """Keep an equivocation for good and tell the application."""
         self.evidence.append(evidence)
         self.emit(Persist(Witnessed(evidence)), ReportEquivocation(evidence))
 
@@ -142,6 +145,7 @@ class State:
         self.begin_view(cause, now)
 
     def begin_view(self, cause: Kind | None, now: int) -> None:
+        """Start the current view's timers and announce it."""
         at = self.open(self.view)
         self.pace.enter(self.leader(self.view), now)
         self.update_pace()
@@ -215,7 +219,7 @@ class State:
         assert floor.info.view > self.floor.info.view, "the floor moved down"
         self.floor = floor
         self.views = {v: state for v, state in self.views.items() if v > floor.info.view}
-        self.blocks.lower_floor_to(floor.info)
+        self.blocks.raise_floor(floor.info)
         self.ready_view = max(self.ready_view, floor.info.view)
         self.certified_view = max(self.certified_view, floor.info.view)
         self.changed = True

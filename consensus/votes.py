@@ -70,14 +70,17 @@ class ViewState:
 
     @property
     def notarization(self) -> Certificate | None:
+        """The notarization of this view, if held."""
         return self.certificates[Kind.NOTARIZE]
 
     @property
     def nullification(self) -> Certificate | None:
+        """The nullification of this view, if held."""
         return self.certificates[Kind.NULLIFY]
 
     @property
     def finalization(self) -> Certificate | None:
+        """The finalization of this view, if held."""
         return self.certificates[Kind.FINALIZE]
 
     @property

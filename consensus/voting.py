@@ -56,6 +56,7 @@ class Voter:
         return at is not None and at.own[kind] is not None
 
     def may_notarize(self, view: int) -> bool:
+        """In the current view only, once, and not after our nullify."""
         return (
             self._may_sign(view, Kind.NOTARIZE)
             and view == self._state.view
@@ -63,6 +64,7 @@ class Voter:
         )
 
     def may_nullify(self, view: int) -> bool:
+        """In the current view only, once, and not after our finalize."""
         return (
             self._may_sign(view, Kind.NULLIFY)
             and view == self._state.view
@@ -70,6 +72,7 @@ class Voter:
         )
 
     def may_finalize(self, view: int) -> bool:
+        """In a view that was entered, once, and not after our nullify."""
         return (
             self._may_sign(view, Kind.FINALIZE)
             and view <= self._state.view

@@ -37,6 +37,8 @@ MAX_GENESIS_BYTES = 4 << 20
 """Bytes; room for thousands of participants."""
 DEFAULT_UETR_WINDOW_DAYS = 35
 DAY_MS = 24 * 3600 * 1000
+MAX_TIME = 253_402_300_799_999
+"""The end of the year 9999, ms since the Unix epoch: JSON integers know no bound, headers do."""
 
 _Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
 _LeiText = Annotated[str, Meta(pattern=r"\A[A-Z0-9]{18}[0-9]{2}\Z")]
@@ -93,7 +95,7 @@ class _File(_Json, frozen=True):
     format: Literal["nostro-genesis/1"]
     network: _Name
     devnet: bool
-    time: Annotated[int, Meta(ge=0)]
+    time: Annotated[int, Meta(ge=0, le=MAX_TIME)]
     parameters: GenesisParameters
     assets: Annotated[tuple[GenesisAsset, ...], Meta(min_length=1)]
     participants: Annotated[tuple[GenesisParticipant, ...], Meta(min_length=1)]
@@ -183,6 +185,7 @@ def _check_participants(file: _File) -> None:
         repeated = _first_repeated(getattr(p, field) for p in file.participants)
         if repeated is not None:
             raise BadGenesis(f"participants: {field} {repeated} stands twice")
+    _check_names(file)
     for index, participant in enumerate(file.participants):
         where = f"participants[{index}] ({participant.name})"
         for role in participant.roles:
@@ -194,6 +197,23 @@ def _check_participants(file: _File) -> None:
             raise BadGenesis(
                 f"{where}.threshold: {participant.threshold} signatures of "
                 f"{len(participant.keys)} keys can never be had"
+            )
+
+
+def _check_names(file: _File) -> None:
+    # People name a participant by any of the three: were one's short name another's BIC, a
+    # payment could reach the wrong one.
+    codes = {
+        code: (index, field)
+        for index, participant in enumerate(file.participants)
+        for field, code in (("lei", participant.lei), ("bic", participant.bic))
+    }
+    for index, participant in enumerate(file.participants):
+        other, field = codes.get(participant.name, (index, ""))
+        if other != index:
+            raise BadGenesis(
+                f"participants[{index}] ({participant.name}).name: the same as "
+                f"participants[{other}] ({file.participants[other].name}).{field}"
             )
 
 

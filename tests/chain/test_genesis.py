@@ -63,6 +63,9 @@ def test_the_chain_id_binds_every_byte_of_the_file() -> None:
         (put("participants", 0, "surprise", value=1), "unknown field `surprise`"),
         (put("time", value=-1), "$.time"),
         (put("time", value="now"), "$.time"),
+        # More than 64 bits fit no header; and blocks must be able to follow.
+        (put("time", value=2**64), "$.time"),
+        (put("time", value=2**64 - 1), "$.time"),
         (put("devnet", value=0), "$.devnet"),
         (put("network", value="two words"), "$.network"),
         (put("network", value="test\n"), "$.network"),
@@ -89,6 +92,15 @@ def test_the_chain_id_binds_every_byte_of_the_file() -> None:
         (same_as(("participants", 1, "name"), ("participants", 2, "name")), "name BANKB"),
         (same_as(("participants", 1, "lei"), ("participants", 2, "lei")), "stands twice"),
         (same_as(("participants", 1, "bic"), ("participants", 2, "bic")), "stands twice"),
+        # A payment to "BNKBCNSH" must not depend on which of two participants is found first.
+        (
+            same_as(("participants", 1, "name"), ("participants", 2, "bic")),
+            "participants[1] (BNKBCNSH).name: the same as participants[2] (BANKB).bic",
+        ),
+        (
+            same_as(("participants", 3, "name"), ("participants", 2, "lei")),
+            "the same as participants[2] (BANKB).lei",
+        ),
         (
             same_as(("validators", 1, "vote_key"), ("validators", 0, "vote_key")),
             "the same key as validators[0]",

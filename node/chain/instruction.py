@@ -171,10 +171,11 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
             Refusal.WRONG_CHAIN,
             f"signed for chain {envelope.chain_id.hex()}, this chain is {chain_id.hex()}",
         )
+    # Signatures first: what thousands of payments say costs more to judge than 32 signatures,
+    # and whoever signed can be held to it.
+    _check_signatures(instruction)
     _check_identifiers(envelope, instruction.payments)
     _check_uetrs(envelope.body, instruction.payments)
-    # Signatures last: they cost more than all the rest of a single payment.
-    _check_signatures(instruction)
     return CheckedInstruction(
         parsed.raw,
         instruction,

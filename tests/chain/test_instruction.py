@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.chain.encoding import digest, encode, framed
+from node.chain.encoding import decode, digest, encode, framed
 from node.chain.instruction import (
     MAX_INSTRUCTION_BYTES,
     InstructionRefused,
@@ -274,6 +274,15 @@ def test_names_that_could_be_shown_as_another_are_refused(text: str) -> None:
 )
 def test_names_in_any_script_pass(text: str) -> None:
     assert check_instruction(pay(changed(world.payment(1), creditor_agent=text)), CHAIN)
+
+
+def test_what_payments_say_is_judged_only_for_who_signed_them() -> None:
+    """10,000 payments of long names cost half a second: not for anybody who sends them."""
+    raw = pay(changed(world.payment(1), ultimate_debtor="nul \x00"))
+    signature = decode(raw, Instruction).signatures[0].signature
+    forged = raw.replace(signature, bytes(64))
+    assert refusal(raw).code is Refusal.TEXT
+    assert refusal(forged).code is Refusal.SIGNATURE
 
 
 def test_identifiers_are_ascii_letters_and_digits() -> None:

@@ -36,7 +36,9 @@ from node.chain.instruction import (
 from node.chain.types import Header
 from node.engine.mempool import Mempool, PoolRefused
 from node.ledger.apply import Applied, BadBlock, BlockContext
+from node.ledger.check import ALREADY_EXECUTED, VALID_TOO_LONG, NotAdmissible
 from node.ledger.ledger import Ledger
+from node.ledger.propose import TOO_LARGE
 from node.ledger.state import State
 from node.storage.chain_store import CommittedBlock
 
@@ -169,7 +171,8 @@ class Executor:
     def build(
         self, request: Build, candidates: Iterable[CheckedInstruction]
     ) -> tuple[bytes, list[bytes], list[bytes]]:
-        """A block for the leader: its bytes, the digests in it, and those that can never stand."""
+        """A block for the leader: its bytes, the digests that stand in it or in one below it that
+        is not final, and those that can never stand."""
         parent = self._state(request.parent.digest)
         assert parent is not None, "the core builds on executed blocks only"
         context = BlockContext(request.parent.height + 1, request.timestamp)
@@ -199,7 +202,26 @@ class Executor:
         raw = encode_block(header, (c.raw for c in chosen))
         self._decoded[raw] = (header, list(chosen))
         self._executed[info.digest] = _Executed(info, raw, chosen, applied)
-        return raw, [c.digest for c in chosen], [c.digest for c, _ in dropped]
+        standing, never = [c.digest for c in chosen], []
+        for candidate, refusal in dropped:
+            if self._never_stands(candidate, refusal):
+                never.append(candidate.digest)
+            elif refusal.code == ALREADY_EXECUTED:
+                standing.append(candidate.digest)
+        return raw, standing, never
+
+    def _never_stands(self, candidate: CheckedInstruction, refusal: NotAdmissible) -> bool:
+        """Whether no block that may still become final can hold what was refused in this one.
+
+        Only the final state can say so: a block below this one, in which the candidate stands,
+        may be abandoned, and who forgot the candidate would have lost it, receipt or not."""
+        if refusal.code == TOO_LARGE:
+            return True
+        try:
+            self._ledger.check(candidate, self.final_state.time + 1)
+        except NotAdmissible as final:
+            return final.code != VALID_TOO_LONG
+        return False
 
     def _state(self, digest: bytes) -> State | None:
         if digest == self.final_state.digest:

@@ -19,7 +19,16 @@ from pathlib import Path
 
 from consensus.core import Core
 from consensus.interface import Floor, SigningRefused
-from consensus.messages import Epoch, OwnVote, Record, ValidatorIndex, View, decode_record
+from consensus.messages import (
+    Content,
+    Epoch,
+    Kind,
+    OwnVote,
+    Record,
+    ValidatorIndex,
+    View,
+    decode_record,
+)
 from node.api.server import ApiServer
 from node.chain.block import encode_block
 from node.chain.genesis import Genesis
@@ -131,12 +140,14 @@ async def _assemble(
     stack.callback(journal.close)
     if journal.recovered.torn_bytes:
         log.warning("cut %d torn bytes off the journal", journal.recovered.torn_bytes)
-    signer = home.open_signer(keys["vote"].signer)
-    stack.callback(signer.close)
+    signer, retired = open_signer(home, keys["vote"])
+    if signer is not None:
+        stack.callback(signer.close)
 
     decoded = [decode_record(record) for record in records]
     del records
-    complete_signer_record(signer, decoded, floor)
+    if signer is not None:
+        complete_signer_record(signer, decoded, floor)
 
     metrics = Metrics()
     pool = Mempool(home.config.mempool)
@@ -147,14 +158,14 @@ async def _assemble(
         return verify(key, domain, genesis.chain_id, payload, signature)
 
     core = Core(
-        index=index,
+        index=None if signer is None else index,
         validators=[v.vote_key for v in genesis.validator_set.validators],
         epoch=Epoch(floor.info.epoch),
         floor=floor,
         timing=home.config.timing,
         codec=executor,
         verify=verify_here,
-        signer=signer,
+        signer=signer or Observer(),
         records=decoded,
     )
 
@@ -204,6 +215,7 @@ async def _assemble(
         executor=executor,
         journal=journal,
         signer=signer,
+        retired=retired,
         links=links,
         pool=pool,
         store=store,
@@ -260,6 +272,25 @@ async def _assemble(
     await api.start()
     stack.push_async_callback(api.stop)
     return Node(service, api, replica, intake)
+
+
+class Observer:
+    """The signer of a node that does not sign."""
+
+    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+        """Refuses."""
+        raise SigningRefused("this node only observes")
+
+
+def open_signer(home: Home, key: Keystore) -> tuple[GuardedSigner | None, str | None]:
+    """The vote key behind its guard; or None and why it may not sign: its record is gone, was cut
+    or copied, or peers have shown votes that it lacks. Such a node follows the chain and serves
+    it, and says so."""
+    try:
+        return home.open_signer(key.signer), None
+    except SignerUnusable as error:
+        log.error("this node only observes: %s", error)
+        return None, str(error)
 
 
 def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: Floor) -> None:
@@ -324,7 +355,7 @@ def _history_nodes(store: ChainStore) -> Callable[[int, int], bytes]:
             raise StoreCorrupt(
                 f"node ({level}, {index}) of the history tree is missing",
                 "the chain database",
-                "Rebuild the database from peers (nostro doctor says how)",
+                "Put a copy of another node's data/ in its place (docs/how-to/recover.md)",
             )
         return node
 

@@ -32,6 +32,7 @@ from consensus.interface import (
     Event,
     Execute,
     Executed,
+    Linked,
     Now,
     Pending,
     Persist,
@@ -88,6 +89,7 @@ class Replica:
         executor: Executor,
         journal: Journal,
         signer: GuardedSigner | None,
+        retired: str | None = None,
         links: PeerLinks,
         pool: Mempool,
         store: ChainStore,
@@ -96,8 +98,10 @@ class Replica:
         on_final: Callable[[CommitPlan], None],
         on_view: Callable[[int, int, list[PassedOver]], None],
     ) -> None:
+        """`signer`: None for an observer; `retired`: why it is one, if its key may not sign."""
         self.core = core
-        self.alarm: str | None = None
+        self.alarm = retired
+        """Why this node does not sign, though it is a validator; None while it does."""
         self.last_commit_monotonic = time.monotonic()
         self._executor = executor
         self._journal = journal
@@ -148,10 +152,8 @@ class Replica:
             self._give(Pending(self._pool.pending))
 
     def link_up(self, peer: int) -> None:
-        """Tell a validator that was away where we are: what it lacks it then asks for."""
-        finalization = self.core.floor.finalization
-        if finalization is not None:
-            self._links.send(peer, Channel.CONSENSUS, encode(finalization))
+        """A validator that was away may be told what it missed."""
+        self._give(Linked(ValidatorIndex(peer)))
 
     def _give(self, event: Event) -> None:
         self._inbox.append(event)
@@ -305,10 +307,15 @@ class Replica:
             case Rejected(sender, reason):
                 self._metrics.refused.labels("consensus").inc()
                 log.info("refused a message of validator %d: %s", sender, reason)
-            case Alarm(reason):
-                self.alarm = reason
+            case Alarm(reason, retire_key):
                 self._metrics.alarms.inc()
-                log.error("this node stopped signing: %s", reason)
+                if retire_key and self._signer is not None:
+                    self._signer.condemn(reason)
+                if self.core.stopped is not None:
+                    self.alarm = self.core.stopped
+                    log.error("this node stopped signing: %s", reason)
+                else:
+                    log.warning("%s", reason)
             case ReportEquivocation(equivocation):
                 self._metrics.equivocations.inc()
                 log.error(

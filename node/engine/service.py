@@ -320,7 +320,7 @@ class Service:
             view=core.view,
             leader=validators[core.leader(core.view)].name,
             validator=self.own_index,
-            signing=self.own_index is not None and core.stopped is None,
+            signing=self.own_index is not None and self.replica.alarm is None,
             alarm=self.replica.alarm,
             peers=[
                 PeerView(
@@ -340,7 +340,7 @@ class Service:
 
     def ready(self) -> tuple[bool, str]:
         if self.replica.alarm is not None:
-            return False, f"this node stopped signing: {self.replica.alarm}"
+            return False, f"this node does not sign: {self.replica.alarm}"
         validators = len(self.genesis.validator_set.validators)
         own = 0 if self.own_index is None else 1
         connected = own + sum(link.connected for link in self.links.links())

@@ -107,6 +107,38 @@ async def test_an_accepted_instruction_outlives_a_restart_of_all() -> None:
         )
 
 
+async def test_a_member_whose_records_are_gone_is_shown_its_votes_and_never_signs_again() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        forgetful, witness, *others = cluster.members
+        for member in others:
+            await cluster.stop(member)
+        await witness.intake.submit([cluster.pay().raw])
+        await cluster.observe(
+            lambda: any(
+                forgetful.index in votes
+                for at in witness.core._state.views.values()
+                for votes in at.votes
+            ),
+            "a vote of the member, not final, that another one holds",
+        )
+        await cluster.stop(forgetful)
+        forgetful.disk = cluster.empty_disk(seed=99)
+        await cluster.start(forgetful)
+        await cluster.start(others[0])
+        await cluster.observe(lambda: forgetful.replica.alarm is not None, "the alarm")
+        assert "no record of" in str(forgetful.replica.alarm)
+        await cluster.start(others[1])
+        await cluster.until(
+            lambda: all(balance(m, world, "BANKB") == 100 for m in cluster.members),
+            "final by the other three, and followed by the one that does not sign",
+        )
+        await cluster.stop(forgetful)
+        await cluster.start(forgetful)
+        assert "given up" in str(forgetful.replica.alarm), "for good: the next start knows"
+
+
 async def test_two_of_four_finalize_nothing_and_go_on_when_the_others_are_back() -> None:
     world = World.make()
     async with Cluster(world) as cluster:

@@ -18,12 +18,13 @@ from node.engine.executor import CommitPlan, Executor
 from node.engine.intake import Intake, Tip
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
-from node.engine.node import load_chain
+from node.engine.node import Observer, load_chain
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.network.frames import Channel
 from node.network.memory import MemoryNetwork
 from node.storage.chain_store import ChainStore
+from node.storage.errors import SignerUnusable
 from node.storage.journal import Journal
 from node.storage.memory import MemoryStore
 from node.storage.signer import GuardedSigner
@@ -69,15 +70,13 @@ class Cluster:
         self.timing = timing
         self.network = MemoryNetwork([f"node{i}" for i in range(len(world.votes))])
         self.members = [
-            Member(i, MemoryStore(), SimulatedDisk(seed=i)) for i in range(len(world.votes))
+            Member(i, MemoryStore(), self.empty_disk(seed=i)) for i in range(len(world.votes))
         ]
         self._io = ThreadPoolExecutor(4)
         self._moved = asyncio.Condition()
 
     async def __aenter__(self) -> Cluster:
         for member in self.members:
-            member.disk.make_directory("home")
-            member.disk.make_directory("home/signer")
             await self.start(member)
         return self
 
@@ -87,28 +86,41 @@ class Cluster:
                 await self.stop(member)
         self._io.shutdown()
 
+    @staticmethod
+    def empty_disk(seed: int) -> SimulatedDisk:
+        """A disk with the home of a key that was never used."""
+        disk = SimulatedDisk(seed=seed)
+        disk.make_directory("home")
+        disk.make_directory("home/signer")
+        return disk
+
+    def _open_signer(self, member: Member) -> tuple[GuardedSigner | None, str | None]:
+        key, chain_id = self.world.votes[member.index], self.world.chain_id
+        try:
+            return GuardedSigner(key, chain_id, member.disk, "home/signer", create=True), None
+        except SignerUnusable as error:
+            return None, str(error)
+
     async def start(self, member: Member) -> None:
         """Start or restart a member from what its disk and database hold."""
         world, index = self.world, member.index
         member.store = ChainStore(member.kv)
         state, floor = load_chain(world.genesis, member.store)
         journal, records = Journal.open(member.disk, "home/journal", create=True)
-        signer = GuardedSigner(
-            world.votes[index], world.chain_id, member.disk, "home/signer", create=True
-        )
+        signer, retired = self._open_signer(member)
         pool, metrics = Mempool(), Metrics()
         member.pool = pool
         kept = PoolStore(member.kv, self._io)
         executor = member.executor = Executor(world.genesis, state, pool)
         core = member.core = Core(
-            index=index,
+            index=None if signer is None else index,
             validators=[key.public_key for key in world.votes],
             epoch=Epoch(0),
             floor=floor,
             timing=self.timing,
             codec=executor,
             verify=lambda k, d, p, s: verify(k, d, world.chain_id, p, s),
-            signer=signer,
+            signer=signer or Observer(),
             records=[decode_record(record) for record in records],
         )
 
@@ -139,6 +151,7 @@ class Cluster:
             executor=executor,
             journal=journal,
             signer=signer,
+            retired=retired,
             links=links,
             pool=pool,
             store=member.store,
@@ -170,7 +183,8 @@ class Cluster:
             finally:
                 await links.stop()
                 journal.close()
-                signer.close()
+                if signer is not None:
+                    signer.close()
 
         member.task = asyncio.create_task(run())
 
@@ -190,6 +204,12 @@ class Cluster:
             except TimeoutError:
                 heights = [member.height for member in self.members]
                 raise AssertionError(f"not within {FINAL_SECONDS} s: {what}; {heights=}") from None
+
+    async def observe(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition that no commit tells of: looked at once each turn of the loop."""
+        async with asyncio.timeout(FINAL_SECONDS):
+            while not condition():  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
 
     async def _notify(self) -> None:
         async with self._moved:

@@ -220,6 +220,8 @@ def samples() -> dict[str, Any]:
         "BlockRequest": m.BlockRequest(0, 7, content.block),
         "BlockResponse": m.BlockResponse(0, block),
         "CertificateRequest": m.CertificateRequest(0, 1, 300),
+        "OwnVotesRequest": m.OwnVotesRequest(0, 1_750_000_000_000),
+        "OwnVotesResponse": m.OwnVotesResponse(0, 1, finalization, (notarize,)),
         "SyncRequest": m.SyncRequest(1),
         "SyncResponse": m.SyncResponse((block,), finalization),
         "Equivocation": equivocation,

@@ -70,6 +70,9 @@ class Habits:
     """Wall clocks are at most this far from true time."""
     rate_ppm: int = 0
     """Monotonic clocks run at most this much too fast or too slow, in parts per million."""
+    waits_for_sync: bool = True
+    """Whether events wait while a sync is under way; else they are handled, and their effects
+    wait for a sync of their own."""
     commit_blocks_sends: bool = False
     """Whether later sends wait for the database, or only for the journal."""
     rotate_every: int = 4

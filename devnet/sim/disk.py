@@ -1,8 +1,12 @@
 """What a simulated node writes, and what a crash leaves of it.
 
-Two logs take part in a turn's one coalesced sync: the consensus journal and the record of the
-signer's guard. Bytes written but not synced may survive a crash whole, in part or not at all, and
-each log decides for itself: that is what two files on one disk do.
+Two logs take part in a turn's one coalesced sync: the consensus journal, then the record of the
+signer's guard. Bytes written but not synced may survive a crash whole, in part or not at all.
+
+The order matters. Synced side by side, a crash could leave the guard a finalize that the journal
+lost: the node would come back to a view that it may neither finalize nor give up, and with one
+more member dead the chain would stand still. Journal first, the guard never knows more than the
+journal, and the driver tells it at the next start what it missed.
 
 `ModelDisk` keeps any *record* prefix of what was not synced, which is harsher than any file
 format. `StorageDisk` is the node's real journal and guarded signer over `SimulatedDisk`: frames,
@@ -62,7 +66,8 @@ class NodeDisk(Protocol):
 
 
 class ModelDisk:
-    """Lists instead of files. A crash keeps any prefix of the unsynced records of each log."""
+    """Lists instead of files. A crash keeps any prefix of the journal's unsynced records, and of
+    the guard's only if the journal's sync was complete."""
 
     def __init__(self, index: int) -> None:
         self._records: list[bytes] = []
@@ -91,16 +96,20 @@ class ModelDisk:
         self._records, self._keep = list(self._keep or ()), None
         self._durable = len(self._records)
         self._guard.prune(floor)
+        self._marks = (self._durable, self._guard.durable)
 
     def crash(self, rng: random.Random, inside: bool) -> int:
         if self._keep is not None and rng.random() < 0.5:
             self._records, self._durable = list(self._keep), len(self._keep)
+            self._marks = (self._durable, self._guard.durable)
         self._keep = None
         kept = rng.randint(self._durable, len(self._records))
         lost = len(self._records) - kept
+        guard = self._guard
+        guard.crash(rng.randint(guard.durable, self._marks[1]) if kept >= self._marks[0] else 0)
         del self._records[kept:]
         self._durable = kept
-        self._guard.crash(rng)
+        self._marks = (kept, guard.durable)
         return lost
 
     def journal(self) -> list[bytes]:
@@ -126,9 +135,9 @@ class _GuardModel:
             self.log.append(wanted)
         return sign(self._index, epoch, view, kind, content)
 
-    def crash(self, rng: random.Random) -> None:
-        del self.log[rng.randint(self.durable, len(self.log)) :]
-        self.durable = len(self.log)
+    def crash(self, kept: int) -> None:
+        self.durable = max(self.durable, kept)
+        del self.log[self.durable :]
 
     def prune(self, below: int) -> None:
         durable = [entry for entry in self.log[: self.durable] if entry[0] >= below]
@@ -190,11 +199,9 @@ class StorageDisk:
     def crash(self, rng: random.Random, inside: bool) -> int:
         if inside:
             self._disk.crash_after = rng.randint(0, MAX_OPERATIONS)
-            syncs = [self._journal.sync, self._guard.sync]
-            rng.shuffle(syncs)
             with suppress(SimulatedCrash):
-                for sync in syncs:
-                    sync()
+                self._journal.sync()
+                self._guard.sync()
         # A power cut loses what was not synced; kill -9 only what was not written.
         self._disk.crash(rng, power=rng.random() < 0.7)
         self._open_files()
@@ -207,28 +214,21 @@ class StorageDisk:
         return list(self._found)
 
 
-class RecordingSigner:
-    """Between core and guard: remembers what was ever signed, and what was refused."""
+class WatchedSigner:
+    """Between core and guard: notes what was refused."""
 
-    def __init__(self, index: int, guarded: bool) -> None:
-        """Without `guarded` the key signs anything: shows what the core alone would do."""
+    def __init__(self, index: int, guard: Signer | None) -> None:
+        """Without a guard the key signs anything: shows what the core alone would do."""
         self._index = index
-        self._guarded = guarded
-        self.guard: Signer | None = None
-        """The guard of this incarnation."""
-        self.signed: set[Guarded] = set()
+        self._guard = guard
         self.refused: list[Guarded] = []
-        """Refusals that the driver has not looked at yet."""
 
     def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
         """Raises SigningRefused when the guard does."""
-        assert self.guard is not None
-        if not self._guarded:
+        if self._guard is None:
             return sign(self._index, epoch, view, kind, content)
         try:
-            signature = self.guard.sign_vote(epoch, view, kind, content)
+            return self._guard.sign_vote(epoch, view, kind, content)
         except SigningRefused:
             self.refused.append((view, kind, content))
             raise
-        self.signed.add((view, kind, content))
-        return signature

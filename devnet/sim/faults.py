@@ -69,6 +69,7 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         downtime=(10, rng.choice((500, 3_000, 15_000))),
         skew=rng.choice((0, skew // 4, skew)),
         rate_ppm=rng.choice((0, 100, 10_000)),
+        waits_for_sync=rng.random() < 0.5,
         commit_blocks_sends=rng.random() < 0.3,
         rotate_every=rng.choice((1, 3, 8)),
     )
@@ -152,14 +153,12 @@ class Faults:
         rng, size = self._world.random, len(self._nodes)
         target = rng.randrange(size)
         self._world.faults["flicker"] += 1
-        self._block({(source, target) for source in range(size)}, rng.randint(30, 400))
+        links = {(source, target) for source in range(size) if source != target}
+        self._block(links, rng.randint(30, 400))
 
     def _block(self, links: set[tuple[int, int]], milliseconds: int) -> None:
         self._network.blocked |= links
-        self._world.after(milliseconds * MILLISECOND, self._reconnect, frozenset(links))
-
-    def _reconnect(self, blocked: frozenset[tuple[int, int]]) -> None:
-        self._network.blocked -= blocked
+        self._world.after(milliseconds * MILLISECOND, self._network.unblock, frozenset(links))
 
     def _filter(self) -> None:
         rng, size = self._world.random, len(self._nodes)

@@ -196,6 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        at = state.open(view)\n",
             ),
         ),
+        hint=7,
     ),
     Mutant(
         "votes below the floor",
@@ -277,6 +278,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "replayed own vote not counted",
         ("progress-after-heal",),
         (("recovery", "    if vote.voter not in at.votes[vote.kind]:\n", "    if False:\n"),),
+        hint=45,
     ),
     Mutant(
         "no retry timer after a recovered nullify",
@@ -289,6 +291,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             _NO_VOTES_AT_STANDSTILL,
         ),
+        hint=11,
     ),
     Mutant(
         "no retry",
@@ -309,7 +312,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "idle-chain-quiet",
         ),
         (("core", "            state.emit(*(Broadcast(message) for message in page))\n", ""),),
-        hint=61,
+        hint=115,
     ),
     Mutant(
         "a proposal skipping an un-nullified view",
@@ -353,12 +356,13 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            pass\n",
             ),
         ),
+        hint=3,
     ),
     Mutant(
         "only the first peer asked",
         ("progress-after-heal",),
         (("fetching", "        want.next_peer += 1\n", ""),),
-        hint=6,
+        hint=2,
     ),
     Mutant(
         "votes sent but not recorded",
@@ -424,6 +428,6 @@ MUTANTS: tuple[Mutant, ...] = (
             ("pacemaker", "if self.tip_final else tip_wait", "if self.tip_final else 10**12"),
             _NO_VOTES_AT_STANDSTILL,
         ),
-        hint=29,
+        hint=5,
     ),
 )

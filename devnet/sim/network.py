@@ -54,6 +54,9 @@ class Actor(Protocol):
     def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
         """A packet has arrived over the authenticated link from `sender`; `data` are its bytes."""
 
+    def linked(self, peer: int) -> None:
+        """The link with `peer` has come up."""
+
 
 class Network:
     """All links between `size` members; each is made known with `attach`."""
@@ -75,9 +78,26 @@ class Network:
 
     def heal(self, conditions: Conditions) -> None:
         """No partition, no filter, these conditions from now on."""
-        self.blocked.clear()
+        self.unblock(frozenset(self.blocked))
         self.filters.clear()
         self.conditions = conditions
+
+    def unblock(self, links: frozenset[tuple[int, int]]) -> None:
+        """These links carry again."""
+        self.blocked -= links
+        for one, other in sorted({(min(link), max(link)) for link in links}):
+            self.link(one, other)
+
+    def link(self, one: int, other: int) -> None:
+        """Two members find each other, after a while and if nothing keeps them apart then."""
+        rules = self.conditions
+        delay = self._world.random.randint(rules.delay_min, rules.delay_max) * MILLISECOND
+        self._world.after(delay, self._linked, one, other)
+
+    def _linked(self, one: int, other: int) -> None:
+        if not self.blocked & {(one, other), (other, one)}:
+            self._actors[one].linked(other)
+            self._actors[other].linked(one)
 
     def broadcast(self, sender: int, packet: Packet) -> None:
         """To every other node, each copy with its own fate."""

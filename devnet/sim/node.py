@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from consensus.interface import (
-    Alarm,
     Broadcast,
     Build,
     Built,
@@ -24,6 +23,7 @@ from consensus.interface import (
     Event,
     Execute,
     Executed,
+    Linked,
     Now,
     Pending,
     Persist,
@@ -38,6 +38,7 @@ from consensus.messages import (
     Record,
     SyncRequest,
     ValidatorIndex,
+    View,
     decode_record,
     encode,
 )
@@ -50,9 +51,9 @@ from devnet.sim.application import (
     instructions_of,
 )
 from devnet.sim.crypto import verify_memoised
-from devnet.sim.disk import NodeDisk, RecordingSigner
+from devnet.sim.disk import NodeDisk, WatchedSigner
 from devnet.sim.network import Gossip, Network, Packet
-from devnet.sim.oracle import Oracle, ballot_of, own_votes
+from devnet.sim.oracle import Oracle, own_votes
 from devnet.sim.world import MILLISECOND, World
 
 GOSSIP_INTERVAL = 700 * MILLISECOND
@@ -88,11 +89,9 @@ class HonestNode:
         self._habits = habits
         self._factory = core
         self._disk = disk
-        self._signer = RecordingSigner(index, guarded)
+        self._guarded = guarded
         self._kept: dict[int, None] = {}
         """Instructions durably accepted from clients and not final: on disk."""
-        self._orphans: set[int] = set()
-        """Views in which the guard may remember a vote that a crash took from the journal."""
         self._world = world
         self._network = network
         self._oracle = oracle
@@ -119,6 +118,8 @@ class HonestNode:
         self._written = self._synced = 0
         self._unsynced: list[Record] = []
         self._syncing = False
+        self._waiting: list[Event] = []
+        """Events that came during a sync; a simulated sync is short, so they are few."""
         self._commits: deque[Commit] = deque()
         self._storing = False
         self._since_rotation = 0
@@ -127,9 +128,11 @@ class HonestNode:
         self._told_pending = False
         self._gossiping = False
         self._application = Application(self.database, self._leader, self._kept)
-        self._signer.guard, found = self._disk.open()
+        guard, found = self._disk.open()
         records = [decode_record(data) for data in found]
+        self._signer = WatchedSigner(self.index, guard if self._guarded else None)
         self._oracle.started(self.index, self.database.floor.info, records)
+        self._complete_guard(records)
         self._oracle.recovered(self.index, records)
         shuffled = records + [r for r in records if self._world.chance(0.1)]
         rng.shuffle(shuffled)
@@ -146,9 +149,23 @@ class HonestNode:
             records=shuffled,
         )
         self._perform(self._core.start(self._now()))
+        self._pump()
         if self.up:
+            self._arm()
             self._later(0, self._tell_pending)
             self._keep_gossiping()
+            for peer in range(len(self._validators)):
+                if peer != self.index:
+                    self._network.link(self.index, peer)
+
+    def _complete_guard(self, records: Sequence[Record]) -> None:
+        """A crash between the two logs' syncs: the guard learns what only the journal has."""
+        floor = self.database.floor.info.view
+        for vote in own_votes(records):
+            if vote.view > floor:
+                self._signer.sign_vote(Epoch(0), View(vote.view), vote.kind, vote.content)
+        self._disk.begin_sync()
+        self._disk.end_sync()
 
     def crash(self, point: str, inside: bool = False) -> None:
         """kill -9, or a power cut, at a named point; restarts by itself after a while.
@@ -164,9 +181,6 @@ class HonestNode:
             # The batch was on its way: it is atomic, so it is there in whole or not at all.
             self._store(self._commits.popleft())
         world.faults["lost records"] += self._disk.crash(rng, inside or self._syncing)
-        kept = {ballot_of(vote) for vote in own_votes(map(decode_record, self._disk.journal()))}
-        floor = self.database.floor.info.view
-        self._orphans = {view for view, _, _ in self._signer.signed - kept if view > floor}
         delay = self._latency(self._habits.downtime)
         world.after(delay, self._restart, self._incarnation)
 
@@ -263,14 +277,34 @@ class HonestNode:
         else:
             self._turn(Received(ValidatorIndex(sender), packet))
 
+    def linked(self, peer: int) -> None:
+        """The link with `peer` has come up, or come up again."""
+        if self.up:
+            self._world.record(self.index, "linked", b"%d" % peer)
+            self._turn(Linked(ValidatorIndex(peer)))
+
     def _turn(self, event: Event) -> None:
-        self._perform(self._core.handle(event, self._now()))
+        if self._syncing and self._habits.waits_for_sync:
+            self._waiting.append(event)
+        else:
+            self._perform(self._core.handle(event, self._now()))
+            self._pump()
+            if self.up:
+                self._arm()
+
+    def _take_waiting(self) -> None:
+        """What came during the sync: all of it in one turn, under one sync."""
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            self._perform(self._core.handle(event, self._now()))
+        self._pump()
+        if self.up:
+            self._arm()
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        excused = self._look_at_refusals()
-        self._oracle.turn(
-            self.index, [e for e in effects if not (excused and isinstance(e, Alarm))]
-        )
+        for view, kind, _ in self._signer.refused:
+            raise self._oracle.fail("no-refusal", f"node {self.index}: {kind.name} in view {view}")
+        self._oracle.turn(self.index, effects)
         written: list[bytes] = []
         for effect in effects:
             match effect:
@@ -293,22 +327,6 @@ class HonestNode:
         for effect in effects:
             if isinstance(effect, Send | Broadcast | Commit):
                 self._outbox.append((self._written, effect))
-        self._pump()
-        if self.up:
-            self._arm()
-
-    def _look_at_refusals(self) -> bool:
-        """Whether the guard refused something, rightly: a crash between the syncs of the two logs
-        can leave it a vote that the journal lost, and only then may it ever be needed."""
-        refused = self._signer.refused
-        for view, kind, _ in refused:
-            if view not in self._orphans:
-                detail = f"node {self.index}: {kind.name} in view {view}"
-                raise self._oracle.fail("no-refusal", detail)
-            self._world.faults["guard refused after torn sync"] += 1
-        excused = bool(refused)
-        refused.clear()
-        return excused
 
     def _execute(self, request: Execute) -> None:
         info = request.info
@@ -358,7 +376,9 @@ class HonestNode:
         self._world.record(self.index, "synced", b"%d" % written)
         self._oracle.durable(self.index, records)
         if not self._point("after sync"):
-            self._pump()
+            self._publish()
+        if self.up:
+            self._take_waiting()
 
     def _publish(self) -> None:
         while self.up and self._outbox and self._outbox[0][0] <= self._synced:

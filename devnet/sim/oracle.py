@@ -64,6 +64,7 @@ from consensus.messages import (
     Message,
     OwnProposal,
     OwnVote,
+    OwnVotesResponse,
     Proposal,
     Record,
     SyncResponse,
@@ -364,8 +365,8 @@ class Oracle:
                 self._blocks[info.digest] = info
             case Certificate():
                 self._certificate_leaves(index, node, message)
-            case SyncResponse(finalization=certificate):
-                self._certificate_leaves(index, node, certificate)
+            case SyncResponse() | OwnVotesResponse() if message.finalization is not None:
+                self._certificate_leaves(index, node, message.finalization)
 
     def _vote_leaves(self, index: int, node: _Node, vote: Vote) -> None:
         if vote.voter == index and node.durable_votes.get(ballot_of(vote)) != vote.signature:

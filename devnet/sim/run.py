@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consensus.core import Core
 from consensus.interface import Timing
@@ -123,7 +123,11 @@ class _Run:
     ) -> None:
         self.seed, self.size = seed, size
         self.world = world = World(seed, keep_trace=keep_trace)
-        self.profile = draw_profile(world.random, SKEW)
+        profile = draw_profile(world.random, SKEW)
+        if self._real_storage:
+            # The node's signer record syncs all that was signed, so turns wait for the sync.
+            profile = replace(profile, habits=replace(profile.habits, waits_for_sync=True))
+        self.profile = profile
         self.network = Network(world, size, self.profile.conditions)
         keys = vote_keys(size)
         self.oracle = Oracle(
@@ -152,9 +156,13 @@ class _Run:
 
         self.faults = Faults(world, self.network, self.nodes, self.profile)
 
-    def _disk(self, index: int) -> NodeDisk:
+    @property
+    def _real_storage(self) -> bool:
         """Every other seed runs on the node's own storage code, the rest on the harsher model."""
-        if self.seed % 2:
+        return self.seed % 2 == 1
+
+    def _disk(self, index: int) -> NodeDisk:
+        if self._real_storage:
             return StorageDisk(index, self.seed * self.size + index)
         return ModelDisk(index)
 

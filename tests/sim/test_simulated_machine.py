@@ -67,12 +67,16 @@ class Listener:
     def __init__(self, index: int, network: Network) -> None:
         self.index = index
         self.heard: list[Packet] = []
+        self.links: list[int] = []
         network.attach(self)
 
     def start(self) -> None: ...
 
     def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
         self.heard.append(packet)
+
+    def linked(self, peer: int) -> None:
+        self.links.append(peer)
 
 
 def network(conditions: Conditions) -> tuple[World, Network, list[Listener]]:
@@ -112,6 +116,14 @@ def test_a_partition_is_one_sided_and_takes_what_is_under_way() -> None:
     links.send(0, 1, Gossip((3,)))
     world.run(1_000 * MILLISECOND)
     assert (numbers(listeners[1]), numbers(listeners[0])) == ([], [2])
+
+
+def test_members_find_each_other_again_once_nothing_keeps_them_apart() -> None:
+    world, links, listeners = network(Conditions())
+    links.blocked |= {(0, 1), (1, 0), (2, 0)}
+    links.unblock(frozenset({(0, 1), (2, 0)}))
+    world.run(1_000 * MILLISECOND)
+    assert [listener.links for listener in listeners] == [[2], [], [0]]
 
 
 # --- disks --------------------------------------------------------------------------------------
@@ -194,6 +206,26 @@ def test_the_guard_refuses_conflicting_votes_after_a_crash_too(
     with pytest.raises(SigningRefused):
         guard.sign_vote(Epoch(0), View(1), *second)
     assert guard.sign_vote(Epoch(0), View(2), *second)
+
+
+@either_disk
+def test_the_guard_never_remembers_a_vote_that_the_journal_lost(
+    make: Callable[[], NodeDisk],
+) -> None:
+    """Else a node could come back to a view that it may neither finalize nor give up."""
+    lost = 0
+    for seed in range(40):
+        disk = make()
+        guard, _ = disk.open()
+        guard.sign_vote(Epoch(0), View(1), Kind.FINALIZE, ONE)
+        disk.append([b"other", b"finalize"])
+        disk.begin_sync()
+        disk.crash(random.Random(seed), inside=True)
+        guard, found = disk.open()
+        if b"finalize" not in found:
+            lost += 1
+            assert guard.sign_vote(Epoch(0), View(1), Kind.NULLIFY, None)
+    assert 0 < lost < 40
 
 
 # --- application --------------------------------------------------------------------------------

@@ -15,11 +15,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from consensus import certificate as certificates
-from consensus.messages import Certificate, Kind
+from consensus.messages import Certificate
 from node.audit.books import Books, BooksDisagree
 from node.audit.recent import ReplayIndex
-from node.audit.verify import EXIT_CODES, INVALID, UNDECIDED, VALID
+from node.audit.verify import (
+    EXIT_CODES,
+    INVALID,
+    UNDECIDED,
+    VALID,
+    Fault,
+    check_finalization,
+    shown,
+)
 from node.chain.block import (
     RULE_VERSION,
     BodyMismatch,
@@ -32,7 +39,7 @@ from node.chain.block import (
 )
 from node.chain.genesis import BadGenesis, Genesis, load_genesis
 from node.chain.instruction import CheckedInstruction, InstructionRefused, check_parsed
-from node.chain.signature import UnsafeLibsodium, self_check, verify
+from node.chain.signature import UnsafeLibsodium, self_check
 from node.chain.state_map import StateMap
 from node.chain.types import Header
 from node.ledger.apply import BadBlock
@@ -129,7 +136,7 @@ class _Stop(Exception):
     """Carries the finding out of the replay."""
 
     def __init__(self, height: int, where: str, expected: object, found: object) -> None:
-        self.finding = Finding(height, where, _shown(expected), _shown(found))
+        self.finding = Finding(height, where, shown(expected), shown(found))
         super().__init__(str(self.finding))
 
 
@@ -177,7 +184,7 @@ class _Replay:
         self._report = report
         self._books = Books()
         self._validators = validator_set_digest(genesis.validator_set)
-        self._vote_keys = [v.vote_key for v in genesis.validator_set.validators]
+        self._leaders = len(genesis.validator_set.validators)
 
     def run(self, tip: int, progress: Progress | None) -> None:
         header = self._start()
@@ -233,7 +240,7 @@ class _Replay:
             ("epoch", 0),
             ("height", parent.height + 1),
             ("parent", header_digest(parent)),
-            ("proposer", (header.epoch + header.view) % len(self._vote_keys)),
+            ("proposer", (header.epoch + header.view) % self._leaders),
             ("validator_set", self._validators),
             ("next_validator_set", self._validators),
         ):
@@ -290,29 +297,10 @@ class _Replay:
         certificate = self._source.finalization(header.height)
         if certificate is None:
             return False
-        content = certificate.content
-        for name, expected, found in (
-            ("kind", Kind.FINALIZE.name, certificate.kind.name),
-            ("epoch", header.epoch, certificate.epoch),
-            ("view", header.view, certificate.view),
-            ("block", block.digest, None if content is None else content.block),
-            ("parent_view", parent.view, None if content is None else content.parent_view),
-        ):
-            if found != expected:
-                raise _Stop(header.height, f"certificate.{name}", expected, found)
-        chain_id = self._genesis.chain_id
         try:
-            certificates.check(
-                certificate,
-                self._vote_keys,
-                lambda key, domain, payload, signature: verify(
-                    key, domain, chain_id, payload, signature
-                ),
-            )
-        except certificates.BadCertificate as error:
-            raise _Stop(
-                header.height, "certificate.signatures", "those of a quorum", error.reason
-            ) from error
+            check_finalization(certificate, header, parent, self._genesis)
+        except Fault as fault:
+            raise _Stop(header.height, fault.where, fault.expected, fault.found) from fault
         self._report.certificates += 1
         self._report.signatures += len(certificate.signatures)
         return True
@@ -343,7 +331,3 @@ class _Replay:
         stored = StateMap.empty().update(dict(self._source.state_records()))
         if stored.root != header.state_root:
             raise _Stop(tip, "root of the stored state records", header.state_root, stored.root)
-
-
-def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

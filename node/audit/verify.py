@@ -11,12 +11,12 @@ that a signing key was stolen is a dispute, and makes nothing invalid here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from consensus import certificate as certificates
-from consensus.messages import Kind
+from consensus.messages import Certificate, Kind
 from node.audit.dossier import BadDossier, Dossier, Finality, Place, decode_dossier
 from node.chain.block import RULE_VERSION, header_digest, outcome_leaf, validator_set_digest
 from node.chain.encoding import encode
@@ -38,7 +38,7 @@ from node.chain.signature import (
     verify,
 )
 from node.chain.state_map import verify_present
-from node.chain.types import Issue, Pay, Payment, Redeem
+from node.chain.types import Header, Issue, Pay, Payment, Redeem
 
 VALID, INVALID, UNDECIDED = "VALID", "INVALID", "UNDECIDED"
 PASS, FAIL, NOTE = "PASS", "FAIL", "NOTE"
@@ -47,6 +47,8 @@ NO_PAYMENT = "the payment is not in the dossier"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STATUSES = {"ACSC": "settled", "RJCT": "rejected"}
 """ISO 20022 status → the word that the interfaces use."""
+DUPLICATE = "AM05"
+"""ISO 20022 reason: the UETR was used before, for other content."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Line:
 
     def __str__(self) -> str:
         # Names in a forged dossier must not be able to move the cursor or hide a line.
-        shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in self.text)
-        return f"{self.result}  {self.check}: {shown}"
+        text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in self.text)
+        return f"{self.result}  {self.check}: {text}"
 
 
 @dataclass
@@ -95,7 +97,8 @@ class Fault(Exception):
     """A check failed: the field, what was expected and found, and what that means."""
 
     def __init__(self, where: str, expected: object, found: object, meaning: str) -> None:
-        super().__init__(f"{where}: expected {_shown(expected)}, found {_shown(found)}. {meaning}")
+        self.where, self.expected, self.found = where, shown(expected), shown(found)
+        super().__init__(f"{where}: expected {self.expected}, found {self.found}. {meaning}")
 
 
 class Missing(Exception):
@@ -106,7 +109,8 @@ class Absent(Exception):
     """An optional part is not in the dossier."""
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """For people: bytes as hexadecimal digits."""
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
@@ -145,7 +149,7 @@ def check_dossier(data: bytes, genesis: Genesis) -> Report:
             report.undecided = True
         except Absent as absent:
             report.lines.append(Line(NOTE, name, str(absent)))
-    report.lines += [Line(NOTE, name, text) for name, text in _notes(dossier)]
+    report.lines += [Line(NOTE, name, text) for name, text in _notes(dossier, genesis)]
     if report.verdict == VALID:
         report.status = STATUSES[dossier.outcome.status]
     return report
@@ -174,31 +178,34 @@ def _check_validators(dossier: Dossier, genesis: Genesis) -> str:
 
 
 def _check_finality(dossier: Dossier, genesis: Genesis) -> str:
-    finality = _finality(dossier)
+    finality, authority = _finality(dossier), dossier.authority
     certificate, later = finality.certificate, finality.later
     certified = dossier.header if later is None else later.header
+    parent = authority.parent if later is None and authority is not None else None
+    check_finalization(certificate, certified, parent, genesis)
+    signers, validators = len(certificate.signatures), len(genesis.validator_set.validators)
+    return f"block {certified.height} finalized by {signers} of {validators} validators"
+
+
+def check_finalization(
+    certificate: Certificate, header: Header, parent: Header | None, genesis: Genesis
+) -> None:
+    """Check that a quorum of the genesis validators finalized this header's block.
+
+    `parent`: its parent's header, where that is known. Raises Fault."""
     what = "Its signers finalized something else than this block."
     _same("certificate.kind", Kind.FINALIZE.name, certificate.kind.name, what)
-    _same("certificate.epoch", certified.epoch, certificate.epoch, what)
-    _same("certificate.view", certified.view, certificate.view, what)
+    _same("certificate.epoch", header.epoch, certificate.epoch, what)
+    _same("certificate.view", header.view, certificate.view, what)
     content = certificate.content
-    _same(
-        "certificate.block",
-        header_digest(certified),
-        None if content is None else content.block,
-        what,
-    )
-    if later is None and content is not None and dossier.authority is not None:
-        _same("certificate.parent_view", dossier.authority.parent.view, content.parent_view, what)
-    keys = [validator.vote_key for validator in genesis.validator_set.validators]
+    block = None if content is None else content.block
+    _same("certificate.block", header_digest(header), block, what)
+    if parent is not None and content is not None:
+        _same("certificate.parent_view", parent.view, content.parent_view, what)
+    chain_id, validators = genesis.chain_id, genesis.validator_set.validators
     try:
-        certificates.check(
-            certificate,
-            keys,
-            lambda key, domain, payload, signature: verify(
-                key, domain, genesis.chain_id, payload, signature
-            ),
-        )
+        keys = [validator.vote_key for validator in validators]
+        certificates.check(certificate, keys, lambda k, d, p, s: verify(k, d, chain_id, p, s))
     except certificates.BadCertificate as error:
         raise Fault(
             "certificate.signatures",
@@ -206,8 +213,6 @@ def _check_finality(dossier: Dossier, genesis: Genesis) -> str:
             error.reason,
             "The block is not shown to be final.",
         ) from error
-    signers = len(certificate.signatures)
-    return f"block {certified.height} finalized by {signers} of {len(keys)} validators"
 
 
 def _check_ancestry(dossier: Dossier, genesis: Genesis) -> str:
@@ -280,10 +285,7 @@ def _check_authority(dossier: Dossier, genesis: Genesis) -> str:
     known = {record.public_key: record for record in sender.keys}
     for signature in dossier.signed.signatures:
         record = known.get(signature.public_key)
-        if record is None or not (
-            record.valid_from <= header.height
-            and (record.revoked_from is None or header.height < record.revoked_from)
-        ):
+        if record is None or not record.is_valid(header.height):
             raise Fault(
                 "envelope.signatures",
                 f"a key of {sender.name} valid at height {header.height}",
@@ -327,8 +329,20 @@ def _check_payment(dossier: Dossier, genesis: Genesis) -> str:
         )
     if not is_uuid4(order.uetr):
         raise Fault("payment.uetr", "a UUID of version 4", order.uetr, "It is no UETR.")
+    if STATUSES.get(dossier.outcome.status) == "settled":
+        sender = dossier.signed.envelope.sender
+        meaning = "It settled without the order of whose money it is."
+        _same("envelope.sender", _payer(dossier, genesis) or sender, sender, meaning)
     amount = _amount(order.amount, order.asset, genesis)
     return f"{ordered}: {amount} {parties}, UETR {uetr_text(order.uetr)}"
+
+
+def _payer(dossier: Dossier, genesis: Genesis) -> str | None:
+    """Whose order it takes: the debtor's, or the issuer's of what is issued or redeemed."""
+    body, part = dossier.signed.envelope.body, dossier.payment
+    if isinstance(body, Issue | Redeem):
+        return next((a.issuer for a in genesis.assets if a.code == body.asset), None)
+    return None if part is None else part.payment.debtor
 
 
 # --- what became of it ------------------------------------------------------------------------
@@ -429,27 +443,26 @@ CHECKS: tuple[tuple[str, Callable[[Dossier, Genesis], str]], ...] = (
 )
 
 
-def _notes(dossier: Dossier) -> list[tuple[str, str]]:
-    notes = [
-        (
-            "checkpoint",
-            "none given. Shown: a quorum of the genesis validators signed this history and this "
-            "inclusion. Not shown: that none of their keys was ever stolen, that this is the "
-            "latest state of the payment, nor, without a replay, that execution was right",
-        ),
-        ("delivery", "no acknowledgement of the receiving institution; finality needs none"),
-    ]
-    original = dossier.outcome.original
-    if original is not None:
-        notes.append(
-            (
-                "retry",
-                "this order repeated a payment already decided, and moved no money itself; the "
-                f"outcome that stands is [{original.instruction}, {original.payment}] in block "
-                f"{original.height}",
-            )
+def _notes(dossier: Dossier, genesis: Genesis) -> Iterator[tuple[str, str]]:
+    yield (
+        "checkpoint",
+        "none given. Shown: a quorum of the genesis validators signed this history and this "
+        "inclusion. Not shown: that none of their keys was ever stolen, that this is the "
+        "latest state of the payment, nor, without a replay, that execution was right",
+    )
+    yield "delivery", "no acknowledgement of the receiving institution; finality needs none"
+    if (original := dossier.outcome.original) is not None:
+        yield (
+            "retry",
+            "this order repeated a payment already decided, and moved no money itself; the "
+            f"outcome that stands is [{original.instruction}, {original.payment}] in block "
+            f"{original.height}",
         )
-    return notes
+    if _payer(dossier, genesis) not in (None, dossier.signed.envelope.sender):
+        text = "not given by whose money it is: tells nothing of their own order under this UETR"
+        yield "order", text
+    if dossier.outcome.reason == DUPLICATE:
+        yield "duplicate", "another payment stands under this UETR, which may have settled"
 
 
 # --- helpers ----------------------------------------------------------------------------------

@@ -64,6 +64,12 @@ class KeyRecord(_Canonical, frozen=True):
     valid_from: Unsigned
     revoked_from: Unsigned | None
 
+    def is_valid(self, height: int) -> bool:
+        """Whether the key may sign at this height."""
+        return self.valid_from <= height and (
+            self.revoked_from is None or height < self.revoked_from
+        )
+
 
 class ParticipantRecord(_Canonical, frozen=True, tag="participant/1"):
     lei: LeiText

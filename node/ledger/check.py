@@ -12,7 +12,7 @@ from typing import Protocol
 from node.chain.instruction import ParsedInstruction
 from node.chain.types import MAX_VALIDITY_MS
 from node.ledger.entries import InstructionEntry
-from node.ledger.state import Participant, is_valid
+from node.ledger.state import Participant
 
 UNKNOWN_SENDER = "unknown-sender"
 EXPIRED = "expired"
@@ -86,7 +86,7 @@ def _check_keys(sender: Participant, parsed: ParsedInstruction, height: int) -> 
                 UNKNOWN_KEY,
                 f"key {signature.public_key.hex()} is not registered for {sender.record.name}",
             )
-        if not is_valid(key, height):
+        if not key.is_valid(height):
             raise NotAdmissible(
                 INVALID_KEY,
                 f"key {signature.public_key.hex()} is not valid at height {height}: "

@@ -21,7 +21,7 @@ from node.ledger.reasons import (
     TOO_MANY_KEYS,
     UNSOUND_KEY,
 )
-from node.ledger.state import Participant, is_valid
+from node.ledger.state import Participant
 from node.ledger.work import Work
 
 MAX_KEYS = 256
@@ -65,7 +65,7 @@ def _revoke(work: Work, sender: Participant, body: RevokeKey) -> str | None:
         return NO_SUCH_KEY
     if revoked.revoked_from is not None:
         return KEY_ALREADY_REVOKED
-    left = sum(is_valid(key, effective) for key in record.keys if key is not revoked)
+    left = sum(key.is_valid(effective) for key in record.keys if key is not revoked)
     if left < record.threshold:
         # A participant that cannot sign could not even register a new key.
         return TOO_FEW_KEYS_LEFT

@@ -27,7 +27,6 @@ from node.chain.records import (
     AccountRecord,
     AssetKey,
     AssetRecord,
-    KeyRecord,
     ParametersKey,
     ParametersRecord,
     ParticipantKey,
@@ -71,11 +70,6 @@ class Participant:
         self.record = record
         self.keys = {key.public_key: key for key in record.keys}
         self.holds_accounts = not ACCOUNT_ROLES.isdisjoint(record.roles)
-
-
-def is_valid(key: KeyRecord, height: int) -> bool:
-    """Whether the key may sign at this height."""
-    return key.valid_from <= height and (key.revoked_from is None or height < key.revoked_from)
 
 
 class Layer:

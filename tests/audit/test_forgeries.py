@@ -19,7 +19,7 @@ from node.chain.block import header_digest
 from node.chain.encoding import encode
 from node.chain.instruction import payment_digest
 from node.chain.records import KeyRecord
-from node.chain.types import Issue, Pay, RevokeKey, SignedEnvelope
+from node.chain.types import Issue, Pay, Redeem, RevokeKey, SignedEnvelope
 from tests.support import forge, world
 from tests.support.dossiers import (
     GENESIS,
@@ -33,7 +33,7 @@ from tests.support.dossiers import (
     with_payment,
 )
 from tests.support.small_chain import finalization
-from tests.support.world import BANKA, BANKB
+from tests.support.world import BANKA, BANKB, EUR
 
 SECOND = world.signer("second key")
 
@@ -159,6 +159,12 @@ def payment_beside_an_issue() -> Dossier:
     return forge.rebuilt(
         sound, signed=forge.ordered(sound, issue), payment=forge.single(sound, found)
     )
+
+
+def supplied(body: Issue | Redeem) -> Dossier:
+    """A block with BANKA's order to change the supply of money, executed."""
+    sound = replace(dossier(20), payment=None)
+    return forge.rebuilt(sound, signed=forge.ordered(sound, body))
 
 
 def of_place(field: str, number: int, **fields: Any) -> Dossier:
@@ -311,6 +317,18 @@ SOLE: dict[str, tuple[str, Callable[[], Dossier]]] = {
     ),
     "an order that moves no money": ("payment", moving_no_money),
     "a payment beside an issue": ("payment", payment_beside_an_issue),
+    "another's money paid": (
+        "payment",
+        lambda: paying(replace(part(20).payment, debtor=BANKB.lei)),
+    ),
+    "money issued by another than the asset's issuer": (
+        "payment",
+        lambda: supplied(Issue(part(20).payment.uetr, EUR, BANKA.lei, 1)),
+    ),
+    "money redeemed by another than the asset's issuer": (
+        "payment",
+        lambda: supplied(Redeem(part(20).payment.uetr, EUR, 1)),
+    ),
     "an instruction at another index": (
         "instruction",
         lambda: of_place("instruction", 40, path=dossier(1003).instruction.path),

@@ -30,7 +30,7 @@ from node.audit.verify import (
     verify_dossier,
 )
 from node.chain.encoding import encode
-from node.chain.instruction import envelope_digest
+from node.chain.instruction import build_pay, envelope_digest
 from node.chain.signature import RECEIPT_DOMAIN
 from node.chain.types import OriginalOutcome, Receipt, ReceiptBody
 from tests.support import forge, wire, world
@@ -45,7 +45,7 @@ from tests.support.dossiers import (
     receipt,
     with_payment,
 )
-from tests.support.small_chain import SmallChain, pay, sample
+from tests.support.small_chain import VALID_UNTIL, SmallChain, issue, pay, sample
 from tests.support.world import BANKA, BANKB
 
 # --- sound dossiers ---------------------------------------------------------------------------
@@ -101,6 +101,38 @@ def test_a_retry_proves_the_status_and_names_the_outcome_that_stands() -> None:
     assert report.dossier is not None
     assert report.dossier.outcome.original == OriginalOutcome(2, 2, 0)
     assert "the outcome that stands is [2, 0] in block 2" in report.text()
+
+
+def test_a_rejection_says_where_it_tells_nothing_of_the_debtors_own_payment() -> None:
+    """BANKB sends a copy of BANKA's payment first: what it can prove is its own rejection."""
+    chain = SmallChain()
+    chain.add(issue(chain, 1000))
+    order = world.payment(1)
+    copy = build_pay(
+        chain.genesis.chain_id,
+        BANKB.lei,
+        "COPY",
+        VALID_UNTIL,
+        payments=[order],
+        signers=[BANKB.key],
+    )
+    chain.add(copy, pay(chain, "OWN", 1), pay(chain, "OTHER", 1, amount=1))
+    settled = chain.uetrs[world.uetr(1)]
+    copied = settled._replace(instruction=0)
+    report = verify_dossier(build_dossier(chain, chain.genesis, copied), world.genesis_bytes())
+    assert (report.verdict, report.status) == (VALID, "rejected")
+    assert "NOTE  order: " in report.text()
+    other = settled._replace(instruction=2)
+    report = verify_dossier(build_dossier(chain, chain.genesis, other), world.genesis_bytes())
+    assert (report.verdict, report.status) == (VALID, "rejected")
+    assert "NOTE  duplicate: " in report.text()
+    report = verify_dossier(build_dossier(chain, chain.genesis, settled), world.genesis_bytes())
+    assert (report.verdict, report.status) == (VALID, "settled")
+    assert {line.check for line in report.lines if line.result == NOTE} == {
+        "receipt",
+        "checkpoint",
+        "delivery",
+    }
 
 
 def test_a_receipt_kept_by_the_client_is_checked_with_the_rest() -> None:

@@ -106,21 +106,20 @@ def inspect_block(raw: bytes) -> InspectedBlock:
     except Malformed as error:
         raise BodyMismatch(str(error)) from error
     header = block.header
-    if header.instructions_count != len(block.instructions):
-        raise BodyMismatch(
-            f"the header counts {header.instructions_count} instructions, the body holds "
-            f"{len(block.instructions)}"
-        )
+    _check_count(header, len(block.instructions))
     return InspectedBlock(header, header_digest(header), block.instructions)
+
+
+def _check_count(header: Header, held: int) -> None:
+    if header.instructions_count != held:
+        raise BodyMismatch(
+            f"the header counts {header.instructions_count} instructions, the body holds {held}"
+        )
 
 
 def check_body(header: Header, instructions: Sequence[ParsedInstruction]) -> None:
     """Raise BodyMismatch unless these are the instructions that the header commits to."""
-    if header.instructions_count != len(instructions):
-        raise BodyMismatch(
-            f"the header counts {header.instructions_count} instructions, the body holds "
-            f"{len(instructions)}"
-        )
+    _check_count(header, len(instructions))
     computed = instructions_root(instructions)
     if computed != header.instructions_root:
         raise BodyMismatch(

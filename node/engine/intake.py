@@ -27,7 +27,7 @@ from node.chain.instruction import (
     check_parsed,
     parse_instruction,
 )
-from node.chain.signature import Signer
+from node.chain.signature import RECEIPT_DOMAIN, Signer
 from node.chain.types import Receipt, ReceiptBody
 from node.engine.gossip import Offer, Push, Want, decode_gossip, offers, pushes
 from node.engine.mempool import Mempool, PoolRefused
@@ -39,7 +39,6 @@ from node.network.links import PeerLinks
 
 log = logging.getLogger("nostro.intake")
 
-RECEIPT_DOMAIN = "nostro.receipt/1"
 SLICE_SECONDS = 0.002
 """Longest stretch of checking signatures before the event loop gets to run."""
 MAX_QUEUED_BYTES_PER_PEER = 32 * 1024 * 1024

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from node.api.service import SubmissionRefused
 from node.chain.encoding import encode
-from node.chain.signature import verify
+from node.chain.signature import RECEIPT_DOMAIN, verify
 from node.chain.types import Receipt
-from node.engine.intake import RECEIPT_DOMAIN
 from tests.support.cluster import Cluster, Member
 from tests.support.ledger_world import World
 

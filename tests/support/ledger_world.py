@@ -11,13 +11,7 @@ from hashlib import sha256
 
 from stdnum.iso7064 import mod_97_10
 
-from node.chain.block import (
-    RULE_VERSION,
-    encode_block,
-    header_digest,
-    instructions_root,
-    validator_set_digest,
-)
+from node.chain.block import encode_block, header_digest
 from node.chain.encoding import decode
 from node.chain.genesis import (
     Genesis,
@@ -45,6 +39,7 @@ from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import GenesisBlock, genesis_state
 from node.ledger.ledger import Ledger
 from node.ledger.state import State
+from tests.support.headers import next_header
 
 GENESIS_TIME = 1_750_000_000_000
 """Milliseconds since the Unix epoch."""
@@ -391,24 +386,13 @@ class Chain:
         parent = parent or self.state
         context = BlockContext(parent.height + 1, time or parent.time + BLOCK_MS)
         applied = self.ledger.apply(parent, context, instructions)
-        validators = validator_set_digest(self.world.genesis.validator_set)
-        header = Header(
-            version=RULE_VERSION,
-            chain_id=self.world.chain_id,
-            epoch=0,
+        header = next_header(
+            self.world.genesis,
+            parent,
+            applied,
+            instructions,
             view=context.height if view is None else view,
-            height=context.height,
-            parent=parent.digest,
-            timestamp=context.time,
             proposer=proposer,
-            instructions_count=len(instructions),
-            instructions_root=instructions_root(instructions),
-            outcomes_count=len(applied.outcomes),
-            outcomes_root=applied.outcomes_root,
-            state_root=applied.state_root,
-            history_root=applied.history_root,
-            validator_set=validators,
-            next_validator_set=validators,
         )
         applied.seal(header_digest(header))
         raw = encode_block(header, [each.raw for each in instructions])

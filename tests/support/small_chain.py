@@ -17,14 +17,7 @@ from consensus.messages import (
     quorum,
     vote_payload,
 )
-from node.chain.block import (
-    RULE_VERSION,
-    encode_block,
-    header_digest,
-    inspect_block,
-    instructions_root,
-    validator_set_digest,
-)
+from node.chain.block import encode_block, header_digest, inspect_block
 from node.chain.genesis import Genesis
 from node.chain.instruction import (
     build_issue,
@@ -42,6 +35,7 @@ from node.ledger.ledger import Ledger
 from node.ledger.state import State
 from node.ledger.work import Applied, BlockContext
 from tests.support import world
+from tests.support.headers import next_header
 from tests.support.world import BANKA, BANKB, BANKC, CENTRALBANK, CNY, EUR
 
 STEP_MS = 500
@@ -102,25 +96,8 @@ class SmallChain:
         height, view = parent.height + 1, self.tip.view + 1 + skip_views
         time = parent.time + STEP_MS
         applied = self.ledger.apply(parent, BlockContext(height, time), checked)
-        validators = validator_set_digest(self.genesis.validator_set)
-        header = Header(
-            version=RULE_VERSION,
-            chain_id=self.genesis.chain_id,
-            epoch=0,
-            view=view,
-            height=height,
-            parent=header_digest(self.tip),
-            timestamp=time,
-            proposer=view % len(self.genesis.validator_set.validators),
-            instructions_count=len(checked),
-            instructions_root=instructions_root(checked),
-            outcomes_count=len(applied.outcomes),
-            outcomes_root=applied.outcomes_root,
-            state_root=applied.state_root,
-            history_root=applied.history_root,
-            validator_set=validators,
-            next_validator_set=validators,
-        )
+        proposer = view % len(self.genesis.validator_set.validators)
+        header = next_header(self.genesis, parent, applied, checked, view=view, proposer=proposer)
         applied.seal(header_digest(header))
         if final:
             self.certificates[height] = finalization(

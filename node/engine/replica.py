@@ -75,6 +75,12 @@ MAX_INBOX_PER_PEER = 2_048
 """Undelivered messages of one peer; beyond it they are dropped, as a lossy network would."""
 PROMISES = (OwnVote, OwnProposal, Body)
 """Records of what others may rely on: they are durable before anything of their turn leaves."""
+MAX_UNSYNCED_BYTES = 1024 * 1024
+"""Certificates that may wait for a turn with promises to sync them."""
+IN_PLACE_SECONDS = 0.002
+"""Average below which a sync is done in the event loop's own thread."""
+SYNC_AVERAGE = 16
+"""Syncs that the moving average spans."""
 MAX_WAITING_COMMITS = 64
 """Final blocks not yet in the database before turns pause for the disk."""
 
@@ -117,6 +123,10 @@ class Replica:
         self._queued_of: dict[int, int] = {}
         self._records: list[Record] = []
         self._outbox: list[Effect] = []
+        self._unsynced = 0
+        """Bytes of certificates in the journal's buffer."""
+        self._sync_seconds = IN_PLACE_SECONDS
+        """Moving average of a sync."""
         self._wake = asyncio.Event()
         self._commits: deque[Commit] = deque()
         self._commit_wake = asyncio.Event()
@@ -267,31 +277,43 @@ class Replica:
         return Built(effect.view, block)
 
     async def _flush(self) -> None:
-        """End the turn: durable, then public. A turn that promises nothing (its records are
-        certificates, which prove themselves to whoever lost them) may be public first."""
+        """End the turn: durable, then public. A turn that promises nothing is public at once: its
+        records are certificates, which prove themselves to whoever lost them, and the next sync
+        covers them."""
         records, self._records = self._records, []
         promises = any(isinstance(record, PROMISES) for record in records)
         if records:
-            self._journal.append([encode(record) for record in records])
-        if promises:
+            encoded = [encode(record) for record in records]
+            self._journal.append(encoded)
+            self._unsynced += sum(map(len, encoded))
+        if promises or self._unsynced > MAX_UNSYNCED_BYTES:
             await self._sync()
         outbox, self._outbox = self._outbox, []
         assert not (promises and self._journal.dirty), "a promise would leave before it is durable"
         assert self._signer is None or not self._signer.dirty, "a vote would leave before its sync"
         for effect in outbox:
             self._publish(effect)
-        if records and not promises:
-            await self._sync()
 
     async def _sync(self) -> None:
-        """Journal and signer's record at once: two disks' worth of waiting in the time of one."""
-        loop = asyncio.get_running_loop()
-        started = time.perf_counter()
-        syncs = [loop.run_in_executor(self._io, self._journal.sync)]
+        """Make journal and signer's record durable.
+
+        Where a sync is shorter than the detour through a thread it is done in place; on a slow
+        disk both go side by side in threads, and the event loop goes on meanwhile.
+        """
+        self._unsynced = 0
+        syncs = [self._journal.sync]
         if self._signer is not None and self._signer.dirty:
-            syncs.append(loop.run_in_executor(self._io, self._signer.sync))
-        await asyncio.gather(*syncs)
-        self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
+            syncs.append(self._signer.sync)
+        started = time.perf_counter()
+        if self._sync_seconds < IN_PLACE_SECONDS:
+            for sync in syncs:
+                sync()
+        else:
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(*(loop.run_in_executor(self._io, sync) for sync in syncs))
+        seconds = time.perf_counter() - started
+        self._sync_seconds += (seconds - self._sync_seconds) / SYNC_AVERAGE
+        self._metrics.fsync.labels("journal").observe(seconds)
 
     def _publish(self, effect: Effect) -> None:
         match effect:

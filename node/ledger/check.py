@@ -55,7 +55,7 @@ def may_stand(view: View, parsed: ParsedInstruction, height: int, time: int) -> 
     envelope = parsed.instruction.envelope
     sender = view.participant(envelope.sender)
     if sender is None:
-        raise NotAdmissible(UNKNOWN_SENDER, f"sender {envelope.sender} is not a participant")
+        raise NotAdmissible(UNKNOWN_SENDER, f"sender {envelope.sender!a} is not a participant")
     if envelope.valid_until < time:
         raise NotAdmissible(
             EXPIRED, f"valid until {envelope.valid_until}, the block's time is {time}"

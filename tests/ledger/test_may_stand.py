@@ -206,3 +206,13 @@ def test_verify_names_the_first_header_field_that_is_wrong() -> None:
         header = replace(block.header, **{field: value})
         with pytest.raises(BadBlock, match=f"^{field}: .*expected"):
             chain.ledger.verify(chain.state, header, block.instructions)
+
+
+def test_a_senders_name_cannot_forge_a_line_of_the_log(world: World, chain: Chain) -> None:
+    """Admission asks before anything has judged the text: it is whatever a peer sent."""
+    checked = world.pay("BANKA", world.payment("BANKA", "BANKB", 1))
+    envelope = replace(checked.instruction.envelope, sender="\n\x1b[2J" + "X" * 15)
+    forged = replace(checked, instruction=replace(checked.instruction, envelope=envelope))
+    with pytest.raises(NotAdmissible) as refused:
+        chain.ledger.check(forged, chain.state.time + 1)
+    assert refused.value.detail.isprintable()

@@ -208,8 +208,10 @@ def test_verify_names_the_first_header_field_that_is_wrong() -> None:
             chain.ledger.verify(chain.state, header, block.instructions)
 
 
-def test_a_senders_name_cannot_forge_a_line_of_the_log(world: World, chain: Chain) -> None:
+def test_a_senders_name_cannot_forge_a_line_of_the_log() -> None:
     """Admission asks before anything has judged the text: it is whatever a peer sent."""
+    world = World.make()
+    chain = Chain(world)
     checked = world.pay("BANKA", world.payment("BANKA", "BANKB", 1))
     envelope = replace(checked.instruction.envelope, sender="\n\x1b[2J" + "X" * 15)
     forged = replace(checked, instruction=replace(checked.instruction, envelope=envelope))

@@ -14,8 +14,7 @@ from node.api.amounts import format_amount
 from node.api.client import ApiClient
 from node.api.problems import Problem
 from node.api.service import PaymentView
-from node.chain.instruction import build_issue, build_pay
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
+from node.chain.instruction import build_issue, build_pay, gross_payment
 
 OPENING = 1_000_000_000_00
 """Minor units of each currency that each bank is issued."""
@@ -90,23 +89,12 @@ async def sample_payment(client: ApiClient, network: Network) -> Sample:
     debtor, creditor = network.genesis.participants[1:3]
     asset = next(a for a in network.genesis.assets if a.code == SAMPLE_CURRENCY)
     uetr = uuid.uuid4()
-    payment = Payment(
-        uetr=uetr.bytes,
-        debtor=debtor.lei,
-        debtor_account=AccountKind.SETTLEMENT,
-        creditor=creditor.lei,
-        creditor_account=AccountKind.SETTLEMENT,
-        asset=asset.code,
-        amount=SAMPLE_AMOUNT,
-        payment_class=PaymentClass.INTERBANK,
-        priority=Priority.NORMAL,
-        mode=Mode.GROSS,
-        ultimate_debtor=None,
-        ultimate_creditor=None,
-        debtor_agent=None,
-        creditor_agent=None,
-        latest=None,
-        remittance_digest=None,
+    payment = gross_payment(
+        uetr.bytes,
+        debtor.lei,
+        creditor.lei,
+        asset.code,
+        SAMPLE_AMOUNT,
     )
     raw = build_pay(
         network.genesis.chain_id,

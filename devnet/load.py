@@ -23,9 +23,8 @@ from node.api.client import ApiClient, ApiError, ApiProblem
 from node.api.problems import Problem
 from node.api.service import EventView
 from node.chain.genesis import GenesisParticipant
-from node.chain.instruction import build_pay
+from node.chain.instruction import build_pay, gross_payment
 from node.chain.signature import Signer
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
 
 MAX_REQUEST_INSTRUCTIONS = 200
 MAX_REQUEST_PAYMENTS = 10_000
@@ -256,23 +255,12 @@ class Load:
         others = [p.lei for p in genesis.participants[1:] if p.lei != bank.lei]
         currency = genesis.assets[rng.randrange(len(genesis.assets))].code
         payments = [
-            Payment(
-                uetr=uuid.uuid4().bytes,
-                debtor=bank.lei,
-                debtor_account=AccountKind.SETTLEMENT,
-                creditor=rng.choice(others),
-                creditor_account=AccountKind.SETTLEMENT,
-                asset=currency,
-                amount=rng.randint(1, MAX_AMOUNT),
-                payment_class=PaymentClass.INTERBANK,
-                priority=Priority.NORMAL,
-                mode=Mode.GROSS,
-                ultimate_debtor=None,
-                ultimate_creditor=None,
-                debtor_agent=None,
-                creditor_agent=None,
-                latest=None,
-                remittance_digest=None,
+            gross_payment(
+                uuid.uuid4().bytes,
+                bank.lei,
+                rng.choice(others),
+                currency,
+                rng.randint(1, MAX_AMOUNT),
             )
             for _ in range(size)
         ]

@@ -16,9 +16,8 @@ from devnet.network import Network
 from node.api.client import ApiClient
 from node.api.problems import Problem
 from node.chain.genesis import GenesisParticipant
-from node.chain.instruction import build_pay
+from node.chain.instruction import build_pay, gross_payment
 from node.chain.signature import Signer
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
 
 REQUESTS_UNDER_WAY = 4
 """To each node."""
@@ -44,23 +43,12 @@ def sign_order(
     """An instruction of `size` payments to the other banks."""
     others = [p.lei for p in network.genesis.participants[1:] if p.lei != bank.lei]
     payments = [
-        Payment(
-            uetr=uuid.uuid4().bytes,
-            debtor=bank.lei,
-            debtor_account=AccountKind.SETTLEMENT,
-            creditor=rng.choice(others),
-            creditor_account=AccountKind.SETTLEMENT,
-            asset="EUR",
-            amount=rng.randint(1, 1_000_00),
-            payment_class=PaymentClass.INTERBANK,
-            priority=Priority.NORMAL,
-            mode=Mode.GROSS,
-            ultimate_debtor=None,
-            ultimate_creditor=None,
-            debtor_agent=None,
-            creditor_agent=None,
-            latest=None,
-            remittance_digest=None,
+        gross_payment(
+            uuid.uuid4().bytes,
+            bank.lei,
+            rng.choice(others),
+            "EUR",
+            rng.randint(1, 1_000_00),
         )
         for _ in range(size)
     ]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 
-from node.chain.instruction import build_pay, check_instruction, parse_instruction
+from node.chain.instruction import build_pay, check_instruction, gross_payment, parse_instruction
 from node.chain.signature import Ed25519Signer
 from node.chain.state_map import StateMap
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
+from node.chain.types import Payment, PaymentClass
 
 ROUNDS = 5
 """Of which the best counts: the others were disturbed by something else on the machine."""
@@ -50,23 +50,13 @@ def _instruction(count: int) -> bytes:
 def _payment(number: int) -> Payment:
     uetr = bytearray(sha256(b"%d" % number).digest()[:16])
     uetr[6], uetr[8] = uetr[6] & 0x0F | 0x40, uetr[8] & 0x3F | 0x80
-    return Payment(
-        uetr=bytes(uetr),
-        debtor=SENDER,
-        debtor_account=AccountKind.SETTLEMENT,
-        creditor=RECEIVER,
-        creditor_account=AccountKind.SETTLEMENT,
-        asset="EUR",
-        amount=100_000 + number,
+    return gross_payment(
+        bytes(uetr),
+        SENDER,
+        RECEIVER,
+        "EUR",
+        100_000 + number,
         payment_class=PaymentClass.CUSTOMER,
-        priority=Priority.NORMAL,
-        mode=Mode.GROSS,
-        ultimate_debtor=None,
-        ultimate_creditor=None,
-        debtor_agent=None,
-        creditor_agent=None,
-        latest=None,
-        remittance_digest=None,
     )
 
 

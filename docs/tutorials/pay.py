@@ -7,8 +7,7 @@ import uuid
 from pathlib import Path
 
 from node.api.client import ApiClient
-from node.chain.instruction import build_pay
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
+from node.chain.instruction import build_pay, gross_payment
 from node.storage.keystore import open_keystore
 
 DEVNET = json.loads(Path(".devnet/devnet.json").read_text())
@@ -18,23 +17,12 @@ BANKS = {bank["name"]: bank for bank in DEVNET["participants"]}
 async def pay(debtor: str, creditor: str, cents: int) -> None:
     key = open_keystore(Path(BANKS[debtor]["keystore"]), "devnet", role="participant")
     uetr = uuid.uuid4()
-    payment = Payment(
-        uetr=uetr.bytes,
-        debtor=BANKS[debtor]["lei"],
-        debtor_account=AccountKind.SETTLEMENT,
-        creditor=BANKS[creditor]["lei"],
-        creditor_account=AccountKind.SETTLEMENT,
-        asset="EUR",
-        amount=cents,
-        payment_class=PaymentClass.INTERBANK,
-        priority=Priority.NORMAL,
-        mode=Mode.GROSS,
-        ultimate_debtor=None,
-        ultimate_creditor=None,
-        debtor_agent=None,
-        creditor_agent=None,
-        latest=None,
-        remittance_digest=None,
+    payment = gross_payment(
+        uetr.bytes,
+        BANKS[debtor]["lei"],
+        BANKS[creditor]["lei"],
+        "EUR",
+        cents,
     )
     raw = build_pay(
         bytes.fromhex(DEVNET["chain_id"]),

@@ -26,13 +26,17 @@ from node.chain.signature import INSTRUCTION_DOMAIN, Signer, verify
 from node.chain.types import (
     MAX_PAYMENTS,
     MAX_SIGNATURES,
+    AccountKind,
     Envelope,
     Instruction,
     InstructionBody,
     Issue,
     KeySignature,
+    Mode,
     Pay,
     Payment,
+    PaymentClass,
+    Priority,
     Redeem,
     RegisterKey,
     RevokeKey,
@@ -364,6 +368,38 @@ def sign_instruction(
         for s in signers
     ]
     return assemble(envelope, payments, signatures)
+
+
+def gross_payment(
+    uetr: bytes,
+    debtor: str,
+    creditor: str,
+    asset: str,
+    amount: int,
+    *,
+    payment_class: PaymentClass = PaymentClass.INTERBANK,
+    priority: Priority = Priority.NORMAL,
+    latest: int | None = None,
+) -> Payment:
+    """A payment of `amount` minor units between settlement accounts, parties named by LEI."""
+    return Payment(
+        uetr=uetr,
+        debtor=debtor,
+        debtor_account=AccountKind.SETTLEMENT,
+        creditor=creditor,
+        creditor_account=AccountKind.SETTLEMENT,
+        asset=asset,
+        amount=amount,
+        payment_class=payment_class,
+        priority=priority,
+        mode=Mode.GROSS,
+        ultimate_debtor=None,
+        ultimate_creditor=None,
+        debtor_agent=None,
+        creditor_agent=None,
+        latest=latest,
+        remittance_digest=None,
+    )
 
 
 def build_pay(

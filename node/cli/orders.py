@@ -22,6 +22,7 @@ from node.chain.instruction import (
     build_issue,
     build_pay,
     build_redeem,
+    gross_payment,
     parse_uetr,
     payment_digest,
     payments_root,
@@ -29,11 +30,8 @@ from node.chain.instruction import (
 )
 from node.chain.signature import Signer
 from node.chain.types import (
-    AccountKind,
     Issue,
-    Mode,
     Payment,
-    PaymentClass,
     Priority,
     Redeem,
 )
@@ -154,23 +152,13 @@ class Book:
         asset = self.asset(currency)
         if priority not in PRIORITIES:
             raise CommandError(f"priority {priority!r} is none of {', '.join(PRIORITIES)}")
-        return Payment(
-            uetr=uetr,
-            debtor=sender.lei,
-            debtor_account=AccountKind.SETTLEMENT,
-            creditor=receiver.lei,
-            creditor_account=AccountKind.SETTLEMENT,
-            asset=asset.code,
-            amount=self.amount(amount, asset),
-            payment_class=PaymentClass.INTERBANK,
+        return gross_payment(
+            uetr,
+            sender.lei,
+            receiver.lei,
+            asset.code,
+            self.amount(amount, asset),
             priority=PRIORITIES[priority],
-            mode=Mode.GROSS,
-            ultimate_debtor=None,
-            ultimate_creditor=None,
-            debtor_agent=None,
-            creditor_agent=None,
-            latest=None,
-            remittance_digest=None,
         )
 
 

@@ -31,9 +31,10 @@ from node.chain.instruction import (
     build_register_key,
     build_revoke_key,
     check_instruction,
+    gross_payment,
 )
 from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possession
-from node.chain.types import AccountKind, Header, Mode, Outcome, Payment, PaymentClass, Priority
+from node.chain.types import AccountKind, Header, Outcome, Payment, PaymentClass
 from node.ledger.apply import Applied, BlockContext
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import GenesisBlock, genesis_state
@@ -180,23 +181,14 @@ class World:
         latest: int | None = None,
     ) -> Payment:
         """A customer payment between two banks, named by name or LEI."""
-        return Payment(
-            uetr=_uetr(self.next_number()) if uetr is None else uetr,
-            debtor=self.lei(debtor),
-            debtor_account=AccountKind.SETTLEMENT,
-            creditor=self.lei(creditor),
-            creditor_account=AccountKind.SETTLEMENT,
-            asset=asset,
-            amount=amount,
+        return gross_payment(
+            _uetr(self.next_number()) if uetr is None else uetr,
+            self.lei(debtor),
+            self.lei(creditor),
+            asset,
+            amount,
             payment_class=PaymentClass.CUSTOMER,
-            priority=Priority.NORMAL,
-            mode=Mode.GROSS,
-            ultimate_debtor=None,
-            ultimate_creditor=None,
-            debtor_agent=None,
-            creditor_agent=None,
             latest=latest,
-            remittance_digest=None,
         )
 
     def _head(

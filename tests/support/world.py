@@ -19,8 +19,9 @@ from node.chain.genesis import (
     genesis_validator,
     load_genesis,
 )
+from node.chain.instruction import gross_payment
 from node.chain.signature import Ed25519Signer
-from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
+from node.chain.types import Payment, PaymentClass
 
 NETWORK = "test"
 GENESIS_TIME = 1_750_000_000_000
@@ -124,21 +125,12 @@ def payment(
     latest: int | None = None,
 ) -> Payment:
     """A payment whose UETR belongs to `number`."""
-    return Payment(
-        uetr=uetr(number),
-        debtor=debtor.lei,
-        debtor_account=AccountKind.SETTLEMENT,
-        creditor=creditor.lei,
-        creditor_account=AccountKind.SETTLEMENT,
-        asset=asset,
-        amount=amount,
+    return gross_payment(
+        uetr(number),
+        debtor.lei,
+        creditor.lei,
+        asset,
+        amount,
         payment_class=PaymentClass.CUSTOMER,
-        priority=Priority.NORMAL,
-        mode=Mode.GROSS,
-        ultimate_debtor=None,
-        ultimate_creditor=None,
-        debtor_agent=None,
-        creditor_agent=None,
         latest=latest,
-        remittance_digest=None,
     )

@@ -13,19 +13,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-import msgspec
-
-from node.api.amounts import format_amount
 from node.api.service import (
     AccountsView,
     AssetView,
-    BalanceView,
     BlockView,
     CertificateView,
-    ChangeView,
     EventsUnavailable,
     EventView,
-    KeyView,
     MempoolView,
     ParticipantView,
     PaymentView,
@@ -33,34 +27,35 @@ from node.api.service import (
     SignatureView,
     StatusView,
     SubmissionRefused,
-    UnknownParticipant,
 )
 from node.audit.build import build_dossier
 from node.chain.encoding import decode
 from node.chain.genesis import Genesis
-from node.chain.records import ParticipantRecord
 from node.chain.types import (
-    AccountKind,
     Block,
     Instruction,
-    Issue,
     Outcome,
-    Pay,
     Receipt,
-    Redeem,
 )
 from node.engine.executor import CommitPlan, Executor
 from node.engine.intake import Intake
 from node.engine.mempool import Mempool
 from node.engine.metrics import Metrics
 from node.engine.replica import Replica
+from node.engine.views import (
+    accounts_view,
+    assets_view,
+    block_view,
+    event_view,
+    participants_view,
+    payment_view,
+    payment_with_parties,
+)
 from node.ledger.entries import UetrEntry
 from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
 
 SOFTWARE_VERSION = version("nostro")
-WORDS = {"ACSC": "settled", "RJCT": "rejected"}
-"""ISO 20022 status → the word of a payment's life that interfaces use."""
 
 
 @dataclass(slots=True)
@@ -142,36 +137,14 @@ class Service:
 
     def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
         entries = map(self.store.uetr, uetrs)
-        return [None if entry is None else _payment_view(entry) for entry in entries]
+        return [None if entry is None else payment_view(entry) for entry in entries]
 
     def _with_parties(self, entry: UetrEntry) -> PaymentView:
         """The view with what only the block's body tells."""
         raw = self.store.block(entry.height)
         assert raw is not None, "the index names a block that the database does not hold"
         instruction = decode(decode(raw, Block).instructions[entry.instruction], Instruction)
-        debtor: str | None = None
-        creditor: str | None = None
-        match instruction.envelope.body:
-            case Pay():
-                payment = instruction.payments[entry.payment]
-                kind, debtor, creditor = "pay", payment.debtor, payment.creditor
-                asset, amount = payment.asset, payment.amount
-            case Issue() as issue:
-                kind, creditor, asset, amount = "issue", issue.creditor, issue.asset, issue.amount
-            case Redeem() as redeem:
-                kind, debtor = "redeem", instruction.envelope.sender
-                asset, amount = redeem.asset, redeem.amount
-            case other:
-                raise AssertionError(f"{type(other).__name__} has no UETR")
-        record = self.executor.final_state.asset(asset)
-        return msgspec.structs.replace(
-            _payment_view(entry),
-            kind=kind,
-            debtor=debtor,
-            creditor=creditor,
-            currency=asset,
-            amount=None if record is None else format_amount(amount, record.exponent),
-        )
+        return payment_with_parties(entry, instruction, self.executor.final_state)
 
     def evidence(self, uetr: bytes) -> bytes | None:
         entry = self.store.uetr(uetr)
@@ -182,69 +155,13 @@ class Service:
     # --- accounts ----------------------------------------------------------------------------
 
     def accounts(self, participant: str | None) -> AccountsView:
-        state = self.executor.final_state
-        holder = None if participant is None else self._participant(participant)
-        balances = []
-        for account in state.accounts():
-            owner = state.participant(account.participant)
-            asset = state.asset(account.asset)
-            assert owner is not None
-            assert asset is not None
-            if holder is not None and owner.record.lei != holder.lei:
-                continue
-            amount = format_amount(account.balance, asset.exponent)
-            balances.append(
-                BalanceView(
-                    participant=owner.record.name,
-                    lei=owner.record.lei,
-                    account=AccountKind(account.kind).name.lower(),
-                    asset=account.asset,
-                    amount=amount,
-                    available=amount,
-                )
-            )
-        balances.sort(key=lambda b: (b.participant, b.account, b.asset))
-        return AccountsView(height=state.height, balances=balances)
-
-    def _participant(self, given: str) -> ParticipantRecord:
-        found = self.executor.final_state.find_participant(given)
-        if found is None:
-            raise UnknownParticipant(given)
-        return found.record
+        return accounts_view(self.executor.final_state, participant)
 
     def participants(self) -> list[ParticipantView]:
-        held = self.executor.final_state.participants()
-        records = sorted((each.record for each in held), key=lambda r: r.name)
-        return [
-            ParticipantView(
-                name=r.name,
-                lei=r.lei,
-                bic=r.bic,
-                roles=list(r.roles),
-                threshold=r.threshold,
-                keys=[
-                    KeyView(
-                        public_key=k.public_key.hex(),
-                        valid_from=k.valid_from,
-                        revoked_from=k.revoked_from,
-                    )
-                    for k in r.keys
-                ],
-            )
-            for r in records
-        ]
+        return participants_view(self.executor.final_state)
 
     def assets(self) -> list[AssetView]:
-        return [
-            AssetView(
-                code=r.code,
-                exponent=r.exponent,
-                issuer=r.issuer,
-                issued=format_amount(r.issued, r.exponent),
-                redeemed=format_amount(r.redeemed, r.exponent),
-            )
-            for r in self.executor.final_state.assets()
-        ]
+        return assets_view(self.executor.final_state)
 
     # --- blocks ------------------------------------------------------------------------------
 
@@ -257,26 +174,7 @@ class Service:
             return None
         info = self.store.info(height)
         assert info is not None
-        return BlockView(
-            digest=info.digest.hex(),
-            height=header.height,
-            version=header.version,
-            chain_id=header.chain_id.hex(),
-            epoch=header.epoch,
-            view=header.view,
-            parent=header.parent.hex(),
-            timestamp=header.timestamp,
-            proposer=header.proposer,
-            instructions_count=header.instructions_count,
-            instructions_root=header.instructions_root.hex(),
-            outcomes_count=header.outcomes_count,
-            outcomes_root=header.outcomes_root.hex(),
-            state_root=header.state_root.hex(),
-            history_root=header.history_root.hex(),
-            validator_set=header.validator_set.hex(),
-            next_validator_set=header.next_validator_set.hex(),
-            certificate=self._certificate(height),
-        )
+        return block_view(header, info.digest, self._certificate(height))
 
     def _certificate(self, height: int) -> CertificateView | None:
         found = self.store.finalization_at_or_above(height)
@@ -370,51 +268,6 @@ class Service:
             while height <= self.height():
                 for position, raw in enumerate(self.store.outcomes(height) or ()):
                     if position > index:
-                        yield _event(height, position, decode(raw, Outcome))
+                        yield event_view(position, decode(raw, Outcome))
                 height, index = height + 1, -1
             await new_block.wait()
-
-
-def _payment_view(entry: UetrEntry) -> PaymentView:
-    status = WORDS[entry.status]
-    index = (entry.instruction, entry.payment)
-    change = ChangeView(
-        status=status,
-        iso_status=entry.status,
-        reason=entry.reason,
-        height=entry.height,
-        index=index,
-        time=entry.time,
-    )
-    return PaymentView(
-        uetr=_uuid(entry.uetr),
-        status=status,
-        reason=entry.reason,
-        height=entry.height,
-        index=index,
-        settled_at=entry.time if status == "settled" else None,
-        digest=entry.digest.hex(),
-        changes=[change],
-    )
-
-
-def _event(height: int, position: int, outcome: Outcome) -> EventView:
-    word = WORDS[outcome.status]
-    if outcome.uetr is None and word == "settled":
-        word = "done"
-    return EventView(
-        height=height,
-        index=position,
-        instruction=outcome.instruction,
-        payment=outcome.payment,
-        time=outcome.time,
-        uetr=None if outcome.uetr is None else _uuid(outcome.uetr),
-        status=word,
-        iso_status=outcome.status,
-        reason=outcome.reason,
-    )
-
-
-def _uuid(uetr: bytes) -> str:
-    h = uetr.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

@@ -13,17 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from node.api.amounts import format_amount
 from node.api.server import ApiServer
 from node.api.service import (
     AccountsView,
     AssetView,
-    BalanceView,
     BlockView,
     CertificateView,
-    ChangeView,
     EventView,
-    KeyView,
     MempoolView,
     ParticipantView,
     PaymentView,
@@ -31,22 +27,28 @@ from node.api.service import (
     SignatureView,
     StatusView,
     SubmissionRefused,
-    UnknownParticipant,
 )
 from node.chain.encoding import encode
 from node.chain.instruction import (
     CheckedInstruction,
     InstructionRefused,
     check_instruction,
-    uetr_text,
 )
 from node.chain.signature import RECEIPT_DOMAIN
-from node.chain.types import Issue, Outcome, Pay, Receipt, ReceiptBody, Redeem
+from node.chain.types import Receipt, ReceiptBody
+from node.engine.views import (
+    accounts_view,
+    assets_view,
+    block_view,
+    event_view,
+    participants_view,
+    payment_view,
+    payment_with_parties,
+)
 from node.ledger.check import NotAdmissible
 from node.ledger.entries import UetrEntry
 from tests.support.ledger_world import Chain, World
 
-WORDS = {"ACSC": "settled", "RJCT": "rejected"}
 T = TypeVar("T")
 
 
@@ -159,48 +161,11 @@ class FakeNode:
             return None
 
     def _view(self, entry: UetrEntry, *, full: bool) -> PaymentView:
-        status = WORDS[entry.status]
-        index = (entry.instruction, entry.payment)
-        change = ChangeView(
-            status=status,
-            iso_status=entry.status,
-            reason=entry.reason,
-            height=entry.height,
-            index=index,
-            time=entry.time,
-        )
-        content = self._content(entry) if full else (None, None, None, None, None)
-        return PaymentView(
-            uetr=uetr_text(entry.uetr),
-            status=status,
-            reason=entry.reason,
-            height=entry.height,
-            index=index,
-            settled_at=entry.time if status == "settled" else None,
-            kind=content[0],
-            debtor=content[1],
-            creditor=content[2],
-            currency=content[3],
-            amount=content[4],
-            digest=entry.digest.hex(),
-            changes=[change],
-        )
-
-    def _content(
-        self, entry: UetrEntry
-    ) -> tuple[str, str | None, str | None, str | None, str | None]:
+        if not full:
+            return payment_view(entry)
         block = self.chain.blocks[entry.height - 1]
         instruction = block.instructions[entry.instruction].instruction
-        match instruction.envelope.body:
-            case Pay():
-                p = instruction.payments[entry.payment]
-                return "pay", p.debtor, p.creditor, p.asset, format_amount(p.amount, 2)
-            case Issue() as i:
-                return "issue", None, i.creditor, i.asset, format_amount(i.amount, 2)
-            case Redeem() as r:
-                sender = instruction.envelope.sender
-                return "redeem", sender, None, r.asset, format_amount(r.amount, 2)
-        raise AssertionError(instruction)
+        return payment_with_parties(entry, instruction, self.chain.state)
 
     def evidence(self, uetr: bytes) -> bytes | None:
         return None if self.payment(uetr) is None else b"dossier of " + uetr
@@ -223,62 +188,13 @@ class FakeNode:
     # --- the ledger ---------------------------------------------------------------------------
 
     def accounts(self, participant: str | None) -> AccountsView:
-        state = self.chain.state
-        if participant is not None and state.find_participant(participant) is None:
-            raise UnknownParticipant(participant)
-        balances = []
-        for account in state.accounts():
-            owner = state.participant(account.participant)
-            asset = state.asset(account.asset)
-            assert owner is not None
-            assert asset is not None
-            record = owner.record
-            if participant in (None, record.name, record.lei, record.bic):
-                amount = format_amount(account.balance, asset.exponent)
-                balances.append(
-                    BalanceView(
-                        participant=record.name,
-                        lei=record.lei,
-                        account="settlement",
-                        asset=asset.code,
-                        amount=amount,
-                        available=amount,
-                    )
-                )
-        balances.sort(key=lambda b: (b.participant, b.account, b.asset))
-        return AccountsView(height=state.height, balances=balances)
+        return accounts_view(self.chain.state, participant)
 
     def participants(self) -> list[ParticipantView]:
-        return [
-            ParticipantView(
-                name=each.record.name,
-                lei=each.record.lei,
-                bic=each.record.bic,
-                roles=list(each.record.roles),
-                threshold=each.record.threshold,
-                keys=[
-                    KeyView(
-                        public_key=key.public_key.hex(),
-                        valid_from=key.valid_from,
-                        revoked_from=key.revoked_from,
-                    )
-                    for key in each.record.keys
-                ],
-            )
-            for each in sorted(self.chain.state.participants(), key=lambda p: p.record.name)
-        ]
+        return participants_view(self.chain.state)
 
     def assets(self) -> list[AssetView]:
-        return [
-            AssetView(
-                code=asset.code,
-                exponent=asset.exponent,
-                issuer=asset.issuer,
-                issued=format_amount(asset.issued, asset.exponent),
-                redeemed=format_amount(asset.redeemed, asset.exponent),
-            )
-            for asset in sorted(self.chain.state.assets(), key=lambda a: a.code)
-        ]
+        return assets_view(self.chain.state)
 
     def height(self) -> int:
         return self.chain.state.height
@@ -298,26 +214,7 @@ class FakeNode:
             height=height,
             signatures=[signature],
         )
-        return BlockView(
-            height=height,
-            digest=digest.hex(),
-            version=header.version,
-            chain_id=header.chain_id.hex(),
-            epoch=header.epoch,
-            view=header.view,
-            parent=header.parent.hex(),
-            timestamp=header.timestamp,
-            proposer=header.proposer,
-            instructions_count=header.instructions_count,
-            instructions_root=header.instructions_root.hex(),
-            outcomes_count=header.outcomes_count,
-            outcomes_root=header.outcomes_root.hex(),
-            state_root=header.state_root.hex(),
-            history_root=header.history_root.hex(),
-            validator_set=header.validator_set.hex(),
-            next_validator_set=header.next_validator_set.hex(),
-            certificate=certificate if height else None,
-        )
+        return block_view(header, digest, certificate if height else None)
 
     # --- the node -----------------------------------------------------------------------------
 
@@ -350,7 +247,7 @@ class FakeNode:
                 outcomes = self.chain.blocks[height - 1].outcomes if height else []
                 for position, outcome in enumerate(outcomes):
                     if position > index:
-                        yield _event(position, outcome)
+                        yield event_view(position, outcome)
                 height, index = height + 1, -1
             await self._next_news(news)
 
@@ -359,20 +256,6 @@ class FakeNode:
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready
-
-
-def _event(position: int, outcome: Outcome) -> EventView:
-    return EventView(
-        height=outcome.height,
-        index=position,
-        instruction=outcome.instruction,
-        payment=outcome.payment,
-        time=outcome.time,
-        uetr=None if outcome.uetr is None else uetr_text(outcome.uetr),
-        status=WORDS[outcome.status],
-        iso_status=outcome.status,
-        reason=outcome.reason,
-    )
 
 
 class ThreadedNode:

@@ -12,18 +12,17 @@ import asyncio
 import math
 import random
 import time
-import uuid
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from devnet.network import Network
+from devnet.orders import Order, sign_order
 from node.api.client import ApiClient, ApiError, ApiProblem
 from node.api.problems import Problem
 from node.api.service import EventView
 from node.chain.genesis import GenesisParticipant
-from node.chain.instruction import build_pay, gross_payment
 from node.chain.signature import Signer
 
 MAX_REQUEST_INSTRUCTIONS = 200
@@ -36,9 +35,6 @@ STALL_SECONDS = 60.0
 """Without any finality for this long, what is waiting counts as unknown."""
 RETRY_SECONDS = 0.2
 """Before a request is sent again, or another node is asked for events."""
-VALID_MS = 3600 * 1000
-MAX_AMOUNT = 1_000_00
-"""Minor units of one payment."""
 
 OnFinal = Callable[[EventView], None]
 """Told of each payment of the load as soon as a node has told that it is final."""
@@ -103,14 +99,6 @@ class Result:
             "finality_ms": {"p50": self.percentile(50), "p99": self.percentile(99)},
             "problem": self.problem,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """One signed instruction and its payments' UETRs."""
-
-    raw: bytes
-    uetrs: list[str]
 
 
 class Load:
@@ -245,36 +233,15 @@ class Load:
             and self._waiting_instructions < MAX_WAITING_INSTRUCTIONS
         )
 
-    def _order(self, bank: GenesisParticipant, signer: Signer, rng: random.Random) -> _Order:
+    def _order(self, bank: GenesisParticipant, signer: Signer, rng: random.Random) -> Order:
         # The last instruction of all holds what is left over.
         size = min(self._plan.batch, self._plan.count - self.result.payments)
         assert size > 0, "the banks' shares are together as many instructions as are needed"
         self.result.payments += size
         self.result.instructions += 1
-        genesis = self._network.genesis
-        others = [p.lei for p in genesis.participants[1:] if p.lei != bank.lei]
-        currency = genesis.assets[rng.randrange(len(genesis.assets))].code
-        payments = [
-            gross_payment(
-                uuid.uuid4().bytes,
-                bank.lei,
-                rng.choice(others),
-                currency,
-                rng.randint(1, MAX_AMOUNT),
-            )
-            for _ in range(size)
-        ]
-        raw = build_pay(
-            genesis.chain_id,
-            bank.lei,
-            uuid.uuid4().hex,
-            int(time.time() * 1000) + VALID_MS,
-            payments=payments,
-            signers=[signer],
-        )
-        return _Order(raw, [str(uuid.UUID(bytes=payment.uetr)) for payment in payments])
+        return sign_order(self._network.genesis, bank, signer, size, rng)
 
-    async def _send(self, client: ApiClient, orders: list[_Order]) -> None:
+    async def _send(self, client: ApiClient, orders: list[Order]) -> None:
         """Submit until every instruction is taken in or refused for good."""
         now = time.monotonic()
         for order in orders:
@@ -306,7 +273,7 @@ class Load:
             if orders:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _refuse(self, order: _Order, problem: Problem) -> None:
+    def _refuse(self, order: Order, problem: Problem) -> None:
         for uetr in order.uetrs:
             if self._waiting.pop(uetr, None) is not None:
                 self.result.refused += 1

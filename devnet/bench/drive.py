@@ -9,58 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
-from dataclasses import dataclass
 
 from devnet.network import Network
+from devnet.orders import Order, sign_order
 from node.api.client import ApiClient
 from node.api.problems import Problem
-from node.chain.genesis import GenesisParticipant
-from node.chain.instruction import build_pay, gross_payment
-from node.chain.signature import Signer
 
 REQUESTS_UNDER_WAY = 4
 """To each node."""
 FINAL_SECONDS = 60.0
-VALID_MS = 3_600_000
 
 
 class BenchFailed(Exception):
     """A figure could not be taken: something was refused, rejected or not final."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One signed instruction and the UETRs of its payments."""
-
-    raw: bytes
-    uetrs: list[bytes]
-
-
-def sign_order(
-    network: Network, bank: GenesisParticipant, signer: Signer, size: int, rng: random.Random
-) -> Order:
-    """An instruction of `size` payments to the other banks."""
-    others = [p.lei for p in network.genesis.participants[1:] if p.lei != bank.lei]
-    payments = [
-        gross_payment(
-            uuid.uuid4().bytes,
-            bank.lei,
-            rng.choice(others),
-            "EUR",
-            rng.randint(1, 1_000_00),
-        )
-        for _ in range(size)
-    ]
-    raw = build_pay(
-        network.genesis.chain_id,
-        bank.lei,
-        uuid.uuid4().hex,
-        int(time.time() * 1000) + VALID_MS,
-        payments=payments,
-        signers=[signer],
-    )
-    return Order(raw, [payment.uetr for payment in payments])
 
 
 async def light(network: Network, count: int, rng: random.Random) -> list[float]:
@@ -71,7 +32,7 @@ async def light(network: Network, count: int, rng: random.Random) -> list[float]
     times = []
     async with ApiClient([network.participant_api(1)]) as client:
         for _ in range(count):
-            order = sign_order(network, bank, signer, 1, rng)
+            order = sign_order(network.genesis, bank, signer, 1, rng)
             started = time.perf_counter()
             await client.submit(order.raw)
             await _final(client, order.uetrs[-1])
@@ -89,7 +50,7 @@ async def throughput(
     for bank in banks:
         signer = network.signer(bank.name)
         count = payments // size // len(banks)
-        shares.append([sign_order(network, bank, signer, size, rng) for _ in range(count)])
+        shares.append([sign_order(network.genesis, bank, signer, size, rng) for _ in range(count)])
     started = time.perf_counter()
     await asyncio.gather(
         *(
@@ -119,14 +80,14 @@ async def _send_share(url: str, share: list[Order], request: int) -> None:
                 tasks.create_task(send(share[start : start + request]))
 
 
-async def _final(client: ApiClient, uetr: bytes) -> None:
-    if await client.payment(str(uuid.UUID(bytes=uetr)), wait=FINAL_SECONDS) is None:
+async def _final(client: ApiClient, uetr: str) -> None:
+    if await client.payment(uetr, wait=FINAL_SECONDS) is None:
         raise BenchFailed(f"a payment was not final within {FINAL_SECONDS:.0f} s")
 
 
-async def _all_settled(network: Network, uetrs: list[bytes]) -> None:
+async def _all_settled(network: Network, uetrs: list[str]) -> None:
     async with ApiClient([network.api(name) for name in network.node_names]) as client:
-        views = await client.lookup([str(uuid.UUID(bytes=uetr)) for uetr in uetrs])
+        views = await client.lookup(uetrs)
     unsettled = sum(view is None or view.status != "settled" for view in views)
     if unsettled:
         raise BenchFailed(f"{unsettled} of {len(uetrs)} payments did not settle")

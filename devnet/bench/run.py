@@ -41,6 +41,7 @@ class Size:
 FULL = Size(light=300, singles=20_000, batched=200_000, idle_seconds=20.0)
 QUICK = Size(light=50, singles=4_000, batched=40_000, idle_seconds=5.0)
 BATCH = 1_000
+VALIDATORS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ async def measure(directory: Path, size: Size) -> Report:
     """Start a devnet in `directory`, take all figures, take it down. Raises BenchFailed."""
     report, rng = Report(), random.Random(SEED)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    bound = _capacity(report, directory.parent)
+    report.figures["fdatasync of 500 bytes, ms"] = machine.fsync_ms(directory.parent)
     seconds = _up(directory)
     report.figures["devnet up: first payments final, s"] = seconds
     report.aim(
@@ -116,7 +117,7 @@ async def measure(directory: Path, size: Size) -> Report:
     try:
         network = open_existing(directory)
         await _light(report, network, size, rng)
-        await _throughput(report, network, size, bound, rng)
+        await _throughput(report, network, size, rng)
         await _restart(report, network, rng)
         await _idle(report, network, size)
     finally:
@@ -124,25 +125,12 @@ async def measure(directory: Path, size: Size) -> Report:
     return report
 
 
-def _capacity(report: Report, directory: Path) -> float:
-    """S = (Ed25519 verifications/s of one core × cores) ÷ validators: no node that checks every
-    signature can pass it."""
-    per_core = machine.verifications_per_second()
-    cores = len(os.sched_getaffinity(0))
-    bound = per_core * cores / 4
-    report.figures["Ed25519 verifications of one core, per s"] = per_core
-    report.figures["cores"] = cores
-    report.figures["S, instructions per s"] = bound
-    report.figures["fdatasync of 500 bytes, ms"] = machine.fsync_ms(directory)
-    return bound
-
-
 def _up(directory: Path) -> float:
     started = time.perf_counter()
     subprocess.run(
         [
             sys.executable, "-m", "node.cli", "devnet", "up", "--detach",
-            "--dir", str(directory), "--validators", "4", "--banks", "4",
+            "--dir", str(directory), "--validators", str(VALIDATORS), "--banks", "4",
         ],
         check=True,
         timeout=UP_SECONDS,
@@ -183,13 +171,24 @@ async def _light(report: Report, network: Network, size: Size, rng: random.Rando
     )
 
 
-async def _throughput(
-    report: Report, network: Network, size: Size, bound: float, rng: random.Random
-) -> None:
+async def _throughput(report: Report, network: Network, size: Size, rng: random.Random) -> None:
+    """Against S = (Ed25519 verifications/s of one core × cores) ÷ validators: no node that checks
+    every signature can pass it. Measured around each run, since machines drift; the highest counts.
+    """
+    rates = [machine.verifications_per_second()]
     single = await drive.throughput(network, size.singles, 1, 200, rng)
+    rates.append(machine.verifications_per_second())
     batched = await drive.throughput(network, size.batched, BATCH, 4, rng)
-    report.figures["one payment per instruction, payments per s"] = single
-    report.figures["1,000 per instruction, payments per s"] = batched
+    rates.append(machine.verifications_per_second())
+    cores = len(os.sched_getaffinity(0))
+    bound = max(rates) * cores / VALIDATORS
+    figures = report.figures
+    figures["Ed25519 verifications of one core, per s, highest"] = max(rates)
+    figures["Ed25519 verifications of one core, per s, lowest"] = min(rates)
+    figures["cores"] = cores
+    figures["S, instructions per s"] = bound
+    figures["one payment per instruction, payments per s"] = single
+    figures["1,000 per instruction, payments per s"] = batched
     report.aim("one per instruction ÷ S", single / bound, "", 0.25, at_least=True, required=True)
     report.aim(
         "1,000 per instruction ÷ (0.25 S)", batched / (0.25 * bound), "×", 10,

@@ -1,0 +1,48 @@
+"""Signed payment orders between a devnet's banks, for load and measurements."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass
+
+from node.chain.genesis import Genesis, GenesisParticipant
+from node.chain.instruction import build_pay, gross_payment, uetr_text
+from node.chain.signature import Signer
+
+VALID_MS = 3_600_000
+"""How long an order may wait, milliseconds."""
+MAX_AMOUNT = 1_000_00
+"""Minor units of one payment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One signed instruction and the UETRs of its payments, as text."""
+
+    raw: bytes
+    uetrs: list[str]
+
+
+def sign_order(
+    genesis: Genesis, bank: GenesisParticipant, signer: Signer, size: int, rng: random.Random
+) -> Order:
+    """An instruction of `size` payments to other banks in one currency, with new UETRs."""
+    others = [p.lei for p in genesis.participants[1:] if p.lei != bank.lei]
+    currency = genesis.assets[rng.randrange(len(genesis.assets))].code
+    payments = [
+        gross_payment(
+            uuid.uuid4().bytes, bank.lei, rng.choice(others), currency, rng.randint(1, MAX_AMOUNT)
+        )
+        for _ in range(size)
+    ]
+    raw = build_pay(
+        genesis.chain_id,
+        bank.lei,
+        uuid.uuid4().hex,
+        int(time.time() * 1000) + VALID_MS,
+        payments=payments,
+        signers=[signer],
+    )
+    return Order(raw, [uetr_text(payment.uetr) for payment in payments])

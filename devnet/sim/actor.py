@@ -73,6 +73,9 @@ class Habits:
     waits_for_sync: bool = True
     """Whether events wait while a sync is under way; else they are handled, and their effects
     wait for a sync of their own."""
+    certificates_wait: bool = False
+    """Whether a turn without a vote, proposal or body leaves its records to the next sync: a
+    certificate is no promise, and those who signed it are bound to be able to show it again."""
     commit_blocks_sends: bool = False
     """Whether later sends wait for the database, or only for the journal."""
     rotate_every: int = 4

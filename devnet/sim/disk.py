@@ -49,7 +49,8 @@ class NodeDisk(Protocol):
         """It is back: what was written before it began is durable."""
 
     def begin_rotation(self, keep: list[bytes]) -> None:
-        """Start to replace the journal by `keep`; nothing is unsynced."""
+        """Start to replace the journal, and what is written but not synced, by `keep`; no sync is
+        under way."""
 
     def end_rotation(self, floor: int) -> None:
         """It is done and durable; the guard forgets views below `floor`."""
@@ -89,7 +90,6 @@ class ModelDisk:
         self._durable, self._guard.durable = self._marks
 
     def begin_rotation(self, keep: list[bytes]) -> None:
-        assert self._durable == len(self._records), "rotation waits for the sync"
         self._keep = keep
 
     def end_rotation(self, floor: int) -> None:
@@ -189,7 +189,8 @@ class StorageDisk:
         self._in_sync = []
 
     def begin_rotation(self, keep: list[bytes]) -> None:
-        assert self._waiting == self._in_sync == [], "rotation waits for the sync"
+        assert not self._in_sync, "rotation waits for the sync"
+        self._waiting = []
         self._journal.rotate(keep)
 
     def end_rotation(self, floor: int) -> None:

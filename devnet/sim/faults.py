@@ -70,6 +70,7 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         skew=rng.choice((0, skew // 4, skew)),
         rate_ppm=rng.choice((0, 100, 10_000)),
         waits_for_sync=rng.random() < 0.5,
+        certificates_wait=rng.random() < 0.5,
         commit_blocks_sends=rng.random() < 0.3,
         rotate_every=rng.choice((1, 3, 8)),
     )

@@ -196,7 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        at = state.open(view)\n",
             ),
         ),
-        hint=7,
+        hint=3,
     ),
     Mutant(
         "votes below the floor",
@@ -291,7 +291,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             _NO_VOTES_AT_STANDSTILL,
         ),
-        hint=11,
+        hint=23,
     ),
     Mutant(
         "no retry",
@@ -312,7 +312,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "idle-chain-quiet",
         ),
         (("core", "            state.emit(*(Broadcast(message) for message in page))\n", ""),),
-        hint=115,
+        hint=6,
     ),
     Mutant(
         "a proposal skipping an un-nullified view",
@@ -362,7 +362,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "only the first peer asked",
         ("progress-after-heal",),
         (("fetching", "        want.next_peer += 1\n", ""),),
-        hint=2,
+        hint=7,
     ),
     Mutant(
         "votes sent but not recorded",
@@ -428,6 +428,6 @@ MUTANTS: tuple[Mutant, ...] = (
             ("pacemaker", "if self.tip_final else tip_wait", "if self.tip_final else 10**12"),
             _NO_VOTES_AT_STANDSTILL,
         ),
-        hint=5,
+        hint=12,
     ),
 )

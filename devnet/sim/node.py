@@ -34,7 +34,10 @@ from consensus.interface import (
     Timing,
 )
 from consensus.messages import (
+    Body,
     Epoch,
+    OwnProposal,
+    OwnVote,
     Record,
     SyncRequest,
     ValidatorIndex,
@@ -60,6 +63,8 @@ GOSSIP_INTERVAL = 700 * MILLISECOND
 """Virtual microseconds between repetitions of an instruction that is not final yet."""
 MAX_GOSSIP = 64
 """Instructions in one gossip packet."""
+PROMISES = (OwnVote, OwnProposal, Body)
+"""Records that others may rely on: durable before anything of their turn leaves."""
 MAX_OVERDUE_TICKS = 20
 """Ticks in a row after which a deadline is still due: more is a timer that never advances."""
 
@@ -306,6 +311,7 @@ class HonestNode:
             raise self._oracle.fail("no-refusal", f"node {self.index}: {kind.name} in view {view}")
         self._oracle.turn(self.index, effects)
         written: list[bytes] = []
+        promises = not self._habits.certificates_wait
         for effect in effects:
             match effect:
                 case Persist(record=record):
@@ -313,6 +319,7 @@ class HonestNode:
                     self._world.record(self.index, "persist", data, record)
                     written.append(data)
                     self._unsynced.append(record)
+                    promises |= isinstance(record, PROMISES)
                 case Execute():
                     self._execute(effect)
                 case Build():
@@ -323,7 +330,7 @@ class HonestNode:
                     self._world.record(self.index, "reject", reason.encode(), effect)
         if written:
             self._disk.append(written)
-            self._written += 1
+            self._written += promises
         for effect in effects:
             if isinstance(effect, Send | Broadcast | Commit):
                 self._outbox.append((self._written, effect))
@@ -448,6 +455,9 @@ class HonestNode:
         if self._point("during rotation", inside=True):
             return
         self._disk.end_rotation(self.database.floor.info.view)
+        # What had not been synced is live, and so durable now, or superfluous.
+        self._oracle.durable(self.index, self._unsynced)
+        self._unsynced = []
         self._since_rotation = 0
         self._world.record(self.index, "rotate", b"%d" % len(keep))
         self._point("after rotation")

@@ -77,10 +77,6 @@ PROMISES = (OwnVote, OwnProposal, Body)
 """Records of what others may rely on: they are durable before anything of their turn leaves."""
 MAX_UNSYNCED_BYTES = 1024 * 1024
 """Certificates that may wait for a turn with promises to sync them."""
-IN_PLACE_SECONDS = 0.002
-"""Average below which a sync is done in the event loop's own thread."""
-SYNC_AVERAGE = 16
-"""Syncs that the moving average spans."""
 MAX_WAITING_COMMITS = 64
 """Final blocks not yet in the database before turns pause for the disk."""
 
@@ -125,8 +121,6 @@ class Replica:
         self._outbox: list[Effect] = []
         self._unsynced = 0
         """Bytes of certificates in the journal's buffer."""
-        self._sync_seconds = IN_PLACE_SECONDS
-        """Moving average of a sync."""
         self._wake = asyncio.Event()
         self._commits: deque[Commit] = deque()
         self._commit_wake = asyncio.Event()
@@ -295,25 +289,16 @@ class Replica:
             self._publish(effect)
 
     async def _sync(self) -> None:
-        """Make journal and signer's record durable.
-
-        Where a sync is shorter than the detour through a thread it is done in place; on a slow
-        disk both go side by side in threads, and the event loop goes on meanwhile.
-        """
+        """Make journal and signer's record durable, side by side: two files' worth of waiting in
+        the time of one. The event loop goes on meanwhile."""
         self._unsynced = 0
-        syncs = [self._journal.sync]
-        if self._signer is not None and self._signer.dirty:
-            syncs.append(self._signer.sync)
+        loop = asyncio.get_running_loop()
         started = time.perf_counter()
-        if self._sync_seconds < IN_PLACE_SECONDS:
-            for sync in syncs:
-                sync()
-        else:
-            loop = asyncio.get_running_loop()
-            await asyncio.gather(*(loop.run_in_executor(self._io, sync) for sync in syncs))
-        seconds = time.perf_counter() - started
-        self._sync_seconds += (seconds - self._sync_seconds) / SYNC_AVERAGE
-        self._metrics.fsync.labels("journal").observe(seconds)
+        syncs = [loop.run_in_executor(self._io, self._journal.sync)]
+        if self._signer is not None and self._signer.dirty:
+            syncs.append(loop.run_in_executor(self._io, self._signer.sync))
+        await asyncio.gather(*syncs)
+        self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
 
     def _publish(self, effect: Effect) -> None:
         match effect:

@@ -294,8 +294,8 @@ def open_signer(home: Home, key: Keystore) -> tuple[GuardedSigner | None, str | 
 
 
 def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: Floor) -> None:
-    """Journal and signer's record are synced side by side, so a crash may have kept a vote in the
-    journal alone. It may have been sent: the guard must know it too before anything is signed.
+    """The journal is synced before the signer's record, so a crash may have kept a vote in the
+    journal alone. It will be sent again: the guard must know it too before anything is signed.
 
     Raises SignerUnusable if the guard holds a vote that contradicts the journal's: one of the two
     is not this node's, and nothing may be signed on top of that.

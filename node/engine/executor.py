@@ -33,10 +33,10 @@ from node.chain.instruction import (
     check_parsed,
     parse_instruction,
 )
-from node.chain.types import Header
+from node.chain.types import MAX_VALIDITY_MS, Header
 from node.engine.mempool import Mempool, PoolRefused
 from node.ledger.apply import Applied, BadBlock, BlockContext
-from node.ledger.check import ALREADY_EXECUTED, VALID_TOO_LONG, NotAdmissible
+from node.ledger.check import ALREADY_EXECUTED, UNKNOWN_SENDER, NotAdmissible
 from node.ledger.ledger import Ledger
 from node.ledger.propose import TOO_LARGE
 from node.ledger.state import State
@@ -97,8 +97,36 @@ class Executor:
 
     def may_stand(self, parsed: ParsedInstruction, time: int) -> None:
         """Raise NotAdmissible unless the instruction may stand in the next block, were its time
-        `time` (milliseconds)."""
-        self._ledger.check(parsed, time)
+        `time` (milliseconds).
+
+        One that was executed is refused as that, whatever else has become of it: who sends a
+        settled payment again after its `valid_until` must not be told that it was never taken in.
+        """
+        try:
+            self._ledger.check(parsed, time)
+        except NotAdmissible as refusal:
+            if refusal.code in (ALREADY_EXECUTED, UNKNOWN_SENDER):
+                raise
+            envelope = parsed.instruction.envelope
+            executed = self.final_state.instruction(envelope.sender, envelope.id)
+            if executed is None or executed.digest != parsed.digest:
+                raise
+            raise NotAdmissible(
+                ALREADY_EXECUTED, f"it was executed in block {executed.height}", executed
+            ) from refusal
+
+    def is_hopeless(self, parsed: ParsedInstruction) -> bool:
+        """Whether the final state alone rules that the instruction can stand in no later block.
+
+        Judged by block time: a node whose own clock is wrong must not forget, for good, what it
+        gave a receipt for."""
+        valid_until = parsed.instruction.envelope.valid_until
+        time = max(self.final_state.time + 1, valid_until - MAX_VALIDITY_MS)
+        try:
+            self._ledger.check(parsed, time)
+        except NotAdmissible:
+            return True
+        return False
 
     # --- looking into blocks -----------------------------------------------------------------
 
@@ -139,7 +167,7 @@ class Executor:
         checked = []
         for index, instruction in enumerate(parsed):
             try:
-                checked.append(self._check(instruction, info.view))
+                checked.append(self._check(instruction, info))
             except InstructionRefused as error:
                 return f"instruction {index} may not stand: {error}"
         wrong = self._wrong_field(header)
@@ -156,16 +184,20 @@ class Executor:
         self._executed[info.digest] = _Executed(info, block, checked, applied)
         return None
 
-    def _check(self, parsed: ParsedInstruction, view: int) -> CheckedInstruction:
+    def _check(self, parsed: ParsedInstruction, info: BlockInfo) -> CheckedInstruction:
         """Signatures are verified once a node: what the pool holds has passed; what a block
-        brings goes there, so that its later push costs nothing and a failed block loses nothing."""
+        brings goes there, so that its later push costs nothing and a failed block loses nothing.
+
+        Only what the final state admits goes there: a bad leader's block must not fill the pool
+        with instructions of senders and keys that nobody knows."""
         if isinstance(parsed, CheckedInstruction):
             return parsed
         checked = self._pool.checked(parsed.raw)
         if checked is None:
             checked = check_parsed(parsed, self._genesis.chain_id)
-            with contextlib.suppress(PoolRefused):
-                self._pool.add(checked, view=view, local=False)
+            with contextlib.suppress(NotAdmissible, PoolRefused):
+                self._ledger.check(checked, info.timestamp)
+                self._pool.add(checked, view=info.view, local=False)
         return checked
 
     def build(
@@ -204,24 +236,14 @@ class Executor:
         self._executed[info.digest] = _Executed(info, raw, chosen, applied)
         standing, never = [c.digest for c in chosen], []
         for candidate, refusal in dropped:
-            if self._never_stands(candidate, refusal):
+            # Only the final state can say "never": a block below this one, in which the candidate
+            # stands, may be abandoned, and who forgot the candidate would have lost it, receipt or
+            # not.
+            if refusal.code == TOO_LARGE or self.is_hopeless(candidate):
                 never.append(candidate.digest)
             elif refusal.code == ALREADY_EXECUTED:
                 standing.append(candidate.digest)
         return raw, standing, never
-
-    def _never_stands(self, candidate: CheckedInstruction, refusal: NotAdmissible) -> bool:
-        """Whether no block that may still become final can hold what was refused in this one.
-
-        Only the final state can say so: a block below this one, in which the candidate stands,
-        may be abandoned, and who forgot the candidate would have lost it, receipt or not."""
-        if refusal.code == TOO_LARGE:
-            return True
-        try:
-            self._ledger.check(candidate, self.final_state.time + 1)
-        except NotAdmissible as final:
-            return final.code != VALID_TOO_LONG
-        return False
 
     def _state(self, digest: bytes) -> State | None:
         if digest == self.final_state.digest:
@@ -246,6 +268,10 @@ class Executor:
     def instruction_digests(self, block: bytes) -> list[bytes]:
         """Envelope digests in an executed block."""
         return [c.digest for c in self._executed[block].instructions]
+
+    def unfinalized_instructions(self) -> list[bytes]:
+        """Envelope digests in all executed blocks that may still become final."""
+        return [c.digest for e in self._executed.values() for c in e.instructions]
 
     # --- committing --------------------------------------------------------------------------
 

@@ -21,8 +21,11 @@ REMEMBERED_VIEWS = 256
 """How many views' leaders are kept for those reports."""
 NEVER = 2**64
 """A time that no instruction's `valid_until` reaches."""
+MAX_REPORTS = 64
+"""Reports of passed-over instructions at one view; the others follow at the next ones."""
 REOFFER_VIEWS = 3
-"""Views after which a waiting instruction is offered to all peers again."""
+"""Views after which a waiting instruction is offered to all peers again; then after twice as many,
+and so on: an offer may be lost, or come to nothing at a peer whose queues are full."""
 
 
 class PoolRefused(Exception):
@@ -43,8 +46,9 @@ class Entry:
     """The node's view at its arrival."""
     local: bool
     """Accepted by this node's own API: a receipt was given, it is kept durably."""
+    offer_at: int
+    """The view at which it is offered again."""
     reported: bool = False
-    reoffered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class Mempool:
                 f"the node holds {len(self._entries)} waiting instructions and takes no more now; "
                 "send this one again later, or to another node",
             )
-        self._entries[checked.digest] = Entry(checked, view, local)
+        self._entries[checked.digest] = Entry(checked, view, local, view + REOFFER_VIEWS)
         self._by_id[key] = checked.digest
         self._by_raw[checked.raw] = checked
         self._senders[envelope.sender] = waiting + 1
@@ -159,7 +163,7 @@ class Mempool:
                 gone.append(digest)
         if self._earliest_expiry < time:
             gone += self._expired(time)
-        return [d for d in gone if (entry := self._remove(d)) is not None and entry.local]
+        return self.drop(gone)
 
     def _expired(self, time: int) -> list[bytes]:
         expired = []
@@ -172,10 +176,9 @@ class Mempool:
                 self._earliest_expiry = min(self._earliest_expiry, valid_until)
         return expired
 
-    def drop(self, digest: bytes) -> bool:
-        """Forget one instruction that can never stand; whether it was kept durably."""
-        entry = self._remove(digest)
-        return entry is not None and entry.local
+    def drop(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Forget instructions that can never stand; the digests of those kept durably."""
+        return [d for d in digests if (entry := self._remove(d)) is not None and entry.local]
 
     # --- proposing -------------------------------------------------------------------------
 
@@ -188,6 +191,14 @@ class Mempool:
         """These stand in an executed block that may become final."""
         entries = self._entries
         self._in_flight.update(d for d in digests if d in entries)
+
+    def replace_in_flight(self, digests: Iterable[bytes]) -> None:
+        """A block is final, and only these still stand in one that may become final.
+
+        What else was held back is pending again: a block that can no longer be final must not
+        keep its instructions waiting for the next nullified view."""
+        self._in_flight.clear()
+        self.mark_in_flight(digests)
 
     def clear_in_flight(self) -> None:
         """A view was nullified: its block may never be final, so everything is pending again.
@@ -203,10 +214,11 @@ class Mempool:
     # --- the watch -------------------------------------------------------------------------
 
     def entered_view(self, view: int, leader: int) -> list[PassedOver]:
-        """Note who leads `view`; gives what has newly waited over `PATIENCE_VIEWS`."""
-        reports = []
+        """Note who leads `view`; gives what has newly waited over `PATIENCE_VIEWS`, at most
+        `MAX_REPORTS`."""
+        reports: list[PassedOver] = []
         for digest, entry in self._entries.items():
-            if view - entry.view <= PATIENCE_VIEWS:
+            if view - entry.view <= PATIENCE_VIEWS or len(reports) == MAX_REPORTS:
                 break  # entries stand in order of arrival
             if not entry.reported and digest not in self._in_flight:
                 entry.reported = True
@@ -216,13 +228,14 @@ class Mempool:
         return reports
 
     def to_reoffer(self, view: int) -> list[bytes]:
-        """Digests that have waited `REOFFER_VIEWS`, each once: perhaps some leader lacks them."""
+        """Digests that have waited `REOFFER_VIEWS`, then twice as long each time: perhaps some
+        leader lacks them."""
         again = []
         for digest, entry in self._entries.items():
             if view - entry.view < REOFFER_VIEWS:
                 break
-            if not entry.reoffered:
-                entry.reoffered = True
+            if view >= entry.offer_at:
+                entry.offer_at = view + 2 * (view - entry.view)
                 again.append(digest)
         return again
 

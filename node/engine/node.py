@@ -55,8 +55,10 @@ from node.storage.signer import GuardedSigner
 
 log = logging.getLogger("nostro.node")
 
-IO_THREADS = 3
-"""Journal, database and mempool each may wait for a disk at the same time."""
+IO_THREADS = 4
+"""Journal, signer's record, database and mempool each may wait for a disk at the same time."""
+READER_THREADS = 1
+"""For what other validators ask for: reading it must not keep the journal waiting."""
 
 
 class Node:
@@ -133,6 +135,8 @@ async def _assemble(
     stack.callback(kv.close)
     io = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="disk")
     stack.callback(io.shutdown)
+    readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
+    stack.callback(readers.shutdown)
     store = ChainStore(kv)
     state, floor = load_chain(genesis, store)
 
@@ -201,6 +205,9 @@ async def _assemble(
         kept.forget(plan.forgotten)
         service.on_final(plan)
 
+    def on_dropped(digests: list[bytes]) -> None:
+        intake.dropped(digests)
+
     def on_view(view: int, leader: int, passed_over: list[PassedOver]) -> None:
         intake.reoffer(pool.to_reoffer(view))
         for report in passed_over:
@@ -221,8 +228,10 @@ async def _assemble(
         store=store,
         metrics=metrics,
         io=io,
+        readers=readers,
         on_final=on_final,
         on_view=on_view,
+        on_dropped=on_dropped,
     )
 
     def may_stand(parsed: ParsedInstruction) -> None:
@@ -238,6 +247,7 @@ async def _assemble(
         links=links,
         node_key=keys["node"].signer,
         may_stand=may_stand,
+        is_hopeless=executor.is_hopeless,
         pool_changed=replica.pool_changed,
         view=lambda: core.view,
         tip=tip,

@@ -1,6 +1,8 @@
 """Keeps accepted instructions through a crash: what a receipt promises.
 
-Writes that come in while one is under way share the next sync.
+One write at a time, in the order in which things were asked for: an instruction that is forgotten
+and accepted again must not be forgotten last. What comes in while a write is under way shares the
+next one, and its sync.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor as ThreadPool
 
+from node.storage.errors import StorageError
 from node.storage.kv import KeyValue
 
 _PREFIX = b"p"
@@ -20,36 +23,55 @@ class PoolStore:
     def __init__(self, kv: KeyValue, io: ThreadPool) -> None:
         self._kv = kv
         self._io = io
-        self._waiting: list[tuple[bytes, bytes]] = []
-        self._current: asyncio.Future[None] | None = None
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: list[tuple[bytes, bytes | None]] = []
+        self._durable: asyncio.Future[None] | None = None
+        """Done when what waits is durable; None if nobody has to know."""
+        self._writer: asyncio.Task[None] | None = None
 
     async def keep(self, instructions: Sequence[tuple[bytes, bytes]]) -> None:
         """Make (digest, bytes) durable; returns when they are. Raises what storage raises."""
         if not instructions:
             return
-        self._waiting.extend(instructions)
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._write(self._current))
-        await asyncio.shield(self._next)
-
-    async def _write(self, before: asyncio.Future[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        self._current, self._next = self._next, None
-        waiting, self._waiting = self._waiting, []
-        batch = [(_PREFIX + digest, raw) for digest, raw in waiting]
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._io, lambda: self._kv.write(batch, sync=True))
+        if self._durable is None:
+            self._durable = asyncio.get_running_loop().create_future()
+        durable = self._durable
+        self._queue([(_PREFIX + digest, raw) for digest, raw in instructions])
+        # Several wait for it: one that gives up must not take it from the others.
+        await asyncio.shield(durable)
 
     def forget(self, digests: Sequence[bytes]) -> None:
         """These are final or can never be. Unsynced and not waited for: forgetting late is
         harmless, and a full disk shows where something must be kept."""
         if digests:
-            batch = [(_PREFIX + digest, None) for digest in digests]
-            self._io.submit(self._kv.write, batch, False)
+            self._queue([(_PREFIX + digest, None) for digest in digests])
 
     def load(self) -> Iterator[tuple[bytes, bytes]]:
         """What is kept, as (digest, bytes)."""
         for key, raw in self._kv.iterate(prefix=_PREFIX):
             yield key[len(_PREFIX) :], raw
+
+    def _queue(self, batch: Sequence[tuple[bytes, bytes | None]]) -> None:
+        self._waiting += batch
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="accepted instructions")
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                durable, self._durable = self._durable, None
+                sync = durable is not None
+                try:
+                    await loop.run_in_executor(self._io, self._kv.write, batch, sync)
+                except StorageError as error:
+                    # Every later write fails too: whoever next needs one, at the latest the next
+                    # commit, ends the node.
+                    if durable is not None:
+                        durable.set_exception(error)
+                        durable.exception()  # also where nobody waits any more
+                else:
+                    if durable is not None:
+                        durable.set_result(None)
+        finally:
+            self._writer = None

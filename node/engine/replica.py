@@ -60,10 +60,12 @@ from consensus.messages import (
 from node.engine.executor import CommitPlan, Executor
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
+from node.engine.peer_log import PeerLog
 from node.engine.sync import sync_response
 from node.network.frames import Channel
 from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
+from node.storage.errors import StorageError
 from node.storage.journal import Journal
 from node.storage.signer import GuardedSigner
 
@@ -73,12 +75,20 @@ MAX_EVENTS_PER_TURN = 512
 """Events taken into one turn: bounds how long the first waits for the last one's sync."""
 MAX_INBOX_PER_PEER = 2_048
 """Undelivered messages of one peer; beyond it they are dropped, as a lossy network would."""
+MAX_INBOX_BYTES_PER_PEER = 64 * 1024 * 1024
+"""… and their bytes: the largest sync answer fits, while a slow disk and a peer that sends one
+body after another do not fill the memory."""
+MAX_BODIES_BYTES = 24 * 1024 * 1024
+"""Bytes that may wait for a peer when it asks for a block's body, about all that may stand above
+the floor: a request costs it little, an answer costs us megabytes."""
 PROMISES = (OwnVote, OwnProposal, Body)
 """Records of what others may rely on: they are durable before anything of their turn leaves."""
 MAX_UNSYNCED_BYTES = 1024 * 1024
 """Certificates that may wait for a turn with promises to sync them."""
 MAX_WAITING_COMMITS = 64
-"""Final blocks not yet in the database before turns pause for the disk."""
+"""Commits not yet in the database before turns pause for the disk."""
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""… and the bytes of their blocks. What one step stores ends there too."""
 
 
 class Replica:
@@ -97,10 +107,15 @@ class Replica:
         store: ChainStore,
         metrics: Metrics,
         io: ThreadPool,
+        readers: ThreadPool,
         on_final: Callable[[CommitPlan], None],
         on_view: Callable[[int, int, list[PassedOver]], None],
+        on_dropped: Callable[[list[bytes]], None],
     ) -> None:
-        """`signer`: None for an observer; `retired`: why it is one, if its key may not sign."""
+        """`signer`: None for an observer; `retired`: why it is one, if its key may not sign.
+
+        `io` has a thread for each that may wait for the disk: journal, signer, database, mempool.
+        `readers` serves what other validators ask for, and never keeps those waiting."""
         self.core = core
         self.alarm = retired
         """Why this node does not sign, though it is a validator; None while it does."""
@@ -113,16 +128,22 @@ class Replica:
         self._store = store
         self._metrics = metrics
         self._io = io
+        self._readers = readers
         self._on_final = on_final
         self._on_view = on_view
-        self._inbox: deque[Event] = deque()
+        self._on_dropped = on_dropped
+        self._peer_log = PeerLog(log)
+        self._inbox: deque[tuple[Event, int]] = deque()
+        """Events with the bytes of the message that they came as."""
         self._queued_of: dict[int, int] = {}
+        self._queued_bytes_of: dict[int, int] = {}
         self._records: list[Record] = []
         self._outbox: list[Effect] = []
         self._unsynced = 0
         """Bytes of certificates in the journal's buffer."""
         self._wake = asyncio.Event()
         self._commits: deque[Commit] = deque()
+        self._commit_bytes = 0
         self._commit_wake = asyncio.Event()
         self._commit_done = asyncio.Event()
         self._told_pending: bool | None = None
@@ -137,17 +158,19 @@ class Replica:
             message = decode_message(payload)
         except MalformedMessage as error:
             self._metrics.refused.labels("malformed").inc()
-            log.warning("validator %d sent a malformed message: %s", sender, error)
+            self._peer_log.write(logging.WARNING, sender, "sent a malformed message: %s", error)
             return
         if isinstance(message, SyncRequest):
             self._serve_sync(sender, message)
             return
         queued = self._queued_of.get(sender, 0)
-        if queued >= MAX_INBOX_PER_PEER:
+        size = self._queued_bytes_of.get(sender, 0) + len(payload)
+        if queued >= MAX_INBOX_PER_PEER or size > MAX_INBOX_BYTES_PER_PEER:
             self._metrics.refused.labels("inbox-full").inc()
             return
         self._queued_of[sender] = queued + 1
-        self._give(Received(ValidatorIndex(sender), message))
+        self._queued_bytes_of[sender] = size
+        self._give(Received(ValidatorIndex(sender), message), len(payload))
 
     def pool_changed(self) -> None:
         """The pool gained or lost instructions: tell the core whether something is pending."""
@@ -159,8 +182,8 @@ class Replica:
         """A validator that was away may be told what it missed."""
         self._give(Linked(ValidatorIndex(peer)))
 
-    def _give(self, event: Event) -> None:
-        self._inbox.append(event)
+    def _give(self, event: Event, size: int = 0) -> None:
+        self._inbox.append((event, size))
         self._wake.set()
 
     def _serve_sync(self, sender: int, request: SyncRequest) -> None:
@@ -174,9 +197,12 @@ class Replica:
             return None if response is None else encode(response)
 
         try:
-            data = await asyncio.get_running_loop().run_in_executor(self._io, answer)
+            data = await asyncio.get_running_loop().run_in_executor(self._readers, answer)
             if data is not None:
                 self._links.send(sender, Channel.SYNC, data)
+        except StorageError as error:
+            # The asker turns to the next peer; this node's operator has to know.
+            log.error("cannot serve blocks from height %d: %s", first, error)
         finally:
             del self._serving[sender]
 
@@ -202,12 +228,21 @@ class Replica:
         while True:
             self._take_events()
             await self._flush()
-            self._rotate_journal()
-            while len(self._commits) > MAX_WAITING_COMMITS:
+            while self._database_lags():
                 self._commit_done.clear()
                 await self._commit_done.wait()
+            self._rotate_journal()
             if not self._inbox:
                 await self._wait()
+
+    def _database_lags(self) -> bool:
+        """Whether turns pause for it. Also when there always is a commit under way at the end of a
+        turn: then the journal, which may not be rotated beside one, would grow for ever."""
+        return bool(self._commits) and (
+            len(self._commits) > MAX_WAITING_COMMITS
+            or self._commit_bytes > MAX_WAITING_BYTES
+            or self._journal.overgrown
+        )
 
     async def _wait(self) -> None:
         deadline = self.core.next_deadline()
@@ -225,9 +260,10 @@ class Replica:
     def _take_events(self) -> None:
         inbox = self._inbox
         for _ in range(min(len(inbox), MAX_EVENTS_PER_TURN)):
-            event = inbox.popleft()
+            event, size = inbox.popleft()
             if isinstance(event, Received):
                 self._queued_of[event.sender] -= 1
+                self._queued_bytes_of[event.sender] -= size
             self._absorb(self.core.handle(event, _now()))
         deadline = self.core.next_deadline()
         now = _now()
@@ -254,7 +290,8 @@ class Replica:
         self._metrics.execution.observe(time.perf_counter() - started)
         if reason is None:
             self._pool.mark_in_flight(self._executor.instruction_digests(effect.info.digest))
-            self.pool_changed()
+        self.pool_changed()  # a bad block, too, may have brought instructions
+        if reason is None:
             return Executed(effect.info.digest, valid=True)
         log.warning("block of view %d is bad: %s", effect.info.view, reason)
         return Executed(effect.info.digest, valid=False, reason=reason)
@@ -262,11 +299,12 @@ class Replica:
     def _build(self, effect: Build) -> Built:
         started = time.perf_counter()
         candidates = iter(()) if effect.empty else self._pool.candidates()
-        block, digests, dropped = self._executor.build(effect, candidates)
+        block, standing, never = self._executor.build(effect, candidates)
         self._metrics.execution.observe(time.perf_counter() - started)
-        for digest in dropped:
-            self._pool.drop(digest)
-        self._pool.mark_in_flight(digests)
+        if never:
+            log.info("%d waiting instructions can never stand: %s, …", len(never), never[0].hex())
+            self._on_dropped(self._pool.drop(never))
+        self._pool.mark_in_flight(standing)
         self.pool_changed()
         return Built(effect.view, block)
 
@@ -306,18 +344,23 @@ class Replica:
 
     def _publish(self, effect: Effect) -> None:
         match effect:
+            case Send(to, BlockResponse()) if (
+                self._links.queued(to, Channel.SYNC) > MAX_BODIES_BYTES
+            ):
+                self._metrics.refused.labels("bodies-too-much").inc()
             case Send(to, message):
                 self._links.send(to, _channel(message), encode(message))
             case Broadcast(message):
                 self._links.broadcast(_channel(message), encode(message))
             case Commit():
                 self._commits.append(effect)
+                self._commit_bytes += _size(effect)
                 self._commit_wake.set()
             case EnteredView(view, leader, cause):
                 self._entered(view, leader, cause)
             case Rejected(sender, reason):
                 self._metrics.refused.labels("consensus").inc()
-                log.info("refused a message of validator %d: %s", sender, reason)
+                self._peer_log.write(logging.INFO, sender, "sent what is refused: %s", reason)
             case Alarm(reason, retire_key):
                 self._metrics.alarms.inc()
                 if retire_key and self._signer is not None:
@@ -365,20 +408,36 @@ class Replica:
                 self._commit_done.set()
                 self._commit_wake.clear()
                 await self._commit_wake.wait()
-            commits = list(self._commits)
+            commits = self._next_commits()
             plan = self._executor.plan(commits)
             started = time.perf_counter()
             await loop.run_in_executor(self._io, self._store.commit, plan.blocks, plan.floor)
             self._metrics.fsync.labels("database").observe(time.perf_counter() - started)
             for _ in commits:
-                self._commits.popleft()
+                self._commit_bytes -= _size(self._commits.popleft())
             self._commit_done.set()
             self._executor.committed(plan)
             plan.forgotten = self._pool.settle(plan.instructions, plan.time)
+            self._pool.replace_in_flight(self._executor.unfinalized_instructions())
             self.last_commit_monotonic = time.monotonic()
             self._on_final(plan)
             self._told_pending = None  # the core asks to be told after every commit
             self.pool_changed()
+
+    def _next_commits(self) -> list[Commit]:
+        """Those that wait, in order, as far as one step may store them."""
+        commits: list[Commit] = []
+        size = 0
+        for commit in self._commits:
+            size += _size(commit)
+            if commits and size > MAX_WAITING_BYTES:
+                break
+            commits.append(commit)
+        return commits
+
+
+def _size(commit: Commit) -> int:
+    return sum(map(len, commit.bodies))
 
 
 def _channel(message: Message) -> Channel:

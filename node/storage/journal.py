@@ -170,6 +170,11 @@ class Journal:
         """Whether the segment has outgrown its limit."""
         return self._size > self._limit and self._keep is None
 
+    @property
+    def overgrown(self) -> bool:
+        """Whether the segment has passed twice its limit: its rotation must not wait longer."""
+        return self._size > 2 * self._limit and self._keep is None
+
     def rotate(self, keep: Sequence[bytes]) -> None:
         """Let the next `sync` start a new segment with `keep` and whatever is pending then.
 

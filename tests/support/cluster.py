@@ -140,6 +140,9 @@ class Cluster:
             member.plans.append(plan)
             asyncio.ensure_future(self._notify())  # noqa: RUF006 - only wakes waiting tests
 
+        def on_dropped(digests: list[bytes]) -> None:
+            member.intake.dropped(digests)
+
         def on_view(view: int, leader: int, passed: list[PassedOver]) -> None:
             member.intake.reoffer(pool.to_reoffer(view))
             member.passed_over += passed
@@ -157,8 +160,10 @@ class Cluster:
             store=member.store,
             metrics=metrics,
             io=self._io,
+            readers=self._io,
             on_final=on_final,
             on_view=on_view,
+            on_dropped=on_dropped,
         )
         member.intake = Intake(
             chain_id=world.chain_id,
@@ -167,6 +172,7 @@ class Cluster:
             links=links,
             node_key=world.nodes[index],
             may_stand=lambda c: executor.may_stand(c, int(time.time() * 1000)),
+            is_hopeless=executor.is_hopeless,
             pool_changed=member.replica.pool_changed,
             view=lambda: core.view,
             tip=lambda: Tip(executor.final_state.height, executor.final_state.digest),

@@ -299,6 +299,8 @@ class Core:
         if vote.voter == state.index:
             self._startcheck.compare(sender, vote)
             return False
+        if vote.view < state.final_view and View(vote.view) not in state.views:
+            return False  # it decides nothing, and to a node far behind these views are countless
         at = state.open(vote.view)
         cast = state.tally.cast(at, vote)
         if cast.refused is not None:
@@ -333,8 +335,9 @@ class Core:
             return
         leaders = self._receive_vote(sender, vote)
         digest = vote.content.block
+        wanted = self._following.is_wanted(digest)
         try:
-            if self._following.is_wanted(digest):
+            if wanted:
                 # Its digest is all the authority that this body needs.
                 block: Block | None = self._proposing.body_of(proposal)
             elif leaders:
@@ -343,7 +346,10 @@ class Core:
                 return
         except BodyMismatch:
             state.reject(sender, "proposal: the body is not the one voted for")
-            self._following.want_proposed_body(View(vote.view), digest, sender, now.monotonic)
+            if not wanted:
+                # So the vote is its leader's. A body that is asked for already is not asked for
+                # again in whatever view this sender, whose vote may be forged, names for it.
+                self._following.want_proposed_body(View(vote.view), digest, sender, now.monotonic)
             return
         if block is not None:
             self._following.arrived(block, now.monotonic)

@@ -52,7 +52,10 @@ class Fetcher:
         self._wants: dict[Request, Want] = {}
         self._waiting: deque[Request] = deque()
         self._in_flight = 0
-        self._bodies: dict[Digest, BlockRequest] = {}
+        self._bodies: dict[Digest, list[BlockRequest]] = {}
+        """The open questions for a body. More than one if it is wanted as the block of several
+        views, as a guess at its view, or a leader who signs for another view's block, can make
+        it: each is answered, and dropped, by the one body."""
 
     def want(
         self,
@@ -70,7 +73,7 @@ class Fetcher:
             return []
         want = self._wants[request] = Want(request, order)
         if isinstance(request, BlockRequest):
-            self._bodies[Digest(request.block)] = request
+            self._bodies.setdefault(Digest(request.block), []).append(request)
             if self._in_flight >= MAX_IN_FLIGHT:
                 self._waiting.append(request)
                 return []
@@ -93,9 +96,9 @@ class Fetcher:
         want.deadline = now + self._timeout
         return Send(peer, want.request)
 
-    def body_wanted(self, digest: bytes) -> BlockRequest | None:
-        """The open question for this block's body."""
-        return self._bodies.get(Digest(digest))
+    def body_wanted(self, digest: bytes) -> tuple[BlockRequest, ...]:
+        """The open questions for this block's body."""
+        return tuple(self._bodies.get(Digest(digest), ()))
 
     def was_asked(self, request: Request, peer: int) -> bool:
         """Whether this peer was asked for it and it has not come from anyone."""
@@ -130,7 +133,10 @@ class Fetcher:
             return []
         if not isinstance(want.request, BlockRequest):
             return []
-        self._bodies.pop(Digest(want.request.block), None)
+        digest = Digest(want.request.block)
+        self._bodies[digest].remove(want.request)
+        if not self._bodies[digest]:
+            del self._bodies[digest]
         if want.deadline is None:
             self._waiting.remove(want.request)
             return []
@@ -140,7 +146,8 @@ class Fetcher:
     def drop_bodies_below(self, view: View, now: int) -> list[Effect]:
         """Bodies of views up to this one are not needed any more, or come another way."""
         effects: list[Effect] = []
-        below = [request for request in self._bodies.values() if request.view <= view]
+        bodies = self._bodies.values()
+        below = [request for each in bodies for request in each if request.view <= view]
         # Those still waiting first, so that none of them is asked for on its way out.
         for request in sorted(below, key=lambda r: self._wants[r].deadline is not None):
             effects += self.drop(request, now)

@@ -74,7 +74,12 @@ class Following:
             return
         if certificate.view > state.floor.info.view and not self._is_held(certificate):
             try:
-                self._accept(certificate)
+                if not self._is_superseded(certificate):
+                    self._accept(certificate)
+                elif self._fetcher.asked_for_body(sender):
+                    check(certificate, state.validators, state.verify)
+                else:
+                    return
             except BadCertificate as bad:
                 state.reject(sender, f"certificate: {bad.reason}")
                 return
@@ -85,6 +90,17 @@ class Following:
         at = self._state.views.get(View(certificate.view))
         held = None if at is None else at.certificates[certificate.kind]
         return held is not None and held.content == certificate.content
+
+    def _is_superseded(self, certificate: Certificate) -> bool:
+        """Whether a later view is final and this certificate lets nothing be committed sooner.
+
+        To a node far behind anyone can send every certificate of the history: kept, journaled and
+        passed on, they would be a flood that one peer starts."""
+        state = self._state
+        if certificate.view >= state.final_view:
+            return False
+        content = certificate.content if certificate.kind is Kind.FINALIZE else None
+        return content is None or state.blocks.get(content.block) is None
 
     def _accept(self, certificate: Certificate) -> None:
         """Check and keep it; it is acted upon later in this turn. Raises BadCertificate."""
@@ -105,6 +121,8 @@ class Following:
         restored from a copy, or the key runs elsewhere too. It must never sign again."""
         state = self._state
         if all(voter != state.index for voter, _ in certificate.signatures):
+            return
+        if certificate.view <= state.recorded_view:
             return
         at = state.views.get(View(certificate.view))
         own = None if at is None else at.own[certificate.kind]
@@ -235,7 +253,7 @@ class Following:
 
     def is_wanted(self, digest: bytes) -> bool:
         """Whether this body is being asked for."""
-        return self._fetcher.body_wanted(digest) is not None
+        return bool(self._fetcher.body_wanted(digest))
 
     def receive_body(self, sender: ValidatorIndex, response: BlockResponse, now: int) -> None:
         """A body from a peer. It hashes to a digest that this peer was asked for, or is nothing."""
@@ -259,19 +277,23 @@ class Following:
     def arrived(self, block: Block, now: int) -> None:
         """A body is here that was not."""
         state = self._state
-        request = self._fetcher.body_wanted(block.info.digest)
-        peers: tuple[ValidatorIndex, ...] = ()
-        view = block.info.view
-        if request is not None:
-            # The view that a certificate names for it, whatever its header says.
-            view = View(request.view)
-            peers = self._fetcher.peers_for(request)
+        digest = block.info.digest
+        requests = self._fetcher.body_wanted(digest)
+        peers = self._fetcher.peers_for(requests[0]) if requests else ()
+        for request in requests:
             state.emit(*self._fetcher.drop(request, now))
         state.changed = True
-        if state.certified(view) is not None and state.certified_digest(view) == block.info.digest:
+        # The views that a certificate may name it for, whatever its header says.
+        views = {block.info.view} | {View(request.view) for request in requests}
+        named = [view for view in sorted(views) if self._is_certified_in(view, digest)]
+        for view in named:
             self.recheck(view, now)
-        elif any(child.certified for child in state.blocks.children(block.info.digest)):
+        if not named and any(child.certified for child in state.blocks.children(digest)):
             self._certify(block, peers, now)
+
+    def _is_certified_in(self, view: View, digest: bytes) -> bool:
+        content = self._state.certified(view)
+        return content is not None and content.block == digest
 
     def execute_recovered(self) -> None:
         """After a restart: blocks of the journal that continue the floor. Others follow them."""

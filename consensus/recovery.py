@@ -55,6 +55,7 @@ def restore(state: State, records: Iterable[Record]) -> None:
             case Witnessed(equivocation):
                 if equivocation.first.epoch == state.epoch:
                     _evidence(state, equivocation)
+    state.recorded_view = state.final_view
 
 
 def _certificate(state: State, certificate: Certificate) -> None:

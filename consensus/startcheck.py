@@ -82,8 +82,10 @@ class StartCheck:
     def compare(self, sender: ValidatorIndex, vote: Vote) -> None:
         """A vote in our name as others hold it. One that we do not know means a lost record."""
         state = self._state
-        if vote.epoch != state.epoch or vote.view <= state.floor.info.view:
+        if vote.epoch != state.epoch:
             return
+        if vote.view <= max(state.floor.info.view, state.recorded_view):
+            return  # what is final is cut off from the record
         at = state.views.get(View(vote.view))
         own = None if at is None else at.own[vote.kind]
         if own is not None and own.content == vote.content:

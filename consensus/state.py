@@ -68,6 +68,10 @@ class State:
         self.blocks = BlockTree(floor.info)
         self.final_view = View(floor.info.view)
         """The highest view with a finalization, whether or not its block is here yet."""
+        self.recorded_view = View(floor.info.view)
+        """The highest view that the journal held a finalization of when this node started. Our
+        votes up to it may have been cut off as final, though the database, if it was replaced by
+        an older copy, has a lower floor: not knowing them says nothing."""
         self.latest_finalization = floor.finalization
         self.ready_view = View(floor.info.view)
         """The highest view whose certified block is executed here: what a leader builds on."""

@@ -12,6 +12,8 @@ from consensus.messages import (
     Certified,
     Kind,
     OwnVote,
+    OwnVotesRequest,
+    OwnVotesResponse,
     Vote,
 )
 from tests.support.consensus_harness import Chain, Solo, kept, only, said, sent, votes
@@ -289,6 +291,27 @@ def test_everything_at_or_below_the_floor_is_forgotten() -> None:
     for block in solo.chain.chain(50):
         solo.finalize(block)
     assert len(solo.core.live_records()) < 5
+
+
+def test_a_node_far_behind_is_not_flooded_with_what_a_later_finalization_supersedes() -> None:
+    """Every vote and certificate of a long history is genuine, and one peer can send them all."""
+    solo = Solo(None)
+    far = solo.chain.block(1_000, solo.chain.block(999), height=500)
+    solo.get(solo.chain.finalization(far))
+    verified = solo.verify.count
+    for block in solo.chain.chain(20)[1:]:
+        view = block.info.view
+        history: list[Vote | Certificate] = [
+            solo.chain.vote(3, view, Kind.NOTARIZE, block.content),
+            solo.chain.notarization(block),
+            solo.chain.finalization(block),
+            solo.chain.nullification(view + 100),
+        ]
+        for message in history:
+            assert not solo.get(message, sender=3)
+    assert solo.verify.count == verified
+    [(_, held)] = sent(solo.get(OwnVotesRequest(0, 1), sender=3), OwnVotesResponse)
+    assert [vote.view for vote in held.votes] == [1_000]
 
 
 @pytest.mark.parametrize("message", ["vote", "certificate"])

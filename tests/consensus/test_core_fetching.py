@@ -15,6 +15,7 @@ from consensus.messages import (
     Content,
     Kind,
     OwnVote,
+    Proposal,
     SyncRequest,
     SyncResponse,
     Vote,
@@ -114,6 +115,54 @@ def test_a_body_of_another_block_is_refused() -> None:
     other = solo.chain.block(1, payload=b"other")
     assert only(solo.get(BlockResponse(0, other.raw), sender=1), Rejected)
     assert solo.core.view == 1
+
+
+def asked_last(solo: Solo) -> tuple[int, BlockRequest]:
+    return sent(solo.all, BlockRequest)[-1]
+
+
+def test_one_body_answers_the_questions_of_all_views_that_it_is_wanted_for() -> None:
+    """First its view is guessed, then a certificate names it: no question stays open for ever."""
+    solo = Solo()
+    one, two, three, four = solo.chain.chain(4)
+    solo.get(solo.chain.notarization(four))
+    for block in (four, three):
+        solo.get(BlockResponse(0, block.raw), sender=asked_last(solo)[0])
+    guessed = asked_last(solo)[1]
+    solo.get(solo.chain.notarization(two))
+    known = asked_last(solo)[1]
+    assert (guessed.block, known.block) == (two.info.digest, two.info.digest)
+    assert guessed.view != known.view == 2
+    for block in (two, one):
+        solo.get(BlockResponse(0, block.raw), sender=asked_last(solo)[0])
+    assert solo.core.view == 5
+    assert not sent(solo.wait(2_000), BlockRequest)
+
+
+def test_nobody_opens_questions_by_forging_votes_for_a_body_that_is_asked_for() -> None:
+    """Who is asked for a body knows that it is wanted, and could use up the bound on questions."""
+    solo = Solo()
+    block = solo.chain.block(1)
+    solo.get(solo.chain.notarization(block))
+    for view in range(1, 100):
+        leader = solo.chain.leader(view)
+        forged = Vote(0, view, Kind.NOTARIZE, Content(0, block.info.digest), leader, bytes(64))
+        assert not sent(solo.get(Proposal(forged, b"junk"), sender=1), BlockRequest)
+    solo.get(BlockResponse(0, block.raw), sender=1)
+    assert solo.core.view == 2
+    assert not sent(solo.wait(2_000), BlockRequest)
+
+
+def test_a_leader_that_signs_for_another_views_block_hides_nothing_from_who_needs_it() -> None:
+    solo = Solo()
+    one = solo.chain.block(1)
+    liar = solo.chain.vote(2, 2, Kind.NOTARIZE, Content(0, one.info.digest))
+    solo.get(Proposal(liar, b"junk"), sender=2)
+    assert asked_last(solo)[1] == BlockRequest(0, 2, one.info.digest)
+    solo.get(solo.chain.notarization(one))
+    solo.get(BlockResponse(0, one.raw), sender=asked_last(solo)[0])
+    assert solo.core.view == 2
+    assert not sent(solo.wait(2_000), BlockRequest)
 
 
 def test_open_questions_are_bounded_and_the_others_wait_their_turn() -> None:

@@ -30,6 +30,8 @@ from consensus.messages import (
     OwnVote,
     Proposal,
     Record,
+    SyncRequest,
+    SyncResponse,
     Vote,
     Witnessed,
     decode_record,
@@ -339,6 +341,28 @@ def test_a_rotated_journal_keeps_the_floors_finalization_and_our_proposal() -> N
     assert [r.proposal.block for r in live if isinstance(r, OwnProposal)] == [own.raw]
     assert [r.vote.view for r in live if isinstance(r, OwnVote)] == [4]
     assert not [r for r in live if isinstance(r, Body)]
+
+
+def test_a_database_replaced_by_an_older_copy_does_not_cost_the_vote_key() -> None:
+    """The journal was cut at a floor that this database has yet to reach again: peers then show
+    our votes of views that it no longer tells of. Above that floor it tells of every vote."""
+    solo = Solo()
+    blocks = solo.chain.chain(3)
+    for block in blocks:
+        solo.finalize(block)
+    mine = votes(solo.all, Kind.FINALIZE)
+    assert [vote.view for vote in mine] == [1, 2, 3]
+    again = Solo(0, records=solo.core.live_records(), signer=solo.signer)
+    again.get_all(mine)
+    # Who is asked for the body of the last block has it below its floor.
+    again.get(solo.chain.finalization(blocks[2]), sender=sent(again.all, BlockRequest)[0][0])
+    [(peer, _)] = sent(again.all, SyncRequest)
+    proof = solo.chain.finalization(blocks[1], (0, 1, 2))
+    again.get(SyncResponse((blocks[0].raw, blocks[1].raw), proof), sender=peer)
+    assert again.core.stopped is None
+    assert again.core.floor.info == blocks[1].info
+    again.get(solo.chain.vote(0, 4, Kind.NULLIFY))
+    assert again.core.stopped is not None
 
 
 def test_evidence_outlives_the_floor_and_the_process() -> None:

@@ -363,6 +363,10 @@ class Following:
         state.update_pace()
         if self._catching_up:
             self._go_on_catching_up(now)
+        if not self._catching_up:
+            # A question dropped above may have been for a body whose view was only guessed.
+            for view in sorted(state.views):
+                self.recheck(view, now)
 
     # --- catching up ------------------------------------------------------------------------
 
@@ -419,8 +423,6 @@ class Following:
             self._start_sync(None, now)
             return
         self._catching_up = False
-        for view in sorted(state.views):
-            self.recheck(view, now)
 
     def _is_behind(self) -> bool:
         """Whether a final block, or an ancestor of one, has no body here."""

@@ -139,6 +139,21 @@ def test_one_body_answers_the_questions_of_all_views_that_it_is_wanted_for() -> 
     assert not sent(solo.wait(2_000), BlockRequest)
 
 
+@pytest.mark.parametrize("sender", [1, 2, 3])
+def test_a_body_whose_view_was_guessed_is_asked_for_until_it_comes(sender: int) -> None:
+    """The floor passes the guess, but not the block."""
+    solo = Solo()
+    one, two, three, four = solo.chain.chain(4)
+    solo.notarize(one)
+    solo.get(solo.chain.notarization(four))
+    for block in (four, three):
+        solo.get(BlockResponse(0, block.raw), sender=asked_last(solo)[0])
+    assert asked_last(solo)[1] == BlockRequest(0, 1, two.info.digest)
+    solo.get(solo.chain.finalization(one), sender=sender)
+    assert solo.core.floor.info == one.info
+    assert {r.block for _, r in sent(solo.wait(1_000), BlockRequest)} == {two.info.digest}
+
+
 def test_nobody_opens_questions_by_forging_votes_for_a_body_that_is_asked_for() -> None:
     """Who is asked for a body knows that it is wanted, and could use up the bound on questions."""
     solo = Solo()

@@ -174,7 +174,8 @@ class Service:
             return None
         info = self.store.info(height)
         assert info is not None
-        return block_view(header, info.digest, self._certificate(height))
+        certificate = self._certificate(height) if height else None
+        return block_view(header, info.digest, certificate)
 
     def _certificate(self, height: int) -> CertificateView | None:
         found = self.store.finalization_at_or_above(height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.chain.instruction import CheckedInstruction
-from node.engine.mempool import PATIENCE_VIEWS, Mempool, PoolRefused
+from node.engine.mempool import MAX_REPORTS, PATIENCE_VIEWS, Mempool, PoolRefused
 from node.storage.config import MempoolLimits
 from tests.support.ledger_world import DAY_MS, GENESIS_TIME, World
 
@@ -124,10 +124,20 @@ def test_what_stands_in_a_block_is_not_passed_over() -> None:
     assert not [r for view in range(2, 30) for r in pool.entered_view(view, 0)]
 
 
-def test_a_waiting_instruction_is_offered_again_once() -> None:
+def test_reports_at_one_view_are_bounded_and_none_is_lost() -> None:
+    world, pool = World.make(), Mempool()
+    waiting = [pay(world) for _ in range(MAX_REPORTS + 5)]
+    for each in waiting:
+        pool.add(each, view=1, local=False)
+    late = 2 + PATIENCE_VIEWS
+    first, second = (pool.entered_view(view, leader=0) for view in (late, late + 1))
+    assert (len(first), len(second)) == (MAX_REPORTS, 5)
+    assert [r.instruction for r in first + second] == [each.digest for each in waiting]
+
+
+def test_a_waiting_instruction_is_offered_again_ever_more_rarely() -> None:
     world, pool = World.make(), Mempool()
     one = pay(world)
     pool.add(one, view=1, local=False)
-    assert pool.to_reoffer(3) == []
-    assert pool.to_reoffer(4) == [one.digest]
-    assert pool.to_reoffer(9) == []
+    offered = [view for view in range(1, 200) if pool.to_reoffer(view) == [one.digest]]
+    assert offered == [4, 10, 28, 82]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from consensus.messages import Body, Vote
 from node.api.service import SubmissionRefused
 from node.chain.encoding import encode
 from node.chain.signature import RECEIPT_DOMAIN, verify
 from node.chain.types import Receipt
+from node.storage.journal import SEGMENT_BYTES
 from tests.support.cluster import Cluster, Member
 from tests.support.ledger_world import World
 
@@ -157,4 +159,42 @@ async def test_two_of_four_finalize_nothing_and_go_on_when_the_others_are_back()
         await cluster.until(
             lambda: all(balance(m, world, "BANKB") == 100 for m in cluster.members), "all four"
         )
+        assert same_chain(cluster.members)
+
+
+def own_votes(member: Member) -> set[Vote]:
+    views = member.core._state.views.values()
+    return {vote for at in views for vote in at.own if vote is not None}
+
+
+async def test_a_rotated_journal_still_holds_every_vote_above_the_floor() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        member, paid = cluster.members[1], 0
+
+        async def pay() -> None:
+            nonlocal paid
+            paid += 100
+            await member.intake.submit([cluster.pay().raw])
+            await cluster.until(
+                lambda: all(balance(m, world, "BANKB") == paid for m in cluster.members),
+                "final on all",
+            )
+
+        # What a long life leaves behind: records at or below the floor.
+        past = encode(Body(0, 0, bytes(4 << 20)))
+        member.journal.append([past] * (SEGMENT_BYTES // len(past) + 2))
+        await pay()
+        for _ in range(20):
+            if member.journal.size < SEGMENT_BYTES:
+                break
+            await pay()
+        assert member.journal.size < SEGMENT_BYTES, "cut down beside a busy chain"
+        await cluster.stop(member)
+        before = own_votes(member)
+        await cluster.start(member)
+        assert {v for v in before if v.view > member.core.floor.info.view} <= own_votes(member)
+        await pay()
+        assert member.replica.alarm is None
         assert same_chain(cluster.members)

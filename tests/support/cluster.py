@@ -21,6 +21,7 @@ from node.engine.metrics import Metrics
 from node.engine.node import Observer, load_chain
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
+from node.engine.service import Service
 from node.network.frames import Channel
 from node.network.memory import MemoryNetwork
 from node.storage.chain_store import ChainStore
@@ -53,6 +54,9 @@ class Member:
     pool: Mempool = field(init=False)
     store: ChainStore = field(init=False)
     links: object = field(init=False)
+    journal: Journal = field(init=False)
+    metrics: Metrics = field(init=False)
+    service: Service = field(init=False)
     plans: list[CommitPlan] = field(default_factory=list)
     passed_over: list[PassedOver] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
@@ -109,7 +113,7 @@ class Cluster:
         journal, records = Journal.open(member.disk, "home/journal", create=True)
         signer, retired = self._open_signer(member)
         pool, metrics = Mempool(), Metrics()
-        member.pool = pool
+        member.pool, member.journal, member.metrics = pool, journal, metrics
         kept = PoolStore(member.kv, self._io)
         executor = member.executor = Executor(world.genesis, state, pool)
         core = member.core = Core(
@@ -137,6 +141,7 @@ class Cluster:
 
         def on_final(plan: CommitPlan) -> None:
             kept.forget(plan.forgotten)
+            member.service.on_final(plan)
             member.plans.append(plan)
             asyncio.ensure_future(self._notify())  # noqa: RUF006 - only wakes waiting tests
 
@@ -177,6 +182,19 @@ class Cluster:
             view=lambda: core.view,
             tip=lambda: Tip(executor.final_state.height, executor.final_state.digest),
             metrics=metrics,
+        )
+        member.service = Service(
+            genesis=world.genesis,
+            genesis_bytes=world.genesis_bytes,
+            name=f"node{index}",
+            own_index=index,
+            replica=member.replica,
+            executor=executor,
+            intake=member.intake,
+            pool=pool,
+            links=links,
+            store=member.store,
+            instruments=metrics,
         )
         member.intake.restore()
         await links.start()

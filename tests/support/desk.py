@@ -50,6 +50,8 @@ class SentLinks:
     refusals: dict[Refusal, int] = field(default_factory=dict)
     waiting: int = 0
     peers: tuple[int, ...] = (1, 2, 3)
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever something is sent."""
 
     async def start(self) -> None: ...
 
@@ -57,6 +59,7 @@ class SentLinks:
 
     def send(self, to: int, channel: Channel, payload: bytes) -> bool:
         self.sent.append((to, channel, payload))
+        self.woken.set()
         return True
 
     def broadcast(self, channel: Channel, payload: bytes) -> int:

@@ -1,0 +1,122 @@
+"""What clients are told: final facts, as soon as they are final, by event."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from node.api.service import EventsUnavailable, EventView, UnknownParticipant
+from node.audit.verify import verify_dossier
+from node.chain.instruction import CheckedInstruction
+from node.chain.types import Receipt
+from tests.support.cluster import Cluster
+from tests.support.ledger_world import World
+
+WAIT_SECONDS = 30.0
+
+
+def uetr(checked: CheckedInstruction) -> bytes:
+    return checked.instruction.payments[0].uetr
+
+
+async def test_all_who_wait_for_a_payment_are_woken_when_it_is_final() -> None:
+    async with Cluster(World.make()) as cluster:
+        await cluster.fund("BANKA")
+        payment = cluster.pay()
+        waiters = [
+            asyncio.create_task(member.service.wait_payment(uetr(payment), WAIT_SECONDS))
+            for member in cluster.members
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        service = cluster.members[0].service
+        assert service.payment(uetr(payment)) is None
+        (answer,) = await service.submit([payment.raw])
+        assert isinstance(answer, Receipt)
+        views = await asyncio.gather(*waiters)
+        assert {view.status for view in views if view is not None} == {"settled"}
+        assert {(view.debtor, view.amount) for view in views if view is not None} == {
+            (cluster.world.lei("BANKA"), "1.00")
+        }
+        for member in cluster.members:
+            assert not member.service._waiting, "nothing of a wait stays behind"
+
+
+async def test_a_wait_that_ends_without_an_outcome_says_so_and_leaves_nothing_behind() -> None:
+    async with Cluster(World.make()) as cluster:
+        service = cluster.members[0].service
+        assert await service.wait_payment(bytes(16), 0.0) is None
+        assert await service.wait_payment(bytes(16), 0.001) is None
+        gone = asyncio.create_task(service.wait_payment(bytes(16), WAIT_SECONDS))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert not service._waiting
+
+
+async def test_a_final_payment_has_evidence_and_its_block_a_certificate() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        payment = cluster.pay()
+        service = cluster.members[1].service
+        assert service.evidence(uetr(payment)) is None, "not before it is final"
+        await service.submit([payment.raw])
+        view = await service.wait_payment(uetr(payment), WAIT_SECONDS)
+        assert view is not None
+        dossier = service.evidence(uetr(payment))
+        assert dossier is not None
+        assert verify_dossier(dossier, world.genesis_bytes).status == "settled"
+        block = service.block(view.height)
+        assert block is not None
+        assert block.certificate is not None
+        assert block.certificate.height >= view.height
+        assert len(block.certificate.signatures) >= 3
+        start = service.block(0)
+        assert start is not None
+        assert start.certificate is None
+        assert service.block(service.height() + 1) is None
+
+
+async def test_events_tell_every_outcome_once_and_in_order_also_to_one_who_comes_back() -> None:
+    async with Cluster(World.make()) as cluster:
+        await cluster.fund("BANKA", "BANKB")
+        service = cluster.members[2].service
+        seen: list[EventView] = []
+
+        async def read(after: tuple[int, int], count: int) -> None:
+            async with asyncio.timeout(WAIT_SECONDS):
+                async for event in service.events(after):
+                    seen.append(event)
+                    if len(seen) == count:
+                        return
+
+        await read((0, 0), 1)
+        payments = [cluster.pay() for _ in range(3)]
+        reader = asyncio.create_task(read((seen[0].height, seen[0].index), 5))
+        await service.submit([each.raw for each in payments])
+        await reader
+        positions = [(event.height, event.index) for event in seen]
+        assert positions == sorted(set(positions))
+        assert {event.status for event in seen} == {"settled"}
+        with pytest.raises(EventsUnavailable):
+            await anext(service.events((service.height() + 1_000_000, 0)))
+
+
+async def test_accounts_are_found_by_name_lei_or_bic_and_by_nothing_else() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        service, bank = cluster.members[0].service, world.banks["BANKA"]
+        for given in (bank.name, bank.lei, bank.bic):
+            (balance,) = service.accounts(given).balances
+            assert (balance.participant, balance.amount) == ("BANKA", "10000.00")
+        with pytest.raises(UnknownParticipant):
+            service.accounts("NOBODY")
+        status = service.status()
+        assert (status.signing, status.alarm, status.validator) == (True, None, 0)
+        assert service.ready() == (True, "4 of 4 validators connected")
+        await cluster.stop(cluster.members[3])
+        await cluster.stop(cluster.members[2])
+        assert not service.ready()[0]

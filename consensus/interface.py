@@ -7,8 +7,9 @@ of the protocol rests on:
    before any `Send`, `Broadcast`, `Commit` or `Alarm` of that turn is performed: nothing that
    was promised leaves the process before it would survive a crash. Several turns may share one
    fsync; their sends then all follow it. A turn that persists certificates and evidence only may
-   be published first: they prove themselves, and whoever forgot one breaks no promise. (A later
-   turn's fsync covers them, and so covers what its votes rest on.)
+   be published at once and made durable with a later turn: they prove themselves, and whoever
+   forgot one breaks no promise. (That later turn's fsync covers them, and so covers what its
+   votes rest on.)
 2. `Execute` and `Build` are requests to the application, answered by the `Executed` and `Built`
    events, in this turn's queue or later, in any order; an `Execute` is never dropped.
 3. After a crash the core is built again from the floor that the database holds and *all*

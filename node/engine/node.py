@@ -85,17 +85,25 @@ async def run_node(path: Path, passphrase: Callable[[str], str]) -> None:
     StorageError, BadGenesis, ListenFailed, ListenError, UnsafeLibsodium with texts for people.
     """
     self_check()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with open_node(path, passphrase) as node:
+        # From here on a signal means an orderly stop; before, it ends the process (a prompt for a
+        # passphrase would otherwise hold it), which is a crash like any other.
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        service = node.service
+        log.info(
+            "%s serves %s at %s from height %d",
+            service.name, service.genesis.network, node.api.url, service.height(),
+        )  # fmt: skip
         running = asyncio.create_task(node.run(), name="node")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if running.done():
             await running
+        await node.api.stop()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -120,10 +128,6 @@ async def open_node(path: Path, passphrase: Callable[[str], str]) -> AsyncIterat
             "node": open_keystore(home.node_key, passphrase("node key"), devnet=devnet),
         }
         node = await _assemble(stack, home, home.index, keys)
-        log.info(
-            "%s serves %s at %s from height %d",
-            home.config.name, home.genesis.network, node.api.url, node.service.height(),
-        )  # fmt: skip
         yield node
 
 

@@ -185,6 +185,16 @@ class PeerView(_View, frozen=True, kw_only=True):
     connected: bool
     detail: str = ""
     """Why the link is down, where that is known."""
+    since: int | None = None
+    """When the link came up or went down, by this node's clock, ms since the epoch; its start for
+    a link that was never up."""
+
+
+class GivenUpView(_View, frozen=True, kw_only=True):
+    """A view that ended in a nullification: a quorum gave up waiting for its leader's block."""
+
+    view: int
+    leader: str
 
 
 class MempoolView(_View, frozen=True, kw_only=True):
@@ -219,6 +229,11 @@ class StatusView(_View, frozen=True, kw_only=True):
     """Why it stopped, for the operator."""
     peers: list[PeerView]
     mempool: MempoolView
+    finalized_at: int | None = None
+    """When this node last stored a final block, by its own clock, ms since the epoch; null if it
+    did not since it started."""
+    given_up: list[GivenUpView] = []
+    """The latest views given up since then, at most 8, oldest first."""
 
 
 class EventView(_View, frozen=True, kw_only=True):

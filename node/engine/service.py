@@ -227,6 +227,7 @@ class Service:
                     index=link.index,
                     connected=link.connected,
                     detail=link.last_refusal,
+                    since=link.since,
                 )
                 for link in self.links.links()
             ],

@@ -53,6 +53,8 @@ class Refusal(StrEnum):
     # Dialing.
     UNREACHABLE = "cannot connect"
     REJECTED = "peer refused this node"
+    # Asked for.
+    HELD_DOWN = "held down on purpose"
 
 
 OnRefusal = Callable[[Refusal, str], None]
@@ -66,6 +68,9 @@ class LinkStatus:
     index: int
     name: str
     connected: bool
+    since: int
+    """When `connected` became what it is, ms since the epoch by this node's clock; its start, if
+    the link was never up."""
     dialed_by_us: bool
     """The validator with the lower index dials."""
     address: str
@@ -108,6 +113,15 @@ class PeerLinks(Protocol):
 
     def links(self) -> list[LinkStatus]:
         """All peers but this node, by index."""
+
+    def hold_down(self, peer: int) -> None:
+        """Cut the link to a peer at once and refuse it, from either end, until `let_up`.
+
+        Nothing more of the peer is delivered once this returns. Idempotent; not remembered over a
+        restart. Only the control of a devnet calls it (`node.network.holds`)."""
+
+    def let_up(self, peer: int) -> None:
+        """Undo `hold_down`: the link may open again, and is dialed at once."""
 
 
 class ListenFailed(OSError):

@@ -7,6 +7,7 @@ instead of pulling cables.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from node.network.frames import CHANNEL_LIMIT, Channel
@@ -71,6 +72,7 @@ class MemoryLinks:
         self._dropped = dict(self._sent)
         self._generation = dict(self._sent)
         """Grows when a link goes down, so that what was on its way is not delivered later."""
+        self._since = dict.fromkeys(self._sent, _wall_clock())
 
     async def start(self) -> None:
         """Join; links to all started members come up."""
@@ -123,6 +125,7 @@ class MemoryLinks:
                 index=other,
                 name=name,
                 connected=self._network.connected(self._index, other),
+                since=self._since[other],
                 dialed_by_us=other > self._index,
                 address="memory",
                 sent_bytes=0,
@@ -150,4 +153,9 @@ class MemoryLinks:
     def _link_changed(self, other: int, up: bool) -> None:
         if not up:
             self._generation[other] += 1
+        self._since[other] = _wall_clock()
         self._on_link(other, up)
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000

@@ -55,6 +55,8 @@ class _Peer:
     index: int
     name: str
     address: Address | None
+    since: int
+    """When the link came up or went down, ms since the epoch."""
     link: Link | None = None
     opening: asyncio.Transport | None = None
     """An accepted connection of this peer that is not a link yet; at most one."""
@@ -144,7 +146,7 @@ class PeerNetwork:
                     f"no address for validator {index} ({validator.name}), which this node dials: "
                     "add it to the configured peers"
                 )
-            self._peers[index] = _Peer(index, validator.name, address)
+            self._peers[index] = _Peer(index, validator.name, address, _milliseconds(now()))
         self._own_index = own_index
         self._hello = Hello(LINK_FORMAT, chain_id, own_index)
         self._listen = listen
@@ -258,6 +260,7 @@ class PeerNetwork:
             index=peer.index,
             name=peer.name,
             connected=link is not None,
+            since=peer.since,
             dialed_by_us=peer.index > self._own_index,
             address=link.address if link else address,
             sent_bytes=peer.sent_bytes + (link.sent_bytes if link else 0),
@@ -293,6 +296,7 @@ class PeerNetwork:
             self._down(peer, old)
             old.drop(LinkLost(Refusal.REPLACED))
         peer.link = link
+        peer.since = _milliseconds(self._now())
         peer.last_refusal = ""
         log.info("link to validator %d (%s) is up", peer.index, peer.name)
         self._on_link(peer.index, True)
@@ -306,6 +310,7 @@ class PeerNetwork:
         if peer.link is not link:
             return
         peer.link = None
+        peer.since = _milliseconds(self._now())
         peer.absorb(link)
         if self._running:
             self._on_link(peer.index, False)
@@ -469,6 +474,10 @@ class PeerNetwork:
 
 _MAX_MESSAGE = MAX_FRAME_BYTES + 1
 """aiohttp refuses messages of this size and above, before it buffers them."""
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -465,6 +465,31 @@ async def test_a_restarted_validator_is_linked_again() -> None:
         assert first.network.links()[0].last_refusal == ""
 
 
+async def test_a_link_tells_since_when_it_is_up_or_down() -> None:
+    start = datetime.now(UTC)
+    clock = [start]
+
+    def since() -> tuple[bool, int]:
+        [link] = first.network.links()
+        return link.connected, link.since - int(start.timestamp() * 1000)
+
+    second = member(1, {}, count=2, limits=EAGER)
+    async with running(second):
+        addresses = {1: second.network.listening}
+        first = member(0, addresses, count=2, limits=EAGER, now=lambda: clock[0])
+        assert since() == (False, 0)
+        clock[0] += timedelta(seconds=2)
+        async with running(first):
+            await first.until_linked(1)
+            assert since() == (True, 2_000)
+            clock[0] += timedelta(seconds=3)
+            await second.network.stop()
+            await first.until(lambda: not first.connected())
+            clock[0] += timedelta(seconds=3)
+            await first.until_refused(Refusal.UNREACHABLE)
+            assert since() == (False, 5_000), "what fails later does not begin it anew"
+
+
 async def test_a_port_in_use_is_named_with_what_to_do() -> None:
     with socket.create_server((LOOPBACK, 0)) as other:
         port = other.getsockname()[1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -42,10 +43,12 @@ from node.engine.metrics import Metrics
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
+from node.engine.view_log import ViewLog
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import load_state
 from node.ledger.state import State
 from node.network.frames import Channel
+from node.network.holds import devnet_holds
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
 from node.storage.errors import HomeError, SignerUnusable, StoreCorrupt
@@ -231,6 +234,7 @@ async def _assemble(
         pool=pool,
         store=store,
         metrics=metrics,
+        view_log=ViewLog([v.name for v in genesis.validator_set.validators], metrics),
         io=io,
         readers=readers,
         on_final=on_final,
@@ -274,6 +278,7 @@ async def _assemble(
     if restored:
         log.info("%d accepted instructions wait from before the restart", restored)
 
+    await stack.enter_async_context(devnet_holds(genesis, links, index, home.path, os.environ))
     await links.start()
     stack.push_async_callback(links.stop)
     api = ApiServer(

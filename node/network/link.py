@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+import aiohttp
 from aiohttp import WSMessage, WSMsgType
 
 from node.network.frames import (
@@ -25,6 +26,7 @@ from node.network.frames import (
 from node.network.links import Limits, OnMessage, Refusal
 from node.network.outbox import Outbox
 from node.network.rate import TokenBucket
+from node.network.transport import classify
 
 
 class WebSocket(Protocol):
@@ -41,6 +43,21 @@ class LinkLost(Exception):
     def __init__(self, refusal: Refusal, detail: str = "") -> None:
         super().__init__(f"{refusal}: {detail}" if detail else str(refusal))
         self.refusal = refusal
+
+
+def dial_failure(error: Exception) -> LinkLost:
+    """Why a peer could not be dialed, from what the HTTP client raised."""
+    if isinstance(error, TimeoutError):
+        return LinkLost(Refusal.HANDSHAKE_TIMEOUT)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        return LinkLost(classify(cause), str(cause))
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return LinkLost(classify(error.os_error), str(error.os_error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return LinkLost(Refusal.UNREACHABLE, str(error.os_error))
+    # TLS 1.3 lets the dialing end finish first: the other's refusal shows as a broken connection.
+    return LinkLost(Refusal.REJECTED, str(error) or type(error).__name__)
 
 
 def sever(transport: asyncio.Transport) -> None:

@@ -121,7 +121,7 @@ class PeerLinks(Protocol):
         restart. Only the control of a devnet calls it (`node.network.holds`)."""
 
     def let_up(self, peer: int) -> None:
-        """Undo `hold_down`: the link may open again, and is dialed at once."""
+        """Undo `hold_down`: the link may open again. The other end may still hold it down."""
 
 
 class ListenFailed(OSError):

@@ -23,6 +23,8 @@ class MemoryNetwork:
         self.names = tuple(names)
         self._members: dict[int, MemoryLinks] = {}
         self._cut: set[frozenset[int]] = set()
+        self._held: set[tuple[int, int]] = set()
+        """(who holds it down, to whom): each end lets up only its own hold."""
 
     def links(self, index: int, on_message: OnMessage, on_link: OnLink) -> MemoryLinks:
         """The end of validator `index`; one that stopped may be replaced by a new one."""
@@ -32,17 +34,13 @@ class MemoryNetwork:
         """Take the link between two validators down. What is on its way is lost."""
         before = self.connected(first, second)
         self._cut.add(frozenset((first, second)))
-        if before:
-            self._members[first]._link_changed(second, False)
-            self._members[second]._link_changed(first, False)
+        self._changed(first, second, before)
 
     def mend(self, first: int, second: int) -> None:
         """Undo `cut`."""
         before = self.connected(first, second)
         self._cut.discard(frozenset((first, second)))
-        if not before and self.connected(first, second):
-            self._members[first]._link_changed(second, True)
-            self._members[second]._link_changed(first, True)
+        self._changed(first, second, before)
 
     def connected(self, first: int, second: int) -> bool:
         """Whether both ends are started and the link is not cut."""
@@ -51,7 +49,14 @@ class MemoryNetwork:
             and second in self._members
             and first != second
             and frozenset((first, second)) not in self._cut
+            and self._held.isdisjoint(((first, second), (second, first)))
         )
+
+    def _changed(self, first: int, second: int, before: bool) -> None:
+        now = self.connected(first, second)
+        if now != before:
+            self._members[first]._link_changed(second, now)
+            self._members[second]._link_changed(first, now)
 
 
 class MemoryLinks:
@@ -139,6 +144,18 @@ class MemoryLinks:
             for other, name in enumerate(self._network.names)
             if other != self._index
         ]
+
+    def hold_down(self, peer: int) -> None:
+        """See `PeerLinks.hold_down`."""
+        before = self._network.connected(self._index, peer)
+        self._network._held.add((self._index, peer))
+        self._network._changed(self._index, peer, before)
+
+    def let_up(self, peer: int) -> None:
+        """See `PeerLinks.let_up`."""
+        before = self._network.connected(self._index, peer)
+        self._network._held.discard((self._index, peer))
+        self._network._changed(self._index, peer, before)
 
     def _deliver(self, to: int, channel: Channel, payload: bytes, generation: int) -> None:
         self._waiting[to, channel] -= 1

@@ -14,7 +14,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from yarl import URL
 
 from node.chain.types import ValidatorSet
 from node.network.frames import LINK_FORMAT, MAX_FRAME_BYTES, Channel, Hello
-from node.network.link import Link, LinkLost, WebSocket, sever
+from node.network.link import Link, LinkLost, WebSocket, dial_failure, sever
 from node.network.links import (
     Limits,
     LinkStatus,
@@ -70,6 +70,8 @@ class _Peer:
     received_payloads: int = 0
     dropped_payloads: int = 0
     last_refusal: str = ""
+    may_link: asyncio.Event = field(default_factory=asyncio.Event)
+    """Not set while the link is held down."""
 
     def opens(self, transport: asyncio.Transport) -> None:
         """A connection of this peer that may become a link; the one before it never will."""
@@ -147,6 +149,7 @@ class PeerNetwork:
                     "add it to the configured peers"
                 )
             self._peers[index] = _Peer(index, validator.name, address, _milliseconds(now()))
+            self._peers[index].may_link.set()
         self._own_index = own_index
         self._hello = Hello(LINK_FORMAT, chain_id, own_index)
         self._listen = listen
@@ -253,6 +256,22 @@ class PeerNetwork:
         """See `PeerLinks.links`."""
         return [self._status(peer) for peer in self._peers.values()]
 
+    def hold_down(self, peer: int) -> None:
+        """See `PeerLinks.hold_down`. May be called before `start`."""
+        held = self._peers[peer]
+        held.may_link.clear()
+        if held.link is not None:
+            link = held.link
+            self._down(held, link)
+            link.drop(LinkLost(Refusal.HELD_DOWN))
+        if held.opening is not None:
+            sever(held.opening)
+            held.opened(held.opening)
+
+    def let_up(self, peer: int) -> None:
+        """See `PeerLinks.let_up`."""
+        self._peers[peer].may_link.set()
+
     def _status(self, peer: _Peer) -> LinkStatus:
         link = peer.link
         address = "{}:{}".format(*peer.address) if peer.address else ""
@@ -289,6 +308,11 @@ class PeerNetwork:
             peer.opened(transport)
         if not self._running:
             sever(transport)
+            return
+        if not peer.may_link.is_set():
+            # It was opening when it was to be held down.
+            sever(transport)
+            self._refuse(Refusal.HELD_DOWN, Refusal.HELD_DOWN, peer)
             return
         if peer.link is not None:
             # The newer one wins: the peer restarted and the old connection is a ghost of it.
@@ -400,11 +424,10 @@ class PeerNetwork:
             timeout=SHUTDOWN_SECONDS, autoping=False, compress=False, max_msg_size=_MAX_MESSAGE
         )
         if request.path != LINK_PATH or not ws.can_prepare(request):
-            self._refuse(Refusal.BAD_REQUEST, f"{request.method} {request.path[:64]!r}", peer)
-            peer.opened(transport)
-            response = web.Response(status=404)
-            response.force_close()
-            return response
+            detail = f"{request.method} {request.path[:64]!r}"
+            return self._turn_away(peer, transport, Refusal.BAD_REQUEST, detail)
+        if not peer.may_link.is_set():
+            return self._turn_away(peer, transport, Refusal.HELD_DOWN, Refusal.HELD_DOWN)
         try:
             await ws.prepare(request)
         except OSError as error:
@@ -414,12 +437,24 @@ class PeerNetwork:
         await self._carry(peer, ws, transport)
         return ws
 
+    def _turn_away(
+        self, peer: _Peer, transport: asyncio.Transport, refusal: Refusal, detail: str
+    ) -> web.Response:
+        self._refuse(refusal, detail, peer)
+        peer.opened(transport)
+        response = web.Response(status=404)
+        response.force_close()
+        return response
+
     # --- dialing -------------------------------------------------------------------------------
 
     async def _dial(self, peer: _Peer, address: Address) -> None:
         loop = asyncio.get_running_loop()
         attempt = 0
         while True:
+            if not peer.may_link.is_set():
+                await peer.may_link.wait()
+                attempt = 0
             began = loop.time()
             try:
                 await self._dial_once(peer, address)
@@ -427,7 +462,8 @@ class PeerNetwork:
                 self._refuse(lost.refusal, str(lost), peer)
             if loop.time() - began >= self.limits.held_seconds:
                 attempt = 0
-            await asyncio.sleep(backoff_seconds(attempt, self._jitter(), self.limits))
+            if peer.may_link.is_set():
+                await asyncio.sleep(backoff_seconds(attempt, self._jitter(), self.limits))
             attempt += 1
 
     async def _dial_once(self, peer: _Peer, address: Address) -> None:
@@ -444,7 +480,7 @@ class PeerNetwork:
                     timeout=aiohttp.ClientWSTimeout(ws_close=SHUTDOWN_SECONDS),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _dial_failure(error) from error
+            raise dial_failure(error) from error
         assert isinstance(ws, _DialedSocket)
         try:
             tune(ws.transport.get_extra_info("socket"))
@@ -486,17 +522,3 @@ def _report(task: asyncio.Task[None]) -> None:
     if error is not None:
         context = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
         task.get_loop().call_exception_handler(context)
-
-
-def _dial_failure(error: Exception) -> LinkLost:
-    if isinstance(error, TimeoutError):
-        return LinkLost(Refusal.HANDSHAKE_TIMEOUT)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        cause = error.certificate_error
-        return LinkLost(classify(cause), str(cause))
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return LinkLost(classify(error.os_error), str(error.os_error))
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return LinkLost(Refusal.UNREACHABLE, str(error.os_error))
-    # TLS 1.3 lets the dialing end finish first: the other's refusal shows as a broken connection.
-    return LinkLost(Refusal.REJECTED, str(error) or type(error).__name__)

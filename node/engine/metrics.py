@@ -29,6 +29,36 @@ class Metrics:
         self.views = Counter(
             "nostro_views", "Views left, by what ended them", ["cause"], registry=r
         )
+        self.nullified = Counter(
+            "nostro_nullified_views",
+            "Views given up, by the validator that led them",
+            ["leader"],
+            registry=r,
+        )
+        self.notarization = Histogram(
+            "nostro_notarization_seconds",
+            "From entering a view to its notarization, idle waiting included",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.finalization = Histogram(
+            "nostro_finalization_seconds",
+            "From entering a view to its finality, idle waiting included",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.missing = Gauge(
+            "nostro_vote_missing",
+            "1 for a validator whose vote the last finalization does not hold; a quorum is enough, "
+            "so only one that stays missing is in trouble",
+            ["validator"],
+            registry=r,
+        )
+        self.since_final = Gauge(
+            "nostro_since_finalization_seconds",
+            "Since this node last stored a final block, or since its start",
+            registry=r,
+        )
         self.payments = Counter(
             "nostro_outcomes", "Final outcomes by ISO 20022 status", ["status"], registry=r
         )

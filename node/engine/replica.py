@@ -45,11 +45,13 @@ from consensus.interface import (
 from consensus.messages import (
     BlockResponse,
     Body,
+    Certified,
     Kind,
     MalformedMessage,
     Message,
     OwnProposal,
     OwnVote,
+    Proposal,
     Record,
     SyncRequest,
     SyncResponse,
@@ -62,6 +64,7 @@ from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
 from node.engine.peer_log import PeerLog
 from node.engine.sync import sync_response
+from node.engine.view_log import ViewLog
 from node.network.frames import Channel
 from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
@@ -106,6 +109,7 @@ class Replica:
         pool: Mempool,
         store: ChainStore,
         metrics: Metrics,
+        view_log: ViewLog,
         io: ThreadPool,
         readers: ThreadPool,
         on_final: Callable[[CommitPlan], None],
@@ -120,6 +124,9 @@ class Replica:
         self.alarm = retired
         """Why this node does not sign, though it is a validator; None while it does."""
         self.last_commit_monotonic = time.monotonic()
+        self.finalized_at: int | None = None
+        """Wall clock of the last commit, ms; None if there was none since the start."""
+        self.view_log = view_log
         self._executor = executor
         self._journal = journal
         self._signer = signer
@@ -168,15 +175,20 @@ class Replica:
         if queued >= MAX_INBOX_PER_PEER or size > MAX_INBOX_BYTES_PER_PEER:
             self._metrics.refused.labels("inbox-full").inc()
             return
+        if isinstance(message, Proposal):
+            self.view_log.proposal(sender, message.vote.view)
         self._queued_of[sender] = queued + 1
         self._queued_bytes_of[sender] = size
         self._give(Received(ValidatorIndex(sender), message), len(payload))
 
     def pool_changed(self) -> None:
         """The pool gained or lost instructions: tell the core whether something is pending."""
-        if self._pool.pending != self._told_pending:
-            self._told_pending = self._pool.pending
-            self._give(Pending(self._pool.pending))
+        pending = self._pool.pending
+        if pending:
+            self.view_log.pending()
+        if pending != self._told_pending:
+            self._told_pending = pending
+            self._give(Pending(pending))
 
     def link_up(self, peer: int) -> None:
         """A validator that was away may be told what it missed."""
@@ -277,17 +289,23 @@ class Replica:
             effect = queue.popleft()
             if isinstance(effect, Persist):
                 self._records.append(effect.record)
+                if isinstance(effect.record, Certified):
+                    self.view_log.certified(effect.record.certificate)
             elif isinstance(effect, Execute):
                 queue.extend(self.core.handle(self._execute(effect), _now()))
             elif isinstance(effect, Build):
                 queue.extend(self.core.handle(self._build(effect), _now()))
             else:
+                if isinstance(effect, EnteredView):
+                    self.view_log.entered(
+                        effect.view, effect.leader, effect.cause, pending=self._pool.pending
+                    )
                 self._outbox.append(effect)
 
     def _execute(self, effect: Execute) -> Executed:
         started = time.perf_counter()
         reason = self._executor.execute(effect.info, effect.block)
-        self._metrics.execution.observe(time.perf_counter() - started)
+        self._executed(effect.info.view, time.perf_counter() - started)
         if reason is None:
             self._pool.mark_in_flight(self._executor.instruction_digests(effect.info.digest))
         self.pool_changed()  # a bad block, too, may have brought instructions
@@ -300,13 +318,17 @@ class Replica:
         started = time.perf_counter()
         candidates = iter(()) if effect.empty else self._pool.candidates()
         block, standing, never = self._executor.build(effect, candidates)
-        self._metrics.execution.observe(time.perf_counter() - started)
+        self._executed(effect.view, time.perf_counter() - started)
         if never:
             log.info("%d waiting instructions can never stand: %s, …", len(never), never[0].hex())
             self._on_dropped(self._pool.drop(never))
         self._pool.mark_in_flight(standing)
         self.pool_changed()
         return Built(effect.view, block)
+
+    def _executed(self, view: int, seconds: float) -> None:
+        self._metrics.execution.observe(seconds)
+        self.view_log.executed(view, seconds)
 
     async def _flush(self) -> None:
         """End the turn: durable, then public. A turn that promises nothing is public at once: its
@@ -319,19 +341,22 @@ class Replica:
             self._journal.append(encoded)
             self._unsynced += sum(map(len, encoded))
         if promises or self._unsynced > MAX_UNSYNCED_BYTES:
-            await self._sync()
+            await self._sync(records)
         outbox, self._outbox = self._outbox, []
         assert not (promises and self._journal.dirty), "a promise would leave before it is durable"
         assert self._signer is None or not self._signer.dirty, "a vote would leave before its sync"
         for effect in outbox:
             self._publish(effect)
+        self.view_log.tell_left()
 
-    async def _sync(self) -> None:
+    async def _sync(self, records: list[Record]) -> None:
         """Make what was appended durable. The event loop goes on meanwhile."""
         self._unsynced = 0
         started = time.perf_counter()
         await asyncio.get_running_loop().run_in_executor(self._io, self._sync_in_order)
-        self._metrics.fsync.labels("journal").observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._metrics.fsync.labels("journal").observe(seconds)
+        self.view_log.synced(records, seconds)
 
     def _sync_in_order(self) -> None:
         """The journal first. Were the guard to keep a vote that the journal lost in a crash, this
@@ -420,7 +445,9 @@ class Replica:
             plan.forgotten = self._pool.settle(plan.instructions, plan.time)
             self._pool.replace_in_flight(self._executor.unfinalized_instructions())
             self.last_commit_monotonic = time.monotonic()
+            self.finalized_at = _now().wall
             self._on_final(plan)
+            self.view_log.stored(plan.blocks, plan.floor.finalization)
             self._told_pending = None  # the core asks to be told after every commit
             self.pool_changed()
 

@@ -20,6 +20,7 @@ from node.api.service import (
     CertificateView,
     EventsUnavailable,
     EventView,
+    GivenUpView,
     MempoolView,
     ParticipantView,
     PaymentView,
@@ -236,6 +237,11 @@ class Service:
                 payments=self.pool.payments,
                 bytes=self.pool.total_bytes,
             ),
+            finalized_at=self.replica.finalized_at,
+            given_up=[
+                GivenUpView(view=view, leader=leader)
+                for view, leader in self.replica.view_log.given_up
+            ],
         )
 
     def ready(self) -> tuple[bool, str]:
@@ -255,6 +261,7 @@ class Service:
         instruments.peers.set(sum(link.connected for link in self.links.links()))
         instruments.mempool.set(len(self.pool))
         instruments.mempool_bytes.set(self.pool.total_bytes)
+        instruments.since_final.set(time.monotonic() - self.replica.last_commit_monotonic)
         return instruments.text()
 
     # --- events ------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from node.engine.replica import (
     MAX_INBOX_PER_PEER,
     Replica,
 )
+from node.engine.view_log import ViewLog
 from node.network.frames import Channel
 from node.storage.errors import StorageError
 from node.storage.journal import Journal
@@ -98,6 +99,7 @@ class Driven:
             pool=self.desk.pool,
             store=self.desk.store,
             metrics=self.desk.metrics,
+            view_log=ViewLog([f"node{i}" for i in range(4)], self.desk.metrics),
             io=self.io,
             readers=self.io,
             on_final=lambda plan: None,

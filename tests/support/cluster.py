@@ -22,6 +22,7 @@ from node.engine.node import Observer, load_chain
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
+from node.engine.view_log import ViewLog
 from node.network.frames import Channel
 from node.network.memory import MemoryNetwork
 from node.storage.chain_store import ChainStore
@@ -164,6 +165,7 @@ class Cluster:
             pool=pool,
             store=member.store,
             metrics=metrics,
+            view_log=ViewLog([v.name for v in world.genesis.validator_set.validators], metrics),
             io=self._io,
             readers=self._io,
             on_final=on_final,

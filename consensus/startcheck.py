@@ -104,7 +104,7 @@ class StartCheck:
             return []
         votes: list[Vote] = []
         for view in sorted(state.views, reverse=True):
-            votes += [cast[sender] for cast in state.views[view].votes if sender in cast]
+            votes += state.tally.verified_by(state.views[view], sender)
             if len(votes) >= MAX_OWN_VOTES:
                 break
         shown = tuple(votes[:MAX_OWN_VOTES])

@@ -179,6 +179,22 @@ class Tally:
                     revealed.append(self._accuse(state, rival, vote, verified=True))
         return [evidence for evidence in revealed if evidence is not None]
 
+    def verified_by(self, state: ViewState, voter: int) -> list[Vote]:
+        """The votes kept of one voter, in order of kind. One that was never verified is now: it
+        may be a forgery, and whoever passes it on would be taken for the forger."""
+        kept = []
+        for kind in Kind:
+            vote = state.votes[kind].get(voter)
+            if vote is None:
+                continue
+            if (kind, voter) in state.unverified:
+                state.unverified.discard((kind, voter))
+                if not verify_vote(vote, self._validators, self._verify):
+                    del state.votes[kind][voter]
+                    continue
+            kept.append(vote)
+        return kept
+
     def _accuse(
         self, state: ViewState, first: Vote, second: Vote, *, verified: bool = False
     ) -> Equivocation | None:

@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from devnet.sim.attacks import ATTACKS
 from devnet.sim.batch import Failure, attempt_all
 from devnet.sim.mutants import MUTANTS, hunt
 from devnet.sim.run import FAULT_SECONDS, Result, validators_of
 
 WRONG_USAGE = 64
+ALL_ATTACKS = "all"
 MAX_SEEDS = 10_000_000
 """Seeds of one invocation."""
 
@@ -31,31 +33,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     failures: list[Failure] = []
     results: list[Result] = []
-    for outcome in attempt_all(jobs, options.jobs, options.trace):
-        if isinstance(outcome, Failure):
-            failures.append(outcome)
-            for line in outcome.trace:
-                print(line, file=sys.stderr)
-            print(f"FAIL {outcome.text}\n     replay: {outcome.replay}", file=sys.stderr)
-        else:
-            results.append(outcome)
+    for attack in _attacks(options.byzantine):
+        for outcome in attempt_all(jobs, options.jobs, options.trace, attack):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+                for line in outcome.trace:
+                    print(line, file=sys.stderr)
+                print(f"FAIL {outcome.text}\n     replay: {outcome.replay}", file=sys.stderr)
+            else:
+                results.append(outcome)
     _report(results, failures, time.monotonic() - began, options.json)
     return 1 if failures else 0
 
 
+def _attacks(named: str | None) -> Sequence[str | None]:
+    """The attacks to run the seeds with; None stands for no Byzantine members."""
+    return tuple(ATTACKS) if named == ALL_ATTACKS else (named,)
+
+
 def _report(results: list[Result], failures: list[Failure], seconds: float, as_json: bool) -> None:
     faults: Counter[str] = Counter()
+    attacks: Counter[str] = Counter()
     for result in results:
         faults.update(result.faults)
+        attacks.update(result.attacks)
     summary = {
         "seeds": len(results) + len(failures),
-        "failures": [{"seed": f.seed, "n": f.validators, "rule": f.rule} for f in failures],
+        "failures": [
+            {"seed": f.seed, "n": f.validators, "attack": f.attack, "rule": f.rule}
+            for f in failures
+        ],
         "views": sum(result.views for result in results),
         "blocks": sum(result.commits for result in results),
         "instructions": sum(result.instructions for result in results),
         "packets": sum(result.delivered for result in results),
         "slowest_healing_ms": max((result.healed_ms for result in results), default=0),
         "faults": {kind: faults[kind] for kind in sorted(faults)},
+        "attacks": {kind: attacks[kind] for kind in sorted(attacks)},
+        "equivocations_reported": sum(result.reported for result in results),
         "seconds": round(seconds, 1),
         "seeds_per_minute": round((len(results) + len(failures)) * 60 / max(seconds, 0.001)),
     }
@@ -63,12 +78,12 @@ def _report(results: list[Result], failures: list[Failure], seconds: float, as_j
         print(json.dumps(summary))
         return
     for name, value in summary.items():
-        if name == "faults":
-            print("faults injected")
-            for kind in sorted(faults):
-                print(f"  {faults[kind]:9,} {kind}")
-        elif name == "failures":
-            print(f"failures: {len(failures)}")
+        if isinstance(value, dict):
+            print(f"{name}: {sum(value.values()):,}")
+            for kind, times in value.items():
+                print(f"  {times:9,} {kind}")
+        elif isinstance(value, list):
+            print(f"{name}: {len(value)}")
         else:
             print(f"{name.replace('_', ' ')}: {value:,}")
 
@@ -99,6 +114,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="the summary as one JSON document")
     parser.add_argument(
         "--mutants", action="store_true", help="run broken cores instead; each must be caught"
+    )
+    parser.add_argument(
+        "--byzantine",
+        nargs="?",
+        const=ALL_ATTACKS,
+        choices=(ALL_ATTACKS, *ATTACKS),
+        metavar="ATTACK",
+        help=f"up to f members lie; one of {', '.join(ATTACKS)}; without a name, each in turn",
     )
     try:
         return parser.parse_args(arguments)

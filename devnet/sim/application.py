@@ -59,7 +59,8 @@ _decoder = msgspec.msgpack.Decoder(Block)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _payload_root(payload: tuple[int, ...]) -> bytes:
+def payload_root(payload: tuple[int, ...]) -> bytes:
+    """What a header commits to of these instructions."""
     return hashlib.sha256(b"payload" + _encode(payload)).digest()
 
 
@@ -75,9 +76,14 @@ def decode_block(raw: bytes) -> Block:
         raise BodyMismatch(f"not a block: {error}") from error
     if _encode(block) != raw:
         raise BodyMismatch("not the canonical encoding")
-    if block.header.payload_root != _payload_root(block.payload):
+    if block.header.payload_root != payload_root(block.payload):
         raise BodyMismatch("the payload is not the one the header commits to")
     return block
+
+
+def encode_block(block: Block) -> bytes:
+    """The bytes of a block, right or wrong."""
+    return _encode(block)
 
 
 def instructions_of(bodies: Iterable[bytes]) -> list[int]:
@@ -108,7 +114,7 @@ class SimCodec:
 def _genesis() -> tuple[BlockInfo, bytes]:
     payload: tuple[int, ...] = ()
     state = _next_state(CHAIN_ID, payload)
-    header = Header(0, 0, 0, bytes(32), GENESIS_TIME, 0, state, _payload_root(payload))
+    header = Header(0, 0, 0, bytes(32), GENESIS_TIME, 0, state, payload_root(payload))
     return info_of(header), state
 
 
@@ -208,6 +214,10 @@ class Application:
         self.mempool.update(dict.fromkeys(news))
         return bool(news)
 
+    def executed(self) -> list[BlockInfo]:
+        """The executed blocks from the floor on, in order of execution."""
+        return [state.info for state in self._states.values()]
+
     def has_executed(self, digest: bytes) -> bool:
         return digest in self._states
 
@@ -252,7 +262,7 @@ class Application:
             request.timestamp,
             request.proposer,
             _next_state(parent.hash, payload),
-            _payload_root(payload),
+            payload_root(payload),
         )
         return _encode(Block(header, payload))
 

@@ -87,6 +87,10 @@ class Ballots:
                 f"view {view} can show a finalization without a notarization",
             )
 
+    def voted(self, voter: int, ballot: Ballot) -> bool:
+        """Whether this vote is known."""
+        return (voter, ballot) in self._seen
+
     def notarized(self, view: int, block: bytes) -> bool:
         """Whether a notarization of `block` in `view` is formable."""
         votes = self._views.get(view)

@@ -27,31 +27,39 @@ class Failure:
     rule: str
     text: str
     trace: tuple[str, ...]
+    attack: str | None = None
 
     @property
     def replay(self) -> str:
         """The command that shows it again."""
+        byzantine = f" --byzantine {self.attack}" if self.attack else ""
         return (
-            f"python -m devnet.sim --seeds {self.seed}..{self.seed} --n {self.validators} --trace"
+            f"python -m devnet.sim --seeds {self.seed}..{self.seed} --n {self.validators}"
+            f"{byzantine} --trace"
         )
 
 
-def attempt(job: Job, keep_trace: bool = False) -> Result | Failure:
-    """Run one job; a broken rule is returned, not raised."""
+def attempt(job: Job, keep_trace: bool = False, attack: str | None = None) -> Result | Failure:
+    """Run one job, its Byzantine members (if `attack` names some) included.
+
+    A broken rule is returned, not raised.
+    """
     seed, validators = job
     try:
-        return run_seed(seed, validators, keep_trace=keep_trace)
+        return run_seed(seed, validators, keep_trace=keep_trace, attack=attack)
     except Violation as violation:
         trace = tuple(getattr(violation, "__notes__", ()))
-        return Failure(seed, validators, violation.rule, str(violation), trace)
+        return Failure(seed, validators, violation.rule, str(violation), trace, attack)
 
 
-def attempt_all(jobs: Sequence[Job], workers: int, keep_trace: bool) -> Iterator[Result | Failure]:
+def attempt_all(
+    jobs: Sequence[Job], workers: int, keep_trace: bool, attack: str | None = None
+) -> Iterator[Result | Failure]:
     """Run all jobs in `workers` processes, in order; with one worker, in this process.
 
     Raises concurrent.futures.process.BrokenProcessPool when a worker dies.
     """
-    run = partial(attempt, keep_trace=keep_trace)
+    run = partial(attempt, keep_trace=keep_trace, attack=attack)
     if workers == 1:
         yield from map(run, jobs)
         return

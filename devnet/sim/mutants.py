@@ -7,28 +7,13 @@ survivor.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
 from itertools import chain
-from pathlib import Path
-from types import CodeType, ModuleType
-from typing import Any
 
-import consensus
-from devnet.sim.actor import CoreFactory
+from devnet.sim.patched import Patched
 from devnet.sim.run import run_seed
 from devnet.sim.world import Violation
-
-SHARED = ("consensus.messages", "consensus.interface")
-"""Types that mutant and simulator must agree on; never patched, never loaded twice."""
-
-
-class StalePatch(AssertionError):
-    """A mutant's patch does not fit the core's source any more: bring it up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,78 +24,11 @@ class Mutant:
     rules: tuple[str, ...]
     """The rules that may catch it: which one is first depends on the seed."""
     patches: tuple[tuple[str, str, str], ...]
-    """(module, old, new): in consensus.<module>, `old` stands once and is replaced by `new`."""
+    """As of `Patched`."""
     hint: int = 0
     """The first seed to try: one that is known to catch it."""
-
-    def load(self) -> CoreFactory:
-        """The mutated core's class. Raises StalePatch."""
-        saved = {name: sys.modules.pop(name) for name in list(sys.modules) if _reloaded(name)}
-        attributes = dict(vars(consensus))
-        for name in saved:  # `from consensus import x` would find the original here
-            vars(consensus).pop(name.rpartition(".")[2], None)
-        finder = _Finder(self)
-        sys.meta_path.insert(0, finder)
-        try:
-            mutated: CoreFactory = import_module("consensus.core").Core
-        finally:
-            sys.meta_path.remove(finder)
-            for name in [name for name in sys.modules if _reloaded(name)]:
-                del sys.modules[name]
-            sys.modules.update(saved)
-            vars(consensus).update(attributes)
-        missed = {module for module, _, _ in self.patches} - finder.patched
-        if missed:
-            raise StalePatch(f"{self.name}: the core does not import {sorted(missed)}")
-        return mutated
-
-    def apply(self, module: str, source: str) -> str:
-        """The source of consensus.<module> with the rule broken. Raises StalePatch."""
-        for patched, old, new in self.patches:
-            if patched != module:
-                continue
-            if source.count(old) != 1:
-                raise StalePatch(
-                    f"{self.name}: stands {source.count(old)} times in {module}: {old!r}"
-                )
-            source = source.replace(old, new)
-        return source
-
-
-def _reloaded(name: str) -> bool:
-    return name.startswith("consensus.") and name not in SHARED
-
-
-class _Finder:
-    """Loads the mutant's modules from patched text, ahead of the usual finders."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self._mutant = mutant
-        self._wanted = {module for module, _, _ in mutant.patches}
-        self.patched: set[str] = set()
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        package, _, module = fullname.rpartition(".")
-        if package != "consensus" or module not in self._wanted:
-            return None
-        self.patched.add(module)
-        file = str(Path(next(iter(path or ()))) / f"{module}.py")
-        return spec_from_file_location(fullname, file, loader=_Loader(fullname, file, self._mutant))
-
-
-class _Loader(SourceFileLoader):
-    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
-        super().__init__(name, path)
-        self._mutant = mutant
-
-    def get_code(self, fullname: str) -> CodeType:
-        module = fullname.rpartition(".")[2]
-        source = self._mutant.apply(module, Path(self.path).read_text(encoding="utf-8"))
-        code: Any = compile(source, self.path, "exec", dont_inherit=True)
-        assert isinstance(code, CodeType)
-        return code
+    attack: str | None = None
+    """What the Byzantine members of its runs do; None for runs without any."""
 
 
 def hunt(mutant: Mutant, seeds: Iterable[int], validators: int | None = None) -> Violation | None:
@@ -118,10 +36,10 @@ def hunt(mutant: Mutant, seeds: Iterable[int], validators: int | None = None) ->
 
     The signer guard is left out: it would refuse what the core's own guards must prevent.
     """
-    core = mutant.load()
+    core = Patched(mutant.name, mutant.patches).load()
     for seed in chain((mutant.hint,), seeds):
         try:
-            run_seed(seed, validators, core=core, guarded=False)
+            run_seed(seed, validators, core=core, guarded=False, attack=mutant.attack)
         except Violation as caught:
             return caught
     return None

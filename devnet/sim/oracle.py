@@ -26,6 +26,7 @@ nullify-only-current-view           nullify only in the view we are in
 no-vote-at-or-below-floor           nothing is signed at or below the finalized floor
 forward-only                        views are entered in ascending order, across crashes too
 entered-with-certificate            a view is entered through a certificate of the one before
+leader-signed                       nobody notarizes what the view's leader did not sign
 justified-notarize                  leader, parent, height, time and nullified gap as demanded
 monotonic-commits                   heights committed without gap, step back or repetition
 exactly-once                        no accepted instruction lost or executed twice
@@ -330,6 +331,11 @@ class Oracle:
                     f"node {index} votes finalize in view {vote.view} without a notarization",
                 )
             return
+        leader = vote.view % len(self._keys)
+        if not self._ballots.voted(leader, ballot_of(vote)):
+            raise self.fail(
+                "leader-signed", f"node {index} notarizes view {vote.view} without its leader"
+            )
         why = self._flaw(vote.view, vote.content.parent_view, block)
         if why:
             raise self.fail("justified-notarize", f"node {index} notarizes view {vote.view}: {why}")
@@ -417,6 +423,10 @@ class Oracle:
             self._ballots.add(voter, ballot)
         except BrokenRule as broken:
             raise self.fail(broken.rule, broken.detail) from broken
+
+    def published(self, voter: int, ballot: Ballot) -> None:
+        """A valid vote is out, of a member whose other borders are not watched: it counts too."""
+        self._count(voter, ballot)
 
     # --- the end of a run --------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from consensus.core import Core
 from consensus.interface import Timing
 from devnet.sim.actor import CoreFactory
 from devnet.sim.application import GENESIS, SimCodec, instructions_of
+from devnet.sim.attacks import make_liar
+from devnet.sim.byzantine import Common, Lies
 from devnet.sim.crypto import vote_keys
 from devnet.sim.disk import ModelDisk, NodeDisk, StorageDisk
 from devnet.sim.faults import Faults, draw_profile
@@ -39,6 +41,8 @@ TIMING = Timing(
 """Shorter than a real node's, so that a run sees many views; the proportions are kept."""
 FAULT_SECONDS = {4: 45, 7: 24}
 """Virtual length of the fault phase by number of validators; a view of seven costs more."""
+ATTACK_ROUNDS = 60
+"""Virtual seconds, each with a new instruction, in which a liar at last has to be heard."""
 SLICE = 100 * MILLISECOND
 """How often, in virtual microseconds, a run looks whether a phase is over."""
 
@@ -85,6 +89,10 @@ class Result:
     """Virtual ms from healing until everything accepted was final everywhere."""
     faults: Counter[str] = field(default_factory=Counter)
     """Faults injected, by kind."""
+    attacks: Counter[str] = field(default_factory=Counter)
+    """Byzantine acts that reached an honest member's core, or were kept from one, by kind."""
+    reported: int = 0
+    """Equivocations reported, each by each honest member that held both halves."""
 
 
 def validators_of(seed: int) -> int:
@@ -99,13 +107,22 @@ def run_seed(
     core: CoreFactory = Core,
     guarded: bool = True,
     keep_trace: bool = False,
+    attack: str | None = None,
 ) -> Result:
     """Run one seed. Raises Violation when a rule is broken.
 
     `core` and `guarded` (the signer guard behind it) are for the mutants. With `keep_trace`, a
-    Violation carries the readable trace in its notes.
+    Violation carries the readable trace in its notes. With `attack`, one of
+    `devnet.sim.attacks.ATTACKS`, up to f members are Byzantine and do that; rules bind the others.
     """
-    run = _Run(seed, validators or validators_of(seed), core, guarded, keep_trace)
+    run = _Run(
+        seed,
+        validators or validators_of(seed),
+        core=core,
+        guarded=guarded,
+        keep_trace=keep_trace,
+        attack=attack,
+    )
     try:
         return run.whole()
     except Violation as violation:
@@ -119,7 +136,14 @@ def run_seed(
 
 class _Run:
     def __init__(
-        self, seed: int, size: int, core: CoreFactory, guarded: bool, keep_trace: bool
+        self,
+        seed: int,
+        size: int,
+        *,
+        core: CoreFactory,
+        guarded: bool,
+        keep_trace: bool,
+        attack: str | None,
     ) -> None:
         self.seed, self.size = seed, size
         self.world = world = World(seed, keep_trace=keep_trace)
@@ -130,31 +154,46 @@ class _Run:
         self.profile = profile
         self.network = Network(world, size, self.profile.conditions)
         keys = vote_keys(size)
+        tolerated = (size - 1) // 3
+        liars = world.random.sample(range(size), tolerated) if attack else []
+        if attack and tolerated > 1 and world.random.random() < 0.5:
+            liars.pop()  # room for a dead one
+        self.spare = tolerated - len(liars)
+        """How many honest members may be dead besides."""
         self.oracle = Oracle(
             world=world,
             validators=keys,
-            honest=range(size),
+            honest=set(range(size)) - set(liars),
             genesis=GENESIS,
             inspect=SimCodec().inspect,
             instructions=lambda raw: instructions_of([raw]),
         )
-        self.nodes = [
-            HonestNode(
+        self.lies = Lies(world, self.oracle, liars)
+        self.attack = attack
+        self.members: list[HonestNode] = []
+        for index in range(size):
+            common = Common(index, keys, TIMING, profile.habits, world, self.network)
+            if attack and index in liars:
+                self.members.append(make_liar(attack, common, self.lies))
+                continue
+            node = HonestNode(
                 index=index,
                 validators=keys,
                 timing=TIMING,
-                habits=self.profile.habits,
-                core=core,
+                habits=profile.habits,
+                core=self.lies.witnessing(core) if liars else core,
                 disk=self._disk(index),
                 guarded=guarded,
                 world=world,
                 network=self.network,
                 oracle=self.oracle,
             )
-            for index in range(size)
-        ]
+            self.members.append(node)
+        self.nodes = [node for node in self.members if node.index not in liars]
+        """The honest members."""
+        self.lies.members = self.members
 
-        self.faults = Faults(world, self.network, self.nodes, self.profile)
+        self.faults = Faults(world, self.network, self.members, self.profile)
 
     @property
     def _real_storage(self) -> bool:
@@ -168,19 +207,23 @@ class _Run:
 
     def whole(self) -> Result:
         world = self.world
-        for node in self.nodes:
+        for node in self.members:
             world.at(world.random.randint(0, 500 * MILLISECOND), node.start)
-        until = FAULT_SECONDS[self.size] * 1_000_000
+        until = FAULT_SECONDS[self.size] * 1_000_000 // (2 if self.attack else 1)
         self.faults.begin(until)
         world.run(until)
         if world.random.random() < 0.5:
             self.faults.black_out()
         healed_ms = 0
         if world.random.random() < 0.5:
-            dead = frozenset(world.random.sample(range(self.size), (self.size - 1) // 3))
+            honest = [node.index for node in self.nodes]
+            dead = frozenset(world.random.sample(honest, self.spare))
             healed_ms = self._heal(dead)
         healed_ms = max(healed_ms, self._heal(frozenset()))
-        self._quiet()
+        if self.attack is None:
+            self._quiet()
+        else:
+            self._await_attack(self.attack)
         return Result(
             seed=self.seed,
             validators=self.size,
@@ -191,6 +234,8 @@ class _Run:
             delivered=self.network.delivered,
             healed_ms=healed_ms,
             faults=world.faults,
+            attacks=self.lies.reached,
+            reported=self.lies.reported,
         )
 
     def _heal(self, dead: frozenset[int]) -> int:
@@ -207,7 +252,7 @@ class _Run:
         world.run(world.now + SLICE)  # every instruction is accepted
         # What only a dead node has accepted waits for it.
         wanted = self.oracle.accepted - before if dead else self.oracle.accepted
-        bound = progress_bound(self.size, len(dead))
+        bound = progress_bound(self.size, len(dead) + self.size - len(self.nodes))
         while not self._even(alive, wanted) or len(self.oracle.chain) - 1 == height:
             if world.now >= healed_at + bound * MILLISECOND:
                 raise self.oracle.fail(
@@ -217,6 +262,16 @@ class _Run:
                 )
             world.run(world.now + SLICE)
         return (world.now - healed_at) // MILLISECOND
+
+    def _await_attack(self, attack: str) -> None:
+        """Some attacks need a turn to lead: go on until one has arrived, or fail the run."""
+        world, rounds = self.world, 0
+        while not self.lies.reached:
+            if rounds == ATTACK_ROUNDS:
+                raise self.oracle.fail("attack-arrives", f"no honest member saw any {attack}")
+            rounds += 1
+            self.faults.instruct(self.nodes[0].index)
+            world.run(world.now + 1_000 * MILLISECOND)
 
     def _quiet(self) -> None:
         world, oracle = self.world, self.oracle

@@ -32,17 +32,37 @@ def test_the_summary_for_people_names_every_fault(capsys: pytest.CaptureFixture[
     assert main(["--seeds", "6"]) == 0
     printed = capsys.readouterr().out
     assert "seeds: 1" in printed
-    assert "faults injected" in printed
+    assert "faults: " in printed
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--seeds", "x"], ["--seeds", "5..4"], ["--n", "5"], ["--n", "four"], ["--jobs", "0"], ["-x"]],
+    [
+        ["--seeds", "x"],
+        ["--seeds", "5..4"],
+        ["--n", "5"],
+        ["--n", "four"],
+        ["--jobs", "0"],
+        ["--byzantine", "x"],
+        ["-x"],
+    ],
 )
 def test_wrong_usage_exits_64(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 64
+
+
+def test_the_summary_of_a_byzantine_run_counts_what_arrived(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--seeds", "6..7", "--byzantine", "nuller", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["attacks"]["NULLIFY without cause"] > 0
+
+
+def test_a_byzantine_failure_names_its_attack() -> None:
+    assert "--byzantine nuller" in Failure(12, 7, "agreement", "", (), "nuller").replay
 
 
 def test_a_failure_names_the_command_that_replays_it() -> None:

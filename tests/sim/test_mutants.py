@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consensus.core import Core
-from devnet.sim.mutants import MUTANTS, Mutant, StalePatch, hunt
+from devnet.sim.mutants import MUTANTS, Mutant, hunt
+from devnet.sim.patched import Patched, StalePatch
 
 SEEDS = range(150)
 """Enough for each of them; most fall to their first."""
@@ -20,7 +21,7 @@ def test_a_broken_core_is_caught_by_a_named_rule(mutant: Mutant) -> None:
 
 def test_an_unbroken_core_loaded_the_same_way_survives() -> None:
     unbroken = Mutant("unbroken", (), (("voting", "class Voter:", "class Voter:"),))
-    assert unbroken.load() is not Core
+    assert Patched(unbroken.name, unbroken.patches).load() is not Core
     assert hunt(unbroken, range(3)) is None
 
 
@@ -29,4 +30,4 @@ def test_an_unbroken_core_loaded_the_same_way_survives() -> None:
 )
 def test_a_patch_that_does_not_fit_is_an_error(patch: tuple[str, str, str]) -> None:
     with pytest.raises(StalePatch):
-        Mutant("stale", (), (patch,)).load()
+        Patched("stale", (patch,)).load()

@@ -104,9 +104,11 @@ def make_durable(oracle: Oracle, index: int, *records: Record) -> None:
 
 
 def notarize(oracle: Oracle, index: int, info: BlockInfo, raw: bytes, parent_view: int) -> None:
-    """An honest node enters the view and durably notarizes a block there."""
+    """An honest node enters the view and durably notarizes its leader's block there."""
     enter(oracle, index, info.view)
     content = Content(parent_view, info.digest)
+    if index != info.view % N:
+        oracle.published(info.view % N, (info.view, Kind.NOTARIZE, content))
     made = vote(index, info.view, Kind.NOTARIZE, content)
     make_durable(oracle, index, Body(0, info.view, raw), OwnVote(made))
 
@@ -238,12 +240,12 @@ def notarize_again(oracle: Oracle, info: BlockInfo, raw: bytes) -> None:
 
 def test_a_second_block_notarized_in_a_view_even_after_a_crash(oracle: Oracle) -> None:
     info, raw = block(1)
-    notarize(oracle, 0, info, raw, 0)
-    oracle.started(0, GENESIS, [])  # the journal forgot
+    notarize(oracle, 1, info, raw, 0)
+    oracle.started(1, GENESIS, [])  # the journal forgot
     other, other_raw = block(1, late=2)
     broken(
         "no-honest-key-incriminated",
-        lambda: notarize(oracle, 0, other, other_raw, 0),
+        lambda: notarize(oracle, 1, other, other_raw, 0),
     )
 
 
@@ -272,6 +274,11 @@ def test_notarizing_what_must_not_be(
     oracle: Oracle, made: tuple[BlockInfo, bytes], parent_view: int
 ) -> None:
     broken("justified-notarize", lambda: notarize(oracle, 0, *made, parent_view))
+
+
+def test_notarizing_what_the_leader_did_not_sign(oracle: Oracle) -> None:
+    enter(oracle, 0, 1)
+    broken("leader-signed", lambda: notarize_again(oracle, *block(1)))
 
 
 def test_voting_finalize_where_no_notarization_can_be_shown(oracle: Oracle) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.cli.operator import report
 from node.cli.output import Output, instant
+from node.cli.stall import explain
 from node.storage.config import Address
 from node.storage.errors import StorageError, StoreLocked
 from node.storage.home import Home, open_home
@@ -75,6 +76,9 @@ def examine(path: Path) -> list[Finding]:
     found.append(_disk(path))
     found += _height(home, running, status)
     found += _reachable(home, status)
+    if status is not None:
+        progress = explain(status, _now())
+        found.append(Finding(progress.result, "settlement", progress.text))
     if running:
         found.append(_certificate(home.config.p2p))
     return found
@@ -181,7 +185,7 @@ def _height(home: Home, running: bool, status: StatusView | None) -> list[Findin
             height, block_time = _stored_height(home)
         except (StorageError, OSError) as error:
             return [Finding("fail", "database", str(error))]
-    now = time.time_ns() // 1_000_000
+    now = _now()
     found = [Finding("ok", "height", f"{height} is final, of {instant(block_time)}")]
     if block_time > now + MAX_AHEAD_MS:
         text = (
@@ -192,6 +196,10 @@ def _height(home: Home, running: bool, status: StatusView | None) -> list[Findin
     else:
         found.append(Finding("ok", "clock", f"{instant(now)}, not behind the last block"))
     return found
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _stored_height(home: Home) -> tuple[int, int]:

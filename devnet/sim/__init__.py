@@ -5,7 +5,8 @@
 3. `application`  a hash chain in the ledger's place
 4. `node`         the driver of one honest core, with its `actor.Habits`
 5. `faults`       what goes wrong; `run` a whole run; `ballots` and `oracle` what must hold
-6. `mutants`      broken cores that the oracle must catch
+6. `byzantine`    members that lie, `attacks` the ways to; `patched` cores to lie with
+7. `mutants`      broken cores that the oracle must catch
 
 `python -m devnet.sim --help` runs seeds.
 """

@@ -526,6 +526,13 @@ class Twins(Liar):
                 self.post(to, message, kind)
 
 
+def _any_of_them(common: Common, lies: Lies) -> Liar:
+    """A member that makes one of the attacks; another may make another."""
+    return ATTACKS[common.world.random.choice([name for name in ATTACKS if name != "mixed"])](
+        common, lies
+    )
+
+
 ATTACKS: dict[str, Callable[[Common, Lies], Liar]] = {
     "equivocating-leader": EquivocatingLeader,
     "double-voter": DoubleVoter,
@@ -539,6 +546,7 @@ ATTACKS: dict[str, Callable[[Common, Lies], Liar]] = {
     "selective-sender": SelectiveSender,
     "flooder": Flooder,
     "twins": Twins,
+    "mixed": _any_of_them,
 }
 """Every kind of Byzantine member, by the name under which a run asks for it."""
 

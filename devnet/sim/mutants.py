@@ -348,4 +348,152 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         hint=12,
     ),
+    Mutant(
+        "header parent not tied to p",
+        ("justified-notarize",),
+        (
+            (
+                "proposing",
+                "        if named != info.parent:\n"
+                "            return Verdict.BAD\n"
+                "        if not state.blocks.is_executed(named):\n"
+                "            return Verdict.WAIT\n"
+                "        parent = state.blocks.info(named)\n",
+                "        if not state.blocks.is_executed(info.parent):\n"
+                "            return Verdict.WAIT\n"
+                "        parent = state.blocks.info(info.parent)\n",
+            ),
+        ),
+        attack="bad-block",
+    ),
+    Mutant(
+        "leader identity unchecked",
+        ("leader-signed",),
+        (
+            (
+                "core",
+                "        if vote.voter != state.leader(vote.view):\n"
+                "            state.reject(sender, "
+                '"proposal: not signed by the leader of its view")\n'
+                "            return\n",
+                "",
+            ),
+        ),
+        attack="impersonator",
+    ),
+    Mutant(
+        "a certificate of the other kind treated as an attack",
+        ("no-alarm",),
+        (
+            (
+                "state",
+                "        if kind is Kind.NULLIFY and at.finalization is not None:\n",
+                "        if kind is Kind.NULLIFY and at.certified is not None:\n",
+            ),
+            (
+                "state",
+                "        elif kind is Kind.FINALIZE and at.nullification is not None:\n",
+                "        elif kind is not Kind.NULLIFY and at.nullification is not None:\n",
+            ),
+        ),
+        attack="selective-sender",
+    ),
+    Mutant(
+        "execution cancelled by a nullification",
+        ("progress-after-heal",),
+        (
+            (
+                "following",
+                "        if block.requested:\n            return\n        block.requested = True\n",
+                "        at = self._state.views.get(block.info.view)\n"
+                "        if block.requested or (at is not None and at.nullification is not None):\n"
+                "            return\n"
+                "        block.requested = True\n",
+            ),
+        ),
+        attack="selective-sender",
+    ),
+    Mutant(
+        "signatures of votes unchecked",
+        ("leader-signed", "certificate-shape", "no-honest-key-incriminated", "evidence-proves"),
+        (
+            (
+                "votes",
+                "        if not verify_vote(vote, self._validators, self._verify):\n"
+                "            return _BAD_SIGNATURE\n",
+                "",
+            ),
+        ),
+        attack="impersonator",
+    ),
+    Mutant(
+        "certificates of another epoch accepted",
+        ("certificate-shape", "no-alarm"),
+        (
+            (
+                "following",
+                "        if certificate.epoch != state.epoch:\n"
+                '            state.reject(sender, "certificate: of another epoch")\n'
+                "            return\n",
+                "",
+            ),
+        ),
+        attack="replayer",
+    ),
+    Mutant(
+        "certificates of less than a quorum accepted",
+        ("certificate-shape",),
+        (
+            (
+                "certificate",
+                "    if len(signatures) < quorum(len(validator_keys)):\n",
+                "    if not signatures:\n",
+            ),
+        ),
+        attack="forger",
+    ),
+    Mutant(
+        "a signer counted twice in a certificate",
+        ("certificate-shape",),
+        (("certificate", "        if voter <= previous:\n", "        if voter < previous:\n"),),
+        attack="forger",
+    ),
+    Mutant(
+        "equivocation not reported",
+        ("evidence-reported",),
+        (("core", "            state.report(cast.evidence)\n", "            pass\n"),),
+        attack="double-voter",
+    ),
+    Mutant(
+        "a block notarized whatever its execution says",
+        ("no-alarm",),
+        (
+            (
+                "proposing",
+                "        if block.valid is not True:\n"
+                "            return Verdict.WAIT if block.valid is None else Verdict.BAD\n",
+                "        if block.valid is None:\n            return Verdict.WAIT\n",
+            ),
+            (
+                "voting",
+                'assert block.valid, "notarized a block that was not executed"',
+                "assert True",
+            ),
+        ),
+        attack="bad-block",
+    ),
+    Mutant(
+        "forged votes passed on as held",
+        ("no-honest-message-refused",),
+        (
+            (
+                "votes",
+                "                if not verify_vote(vote, self._validators, self._verify):\n"
+                "                    del state.votes[kind][voter]\n"
+                "                    continue\n",
+                "                pass\n",
+            ),
+        ),
+        attack="impersonator",
+    ),
 )

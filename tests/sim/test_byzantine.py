@@ -6,7 +6,9 @@ import pytest
 
 from devnet.sim.attacks import ATTACKS, FLAWS
 from devnet.sim.batch import Failure, attempt
+from devnet.sim.byzantine import Liar
 from devnet.sim.run import Result, run_seed, validators_of
+from devnet.sim.world import Violation
 
 SEEDS = range(8)
 
@@ -36,6 +38,13 @@ def test_no_kept_seed_breaks_a_rule_again(attack: str, seed: int, validators: in
 @pytest.mark.parametrize("attack", ["equivocating-leader", "double-voter", "twins"])
 def test_who_signs_twice_is_reported(attack: str) -> None:
     assert sum(result.reported for result in results(attack, range(4))) > 0
+
+
+def test_a_run_whose_attack_never_arrives_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTACKS, "none at all", Liar)
+    with pytest.raises(Violation) as caught:
+        run_seed(6, attack="none at all")
+    assert caught.value.rule == "attack-arrives"
 
 
 def test_every_flaw_of_a_block_arrives() -> None:

@@ -44,7 +44,8 @@ MAX_GIVEN_UP = 8
 SLOW_SECONDS = 1.0
 """A view that took longer, idle waiting aside, is told of at INFO even if its block is empty."""
 NULLIFIED = "nullified"
-_CAUSES = {Kind.NOTARIZE: "notarized", Kind.NULLIFY: NULLIFIED, Kind.FINALIZE: "finalized"}
+NOTARIZED = "notarized"
+_CAUSES = {Kind.NOTARIZE: NOTARIZED, Kind.NULLIFY: NULLIFIED, Kind.FINALIZE: "finalized"}
 OVERTAKEN = "overtaken"
 """The cause told for a view that was left because a later one's certificate came."""
 
@@ -214,11 +215,11 @@ class ViewLog:
         begun = max(begun, at.entered)
         arrived = None if at.proposed is None else max(at.proposed, begun)
         ended = at.left if at.stored is None else at.stored
-        happened = (
-            ended - begun > SLOW_SECONDS
-            or at.cause == NULLIFIED
-            or (block is not None and len(block.ids) > 0)
-        )
+        if block is not None:
+            happened = len(block.ids) > 0
+        else:
+            happened = at.cause in (NULLIFIED, NOTARIZED)  # notarized and not final: abandoned
+        happened = happened or ended - begun > SLOW_SECONDS
         level = logging.INFO if happened else logging.DEBUG
         if not log.isEnabledFor(level):
             return

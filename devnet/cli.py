@@ -15,6 +15,7 @@ from devnet import control, detached, identity, network, table
 from devnet.foreground import run_in_foreground
 from devnet.load import Load, Plan, Result
 from devnet.network import MAX_VALIDATORS, Network
+from devnet.partition import describe_held
 from devnet.ports import LAST_PORT
 from node.api.service import StatusView
 from node.cli.errors import CommandError, Exit
@@ -79,6 +80,22 @@ def register(subparsers: Any) -> None:
         parser = command(name, _change, text)
         parser.add_argument("node", metavar="NODE", help="node2, or 2")
         parser.set_defaults(operation=name)
+
+    for name, text in (
+        ("disconnect", "cut a node's links to all others; it runs on by itself"),
+        ("reconnect", "let the links of a disconnected node up again"),
+    ):
+        parser = command(name, _change_links, text)
+        parser.add_argument("node", metavar="NODE", help="node2, or 2")
+        parser.set_defaults(operation=name)
+    partition = command("partition", _change_links, "cut all links between groups of nodes")
+    partition.add_argument(
+        "groups", metavar="GROUPS",
+        help='"0,1|2,3"; nodes that are not named form a group; replaces an earlier partition',
+    )  # fmt: skip
+    partition.set_defaults(operation="partition")
+    heal = command("heal", _change_links, "let all links up that were cut on purpose")
+    heal.set_defaults(operation="heal")
 
     load = command("load", _load, "let the banks pay each other, and measure")
     load.add_argument(
@@ -188,6 +205,9 @@ def _status(args: argparse.Namespace, output: Output) -> int:
     for node in nodes:
         if node["status"] and node["status"]["alarm"]:
             output.note(f"{node['name']}: {node['status']['alarm']}")
+    held = {node["name"]: node["held"] for node in nodes if node["held"]}
+    if held:
+        output.line(f"links held down: {describe_held(held)}")
     return Exit.DONE
 
 
@@ -216,6 +236,19 @@ def _change(args: argparse.Namespace, output: Output) -> int:
     answer = _asked(args.dir, args.operation, node=args.node)
     output.document(answer)
     output.line(f"{answer['node']} is {answer['state']}")
+    return Exit.DONE
+
+
+def _change_links(args: argparse.Namespace, output: Output) -> int:
+    given = {name: getattr(args, name) for name in ("node", "groups") if hasattr(args, name)}
+    answer = _asked(args.dir, args.operation, **given)
+    output.document(answer)
+    if answer["groups"]:
+        groups = " | ".join(" ".join(group) for group in answer["groups"])
+        output.line(f"partitioned: {groups}")
+    if answer["disconnected"]:
+        output.line(f"disconnected: {' '.join(answer['disconnected'])}")
+    output.line(f"links held down: {describe_held(answer['held'])}")
     return Exit.DONE
 
 

@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from node.network.holds import ENV_HELD
 
 STOP_SECONDS = 10.0
 """How long a node may take to end after SIGTERM before it is killed."""
@@ -59,8 +62,10 @@ class NodeProcess:
             return "down"
         return "paused" if self._paused else "running"
 
-    async def start(self) -> None:
-        """Start the process. Raises ProcessRefused if it runs already."""
+    async def start(self, held: Sequence[str] = ()) -> None:
+        """Start the process, with its links to the nodes `held` held down from the beginning.
+
+        Raises ProcessRefused if it runs already."""
         if self.pid is not None:
             raise ProcessRefused(f"{self.name} is running already (pid {self.pid})")
         self._make_room_in_log()
@@ -72,7 +77,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment,
+                env={**self.environment, ENV_HELD: ",".join(held)},
                 # Ctrl-C in the terminal is for the supervisor, which then stops the nodes.
                 process_group=0,
             )  # fmt: skip

@@ -22,10 +22,12 @@ from consensus.messages import quorum
 from devnet.bootstrap import BootstrapFailed, issue_opening_balances
 from devnet.control import MAX_LINE_BYTES, SOCKET_NAME, Lock, short_path
 from devnet.network import DESCRIPTION, Network
+from devnet.partition import BadPartition, Faults, describe_held, find_node, parse_groups
 from devnet.ports import PortsTaken, check
 from devnet.processes import NodeProcess, ProcessRefused
 from node.api.client import ApiClient, ApiError
 from node.api.service import StatusView
+from node.network import holds
 
 START_SECONDS = 60.0
 """How long a node may take from its start until its API answers."""
@@ -34,12 +36,18 @@ PROBE_SECONDS = 0.05
 STATUS_SECONDS = 1.0
 """How long a node may take to tell its status before it counts as not answering."""
 
+LINK_COMMANDS = ("disconnect", "reconnect", "partition", "heal")
+
 Event = Callable[[str], None]
 Ready = Callable[["Supervisor"], Awaitable[None]]
 
 
 class NodeFailed(Exception):
     """A node ended or stayed silent while it was to start; the text quotes its log."""
+
+
+class LinksNotHeld(Exception):
+    """A node did not hold down or let up its links as ordered; the text says why."""
 
 
 class Supervisor:
@@ -58,6 +66,7 @@ class Supervisor:
         self._clients = {node.name: ApiClient([network.api(node.name)]) for node in self.nodes}
         self._serving: set[asyncio.Task[Any]] = set()
         self._starting: set[str] = set()
+        self._faults = Faults(network.node_names)
         self._busy = {node.name: asyncio.Lock() for node in self.nodes}
 
     async def run(self, lock: Lock, on_ready: Ready) -> None:
@@ -227,10 +236,12 @@ class Supervisor:
                 return {"stopping": True}
             if operation == "status":
                 return await self._tell_status()
+            if operation in LINK_COMMANDS:
+                return await self._change_links(operation, request)
             node = self._node(str(request["node"]))
             async with self._busy[node.name]:
                 return await self._change(node, operation)
-        except (ProcessRefused, NodeFailed, PortsTaken) as error:
+        except (BadPartition, LinksNotHeld, NodeFailed, PortsTaken, ProcessRefused) as error:
             return {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
             return {"error": f"not a command: {error!r}"}
@@ -245,6 +256,7 @@ class Supervisor:
                     "pid": node.pid,
                     "ended": node.ended,
                     "api": self.network.api(node.name),
+                    "held": self._faults.held(node.name),
                     "status": None if status is None else msgspec.to_builtins(status),
                 }
                 for node, status in zip(self.nodes, statuses, strict=True)
@@ -259,9 +271,11 @@ class Supervisor:
             node.pause()
         elif operation == "resume":
             node.resume()
+            # It could not be told while it slept.
+            await self._hold(node)
         elif operation == "restart":
             await node.stop()
-            await node.start()
+            await node.start(self._faults.held(node.name))
             self._watch(node)
             await self._answers(node)
         else:
@@ -270,12 +284,49 @@ class Supervisor:
         self._say(f"{node.name}: {operation} done, it is {node.state}")
         return {"node": node.name, "state": node.state, "pid": node.pid}
 
+    async def _change_links(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        names = self.network.node_names
+        async with contextlib.AsyncExitStack() as stack:
+            # No node is just starting then, and so each knows all or nothing of the change.
+            for node in self.nodes:
+                await stack.enter_async_context(self._busy[node.name])
+            if operation == "partition":
+                self._faults.partition(parse_groups(str(request["groups"]), names))
+            elif operation == "heal":
+                self._faults.heal()
+            elif operation == "disconnect":
+                self._faults.disconnect(find_node(str(request["node"]), names))
+            else:
+                self._faults.reconnect(find_node(str(request["node"]), names))
+            told = await asyncio.gather(
+                *(self._hold(node) for node in self.nodes), return_exceptions=True
+            )
+        failed = [error for error in told if isinstance(error, BaseException)]
+        if failed:
+            raise failed[0]
+        held = {name: self._faults.held(name) for name in names}
+        self._say(f"{operation} done; links held down: {describe_held(held)}")
+        return {
+            "groups": self._faults.groups,
+            "disconnected": sorted(self._faults.disconnected, key=names.index),
+            "held": held,
+        }
+
+    async def _hold(self, node: NodeProcess) -> None:
+        """Have a running node hold down its links as ordered. Others learn it when they run."""
+        if node.state != "running":
+            return
+        try:
+            await holds.order(node.home, self._faults.held(node.name))
+        except holds.NotObeyed as error:
+            raise LinksNotHeld(
+                f"{node.name} did not change its links: {error}; the other nodes did, so give the "
+                f"command again once {node.name} answers, or undo it with: nostro devnet heal"
+            ) from error
+
     def _node(self, given: str) -> NodeProcess:
-        for node in self.nodes:
-            if given in (node.name, node.name.removeprefix("node")):
-                return node
-        names = ", ".join(node.name for node in self.nodes)
-        raise ProcessRefused(f"this devnet has no node {given!r}; its nodes are {names}")
+        name = find_node(given, self.network.node_names)
+        return next(node for node in self.nodes if node.name == name)
 
 
 async def make_usable(supervisor: Supervisor) -> None:

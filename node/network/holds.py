@@ -24,6 +24,7 @@ from typing import Any
 
 from node.chain.genesis import Genesis
 from node.network.links import PeerLinks
+from node.storage.errors import HomeError
 
 log = logging.getLogger(__name__)
 
@@ -108,15 +109,19 @@ async def devnet_holds(
 ) -> AsyncIterator[Holds | None]:
     """Take orders for the links of a devnet's node; yields None, and does nothing, on any other.
 
-    To be entered before the links are started. Raises BadOrder if `environment` names a stranger,
-    OSError if the socket cannot be opened.
+    To be entered before the links are started. Raises HomeError if `environment` names a
+    stranger, OSError if the socket cannot be opened.
     """
     if not genesis.devnet:
         yield None
         return
     names = [validator.name for validator in genesis.validator_set.validators]
     holds = Holds(links, names, own_index)
-    holds.order([name for name in environment.get(ENV_HELD, "").split(",") if name])
+    try:
+        holds.order([name for name in environment.get(ENV_HELD, "").split(",") if name])
+    except BadOrder as error:
+        remedy = f"Correct or unset {ENV_HELD}"
+        raise HomeError(f"{ENV_HELD} cannot be followed: {error}", home, remedy) from error
     serving: set[asyncio.Task[None]] = set()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,6 +22,7 @@ from node.network.holds import (
 )
 from node.network.links import Limits, Refusal
 from node.network.memory import MemoryNetwork
+from node.storage.errors import HomeError
 from tests.support import world
 from tests.support.desk import SentLinks
 from tests.support.peers import cluster, member, running
@@ -150,7 +151,7 @@ async def test_links_are_held_down_from_the_start_by_the_environment(
     environment = {ENV_HELD: ",".join(names(genesis, 1, 3))}
     async with devnet_holds(devnet, links, 0, tmp_path, environment):
         assert links.held == {1, 3}
-    with pytest.raises(BadOrder, match="'nobody' is not a peer"):
+    with pytest.raises(HomeError, match="'nobody' is not a peer"):
         async with devnet_holds(devnet, links, 0, tmp_path, {ENV_HELD: "nobody"}):
             pass
 

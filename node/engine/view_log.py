@@ -215,10 +215,8 @@ class ViewLog:
         begun = max(begun, at.entered)
         arrived = None if at.proposed is None else max(at.proposed, begun)
         ended = at.left if at.stored is None else at.stored
-        if block is not None:
-            happened = len(block.ids) > 0
-        else:
-            happened = at.cause in (NULLIFIED, NOTARIZED)  # notarized and not final: abandoned
+        # A view that is notarized and yet not on the final chain was abandoned.
+        happened = len(block.ids) > 0 if block else at.cause in (NULLIFIED, NOTARIZED)
         happened = happened or ended - begun > SLOW_SECONDS
         level = logging.INFO if happened else logging.DEBUG
         if not log.isEnabledFor(level):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import subprocess
 import sys
 import uuid
@@ -126,6 +127,19 @@ async def test_a_paused_node_stops_nobody_and_goes_on_when_it_wakes(devnet: Devn
     await devnet.healthy()
 
 
+def doctor_explains_two_of_four(devnet: Devnet) -> None:
+    home = devnet.network.home("node0")
+    done = nostro("doctor", "--json", "--home", str(home))
+    assert done.returncode == 1, done.stdout + done.stderr
+    [told] = [found for found in json.loads(done.stdout) if found["check"] == "settlement"]
+    assert told["result"] == "fail"
+    assert told["text"].startswith("2 of 4 validators connected, 3 are needed; ")
+    for away in ("node1", "node2"):
+        assert f"{away} unreachable since " in told["text"]
+    assert "nothing final since " in told["text"]
+    assert "1 instruction waits" in told["text"]
+
+
 async def test_without_a_quorum_nothing_is_final_and_pay_says_so(devnet: Devnet) -> None:
     await asyncio.to_thread(devnet.order, "kill", "node1", "node2")
     uetr = str(uuid.uuid4())
@@ -136,6 +150,7 @@ async def test_without_a_quorum_nothing_is_final_and_pay_says_so(devnet: Devnet)
         )
         assert told["uetr"] == uetr
         assert await asyncio.to_thread(lambda: devnet.json("payment", uetr, expect=2)) is not None
+        await asyncio.to_thread(doctor_explains_two_of_four, devnet)
     finally:
         await devnet.restart(["node1", "node2"])
     for node in ALL:

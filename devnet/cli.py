@@ -20,6 +20,7 @@ from devnet.ports import LAST_PORT
 from node.api.service import StatusView
 from node.cli.errors import CommandError, Exit
 from node.cli.output import Output
+from node.cli.stall import explain_all
 
 DEFAULT_DIRECTORY = Path(".devnet")
 DEFAULT_VALIDATORS = 4
@@ -193,12 +194,13 @@ def _asked(directory: Path, operation: str, **arguments: Any) -> dict[str, Any]:
 
 def _status(args: argparse.Namespace, output: Output) -> int:
     nodes = _asked(args.dir, "status")["nodes"]
-    output.document({"running": True, "nodes": nodes})
+    views = [_status_view(node["status"]) for node in nodes]
+    seen = explain_all([view for view in views if view is not None], int(time.time() * 1000))
+    settlement = {"result": seen.result, "text": seen.text}
+    output.document({"running": True, "nodes": nodes, "settlement": settlement})
     rows = [
-        table.node_row(
-            node["name"], node["state"], node["pid"], node["api"], _status_view(node["status"])
-        )
-        for node in nodes
+        table.node_row(node["name"], node["state"], node["pid"], node["api"], view)
+        for node, view in zip(nodes, views, strict=True)
     ]
     for line in table.lines(rows):
         output.line(line)
@@ -208,6 +210,7 @@ def _status(args: argparse.Namespace, output: Output) -> int:
     held = {node["name"]: node["held"] for node in nodes if node["held"]}
     if held:
         output.line(f"links held down: {describe_held(held)}")
+    output.line(seen.text)
     return Exit.DONE
 
 

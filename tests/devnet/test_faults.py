@@ -138,6 +138,11 @@ def doctor_explains_two_of_four(devnet: Devnet) -> None:
         assert f"{away} unreachable since " in told["text"]
     assert "nothing final since " in told["text"]
     assert "1 instruction waits" in told["text"]
+    done = nostro("devnet", "status", "--json", "--dir", str(devnet.directory))
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = json.loads(done.stdout)["settlement"]
+    assert seen["result"] == "fail"
+    assert "2 of 4 validators connected, 3 are needed; node1 unreachable since " in seen["text"]
 
 
 async def test_without_a_quorum_nothing_is_final_and_pay_says_so(devnet: Devnet) -> None:

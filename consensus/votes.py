@@ -132,6 +132,7 @@ class Tally:
         votes = state.votes[kind]
         first = votes.get(voter)
         if first is not None and first.content == vote.content:
+            self._prefer_verified(state, first, vote)
             return _DUPLICATE
         fault = content_fault(vote.view, kind, vote.content)
         if fault is not None:
@@ -178,6 +179,16 @@ class Tally:
                 if rival is not None:
                     revealed.append(self._accuse(state, rival, vote, verified=True))
         return [evidence for evidence in revealed if evidence is not None]
+
+    def _prefer_verified(self, state: ViewState, kept: Vote, other: Vote) -> None:
+        """The same statement twice, signed differently, the first one never verified: a relay's
+        forgery must not keep the real one out, which may be half of an equivocation."""
+        place = (kept.kind, kept.voter)
+        if place not in state.unverified or kept.signature == other.signature:
+            return
+        if verify_vote(other, self._validators, self._verify):
+            state.unverified.discard(place)
+            state.votes[kept.kind][kept.voter] = other
 
     def verified_by(self, state: ViewState, voter: int) -> list[Vote]:
         """The votes kept of one voter, in order of kind. One that was never verified is now: it

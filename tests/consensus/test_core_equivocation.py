@@ -99,6 +99,15 @@ def test_a_forged_late_vote_in_anothers_place_does_not_hide_the_real_one() -> No
     assert accusations(list(effects)) == [Equivocation(finalize, nullify)]
 
 
+def test_a_forged_late_copy_of_a_vote_does_not_keep_the_real_one_out() -> None:
+    solo = Solo(None)
+    solo.get(solo.chain.nullification(1, (0, 1, 3)))
+    nullify, finalize = FAULTS[2]
+    solo.get(msgspec.structs.replace(nullify, signature=finalize.signature))
+    effects = solo.get_all([nullify, finalize])
+    assert accusations(list(effects)) == [Equivocation(nullify, finalize)]
+
+
 def test_the_first_vote_stays_counted_when_its_voter_equivocates() -> None:
     solo = Solo(None)
     effects = solo.get_all(

@@ -158,6 +158,20 @@ def test_a_peer_is_shown_its_own_votes_the_newest_first_even_while_we_ask_oursel
     assert answer.finalization == solo.chain.finalization(block)
 
 
+def test_a_peer_is_shown_late_votes_of_its_own_but_none_that_others_forged() -> None:
+    solo = Solo(None)
+    solo.get(solo.chain.nullification(1, (0, 1, 3)))
+    real = solo.chain.vote(2, 1, Kind.NULLIFY)
+    forged = Vote(solo.chain.epoch, 1, Kind.NULLIFY, None, 2, bytes(64))
+    question = OwnVotesRequest(solo.chain.epoch, 7)
+    solo.get(forged, sender=1)
+    [(_, answer)] = sent(solo.get(question, sender=2), OwnVotesResponse)
+    assert answer.votes == ()
+    solo.get(real, sender=1)
+    [(_, answer)] = sent(solo.get(question, sender=2), OwnVotesResponse)
+    assert answer.votes == (real,)
+
+
 def test_another_epochs_question_is_refused() -> None:
     effects = Solo().get(OwnVotesRequest(1, 77), sender=2)
     assert only(effects, Rejected)

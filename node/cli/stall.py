@@ -47,7 +47,7 @@ def explain(status: StatusView, now: int) -> Progress:
         return Progress("fail", "; ".join([begin, *parts, _given_up(status)]))
     parts.append(_last_final(status, now))
     if connected == needed < total:
-        parts.append("payments become final, and would not if one more failed")
+        parts.append("with one more down nothing would become final")
         return Progress("warn", "; ".join([begin, *parts]))
     return Progress("ok", "; ".join([begin, *parts]))
 

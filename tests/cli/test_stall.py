@@ -76,8 +76,8 @@ SITUATIONS = [
         status(down=("node2",), waiting=1),
         "warn",
         "3 of 4 validators connected, 3 are needed; node2 unreachable since 22:14:03 UTC "
-        "(cannot connect); block 12 is final since 22:14:59 UTC, 1 instruction waits; payments "
-        "become final, and would not if one more failed",
+        "(cannot connect); block 12 is final since 22:14:59 UTC, 1 instruction waits; with "
+        "one more down nothing would become final",
     ),
     (
         "two down",
@@ -156,8 +156,8 @@ SITUATIONS = [
         status(validator=None, node="watch", down=("node0",)),
         "warn",
         "3 of 4 validators connected, 3 are needed; node0 unreachable since 22:14:03 UTC (cannot "
-        "connect); block 12 is final since 22:14:59 UTC, no instruction waits; payments become "
-        "final, and would not if one more failed",
+        "connect); block 12 is final since 22:14:59 UTC, no instruction waits; with one more "
+        "down nothing would become final",
     ),
     (
         "just started with what waited from before",

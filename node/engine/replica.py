@@ -297,10 +297,16 @@ class Replica:
                 queue.extend(self.core.handle(self._build(effect), _now()))
             else:
                 if isinstance(effect, EnteredView):
-                    self.view_log.entered(
-                        effect.view, effect.leader, effect.cause, pending=self._pool.pending
-                    )
+                    self._entering(effect)
                 self._outbox.append(effect)
+        self.pool_changed()
+
+    def _entering(self, effect: EnteredView) -> None:
+        """What a given up block held is pending again *before* the next block is built: done after
+        it, that block would be without it, and would itself count as given up."""
+        if effect.cause is Kind.NULLIFY:
+            self._pool.clear_in_flight()
+        self.view_log.entered(effect.view, effect.leader, effect.cause, pending=self._pool.pending)
 
     def _execute(self, effect: Execute) -> Executed:
         started = time.perf_counter()
@@ -409,9 +415,6 @@ class Replica:
         self._metrics.view.set(view)
         if cause is not None:
             self._metrics.views.labels(cause.name.lower()).inc()
-        if cause is Kind.NULLIFY:
-            self._pool.clear_in_flight()
-            self.pool_changed()
         self._on_view(view, leader, self._pool.entered_view(view, leader))
 
     def _rotate_journal(self) -> None:

@@ -12,13 +12,24 @@ from typing import cast
 import pytest
 
 from consensus.core import Core
-from consensus.interface import Broadcast, Effect, Event, Now, Persist, Received, Send
+from consensus.interface import (
+    Broadcast,
+    Build,
+    Effect,
+    EnteredView,
+    Event,
+    Now,
+    Persist,
+    Received,
+    Send,
+)
 from consensus.messages import (
     BlockRequest,
     BlockResponse,
     Content,
     Epoch,
     Kind,
+    Milliseconds,
     OwnVote,
     Record,
     ValidatorIndex,
@@ -40,7 +51,7 @@ from node.storage.errors import StorageError
 from node.storage.journal import Journal
 from node.storage.signer import GuardedSigner
 from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
-from tests.support.desk import Desk
+from tests.support.desk import BLOCK_MS, Desk
 from tests.support.ledger_world import World
 
 WAIT_SECONDS = 30.0
@@ -265,3 +276,20 @@ async def test_bodies_asked_for_again_and_again_are_sent_within_a_bound() -> Non
     await run_until(driven, lambda: len(driven.script.handled) == 64)
     assert driven.desk.links.queued(1, Channel.SYNC) <= MAX_BODIES_BYTES + len(encode(body))
     driven.close()
+
+
+async def test_what_a_given_up_block_held_stands_in_the_very_next_block(driven: Driven) -> None:
+    desk = driven.desk
+    payment = desk.world.issue("CENTRALBANK", "BANKA", 1_000)
+    desk.pool.add(payment, view=1, local=False)
+    desk.pool.mark_in_flight([payment.digest])  # in the block of view 1, which is given up
+    view, leader = View(2), ValidatorIndex(0)
+    timestamp = Milliseconds(desk.floor.timestamp + BLOCK_MS)
+    driven.script.reply = lambda _: [
+        EnteredView(view, leader, Kind.NULLIFY),
+        Build(Epoch(0), view, desk.floor, timestamp, leader, empty=False),
+    ]
+    driven.replica.on_message(1, message())
+    await run_until(driven, lambda: bool(desk.executor.unfinalized_instructions()))
+    assert desk.executor.unfinalized_instructions() == [payment.digest]
+    assert not desk.pool.pending, "it waits for nothing but that block's finality"

@@ -344,7 +344,11 @@ async def test_status_names_node_chain_height_and_peers(api: Api) -> None:
     assert status["node"] == "node0"
     assert status["chain_id"] == api.node.chain_id.hex()
     assert status["height"] == 1
-    assert {"view", "epoch", "peers"} <= set(status)
+    assert {"view", "epoch", "peers", "finalized_at", "given_up"} <= set(status)
+    assert {"name", "connected", "detail", "since"} <= set(status["peers"][0])
+    schemas = (await api.get("/openapi.json"))["components"]["schemas"]
+    assert set(status) == set(schemas["StatusView"]["properties"])
+    assert set(status["peers"][0]) == set(schemas["PeerView"]["properties"])
 
 
 async def test_genesis_is_given_byte_for_byte(api: Api) -> None:

@@ -214,7 +214,7 @@ def issue_order(
         amount=body.amount,
         signers=[signer],
     )
-    return Order(identifier, raw, (uetr_text(body.uetr),), (body_digest(body).hex(),))
+    return _supply_order(identifier, raw, body)
 
 
 def redeem_order(
@@ -231,6 +231,10 @@ def redeem_order(
         amount=body.amount,
         signers=[signer],
     )
+    return _supply_order(identifier, raw, body)
+
+
+def _supply_order(identifier: str, raw: bytes, body: Issue | Redeem) -> Order:
     return Order(identifier, raw, (uetr_text(body.uetr),), (body_digest(body).hex(),))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -257,11 +256,6 @@ class FileLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def is_private(path: str | Path) -> bool:
-    """Whether nobody but the owner may read, write or list it."""
-    return stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0
 
 
 def write_file(path: Path, data: bytes, mode: int = FILE_MODE) -> None:

@@ -94,10 +94,6 @@ class MemoryStore:
         found._keys = sorted(found._values)
         return found
 
-    def reopen(self) -> MemoryStore:
-        """The store as found after an orderly close."""
-        return self.crash(survivors=len(self._unsynced))
-
     def _settle(self, count: int) -> None:
         for batch in self._unsynced[:count]:
             for key, value in batch:

@@ -29,6 +29,14 @@ class Block:
     """A journal record holds the body."""
 
 
+def follows(info: BlockInfo, parent: BlockInfo) -> bool:
+    """Whether height and time follow the parent's. A sealing block's descendants in its epoch
+    are carriers: they have its height and time, and seal as it does."""
+    if parent.seals:
+        return (info.height, info.timestamp, info.seals) == (parent.height, parent.timestamp, True)
+    return info.height == parent.height + 1 and info.timestamp > parent.timestamp
+
+
 class BlockTree:
     """Blocks above the floor by digest. What is certified is never evicted; what is not is
     bounded by one proposal a view."""

@@ -6,8 +6,11 @@ one certificate vouches for all of them. Its signatures are the caller's to chec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from consensus.blocks import follows
 from consensus.interface import BlockCodec, BlockInfo, BodyMismatch, Floor
-from consensus.messages import Epoch, Kind, SyncResponse
+from consensus.messages import Certificate, Epoch, Kind, SyncResponse
 
 MAX_CHUNK = 10_000
 """Blocks in one answer. Their bytes are bounded by the transport's frame."""
@@ -28,7 +31,8 @@ class LateAnswer(BadAnswer):
 def check_answer(
     answer: SyncResponse, floor: Floor, epoch: Epoch, codec: BlockCodec
 ) -> list[BlockInfo]:
-    """The blocks of a chunk that continues this floor. Raises BadAnswer, or LateAnswer."""
+    """The blocks of a chunk that continues this floor, and its carriers. Raises BadAnswer, or
+    LateAnswer."""
     if not 0 < len(answer.blocks) <= MAX_CHUNK:
         raise BadAnswer("no blocks, or too many")
     certificate = answer.finalization
@@ -49,9 +53,43 @@ def check_answer(
             raise BadAnswer("the blocks do not chain up from our floor")
         if info.view <= parent.view or info.epoch != epoch:
             raise BadAnswer("the blocks' views do not ascend in this epoch")
+        if parent.seals:
+            raise BadAnswer("a block stands after the one that seals the epoch")
         infos.append(info)
         parent = info
-    named = (certificate.content.block, certificate.view)
-    if (parent.digest, parent.view) != named:
+    return infos + check_carriers(answer.carriers, parent, certificate, codec)
+
+
+def check_carriers(
+    carriers: Sequence[bytes],
+    seal: BlockInfo | None,
+    finalization: Certificate,
+    codec: BlockCodec,
+) -> list[BlockInfo]:
+    """The carriers between `seal` (None: it is not here yet) and the block that `finalization`
+    names. Raises BadAnswer. What else a carrier's header says, its voters have checked."""
+    assert finalization.content is not None
+    infos: list[BlockInfo] = []
+    parent = seal
+    for raw in carriers:
+        try:
+            info = codec.inspect(raw)
+        except BodyMismatch as bad:
+            raise BadAnswer("a carrier is no block") from bad
+        if not info.seals or (parent is not None and not _carries(info, parent)):
+            raise BadAnswer("the carriers do not chain up from the sealing block")
+        infos.append(info)
+        parent = info
+    named = (finalization.content.block, finalization.view)
+    if parent is not None and (parent.digest, parent.view) != named:
         raise BadAnswer("the finalization is not of the last block")
     return infos
+
+
+def _carries(info: BlockInfo, parent: BlockInfo) -> bool:
+    return (
+        info.parent == parent.digest
+        and info.epoch == parent.epoch
+        and info.view > parent.view
+        and follows(info, parent)
+    )

@@ -29,6 +29,9 @@ The rules, and where each lives:
 8. Standstill: every T_s without a finalization, everything above the latest one is sent again,
    page by page (here, `serving`).
 
+An epoch ends with a block that `seals` it. Its descendants are carriers, which only serve to
+finalize it: at its height, with its time. Once it is committed this core is `ended`.
+
 Every vote passes the guards of `voting`, which are the protocol's safety. `recovery` brings back
 a crashed node.
 
@@ -59,6 +62,7 @@ from consensus.interface import (
     Broadcast,
     Built,
     Effect,
+    EpochStarted,
     Event,
     Executed,
     Floor,
@@ -79,6 +83,7 @@ from consensus.messages import (
     Certificate,
     CertificateRequest,
     Epoch,
+    EpochSealed,
     Kind,
     Message,
     OwnVotesRequest,
@@ -103,7 +108,8 @@ RESENT_VIEWS = 32
 
 
 class Core:
-    """One validator (or, with `index` None, an observer) of one epoch.
+    """One validator (or, with `index` None, an observer) of one epoch; `consensus.epochs.Epochs`
+    runs one after the other.
 
     Construct it from the floor that the database holds and all journal records, call `start`
     once, then `handle` for every event; `next_deadline` names when a `Tick` is due.
@@ -161,6 +167,21 @@ class Core:
         """Why this node signs nothing any more; None while it does."""
         return self._state.stopped
 
+    @property
+    def retired(self) -> bool:
+        """Whether it stopped because its key must not sign; with a fresh one it may go on."""
+        return self._state.retired
+
+    @property
+    def ended(self) -> bool:
+        """Whether the block that seals this epoch is committed: nothing is done here any more."""
+        return self._state.ended
+
+    def stop(self, reason: str) -> None:
+        """Sign nothing: the node has a reason that the protocol cannot see. No alarm is given."""
+        if self._state.stopped is None:
+            self._state.stopped = reason
+
     def leader(self, view: int) -> ValidatorIndex:
         """Who leads a view."""
         return self._state.leader(view)
@@ -172,6 +193,8 @@ class Core:
     def next_deadline(self) -> int | None:
         """Monotonic ms at which a `Tick` is due; None if nothing is."""
         state = self._state
+        if state.ended:
+            return None
         fetch = self._fetcher.next_deadline()
         if state.index is None:
             return fetch
@@ -215,14 +238,16 @@ class Core:
                 self._proposing.built(event)
             case Executed():
                 self._following.executed(event, now.monotonic)
+            case EpochStarted():
+                raise AssertionError("a core lives in one epoch: see consensus.epochs")
         return self._finish_turn(now)
 
     def _finish_turn(self, now: Now) -> list[Effect]:
         state = self._state
-        while state.fresh or state.changed:
-            while state.fresh:
+        while (state.fresh or state.changed) and not state.ended:
+            while state.fresh and not state.ended:
                 self._following.act_on(state.fresh.popleft(), now.monotonic)
-            if state.changed:
+            if state.changed and not state.ended:
                 state.changed = False
                 self._try_rules(now)
         return state.take_effects()
@@ -232,7 +257,8 @@ class Core:
         state = self._state
         self._proposing.missing = None
         self._following.forget_left_proposals(now.monotonic)
-        state.pace.start_if_due(state.pending, now.monotonic)
+        # On a sealed tip there is nothing to be proposed but what makes it final.
+        state.pace.start_if_due(state.pending and not state.tip_seals(), now.monotonic)
         self._proposing.try_propose(now)
         self._proposing.consider(now)
         if self._leader_gave_up() or state.pace.expired(now.monotonic):
@@ -282,6 +308,8 @@ class Core:
                 state.emit(*self._startcheck.answer(sender, message))
             case OwnVotesResponse():
                 self._receive_answer(sender, message, now.monotonic)
+            case EpochSealed():
+                self._following.receive_sealed(sender, message, now.monotonic)
             case SyncRequest():
                 state.reject(sender, "sync request: answered from storage, not by the core")
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consensus.blocks import Block
-from consensus.catchup import BadAnswer, LateAnswer, check_answer
+from consensus.blocks import Block, follows
+from consensus.catchup import BadAnswer, LateAnswer, check_answer, check_carriers
 from consensus.certificate import BadCertificate, check
 from consensus.fetching import Fetcher
 from consensus.interface import (
@@ -35,6 +35,7 @@ from consensus.messages import (
     Certificate,
     Certified,
     Digest,
+    EpochSealed,
     Kind,
     SyncRequest,
     SyncResponse,
@@ -201,11 +202,11 @@ class Following:
         block.requested = True
         parent = self._state.blocks.info(block.info.parent)
         assert parent is not None
-        if block.info.height != parent.height + 1 or block.info.view <= parent.view:
-            # The application would say so too; but the floor's own order rests on these two.
+        if not follows(block.info, parent) or block.info.view <= parent.view:
+            # The application would say so too; but the floor's own order rests on these.
             block.valid = False
             if block.certified:
-                self._diverged(block, "its height or view does not follow its parent's")
+                self._diverged(block, "its height, time or view does not follow its parent's")
             return
         self._state.emit(Execute(block.info, block.raw))
 
@@ -218,7 +219,9 @@ class Following:
         # Where the parent was proposed is known from the child's certificate. Without one, ask
         # as if it were just above our floor: whoever has a higher floor then tells us so.
         view = content.parent_view if content is not None and known else state.floor.info.view + 1
-        if info.height <= state.floor.info.height + 1 or view <= state.floor.info.view:
+        # A carrier has the height of the sealing block far below it.
+        lowest = state.floor.info.height + (1 if info.seals else 2)
+        if info.height < lowest or view <= state.floor.info.view:
             self._diverged(block, "it does not descend from the final block below it")
         elif info.view > state.final_view:
             self._want_body(view, info.parent, peers, now)
@@ -353,13 +356,24 @@ class Following:
         if path is None:
             self._diverged(block, "it does not descend from the final block below it")
             return
+        # What follows the block that seals the epoch are its carriers: never applied.
+        seal = next((at for at, each in enumerate(path) if each.info.seals), len(path) - 1)
+        blocks, carriers = path[: seal + 1], tuple(each.raw for each in path[seal + 1 :])
         state.emit(
             Commit(
-                tuple(each.info for each in path), tuple(each.raw for each in path), finalization
+                tuple(each.info for each in blocks),
+                tuple(each.raw for each in blocks),
+                finalization,
+                carriers,
+                self._passed(View(finalization.view)),
             )
         )
-        state.raise_floor(Floor(block.info, finalization))
+        last = blocks[-1].info
+        state.raise_floor(Floor(last, finalization, carriers))
         state.emit(*self._fetcher.drop_bodies_below(state.floor.info.view, now))
+        if last.seals:
+            state.ended = True
+            return
         state.update_pace()
         if self._catching_up:
             self._go_on_catching_up(now)
@@ -367,6 +381,16 @@ class Following:
             # A question dropped above may have been for a body whose view was only guessed.
             for view in sorted(state.views):
                 self.recheck(view, now)
+
+    def _passed(self, last: View) -> tuple[Certificate, ...]:
+        """Notarizations and nullifications of the views that the floor passes."""
+        views = self._state.views
+        return tuple(
+            certificate
+            for view in sorted(view for view in views if view <= last)
+            for certificate in (views[view].notarization, views[view].nullification)
+            if certificate is not None
+        )
 
     # --- catching up ------------------------------------------------------------------------
 
@@ -406,10 +430,30 @@ class Following:
         state.emit(*self._fetcher.drop(self._sync, now))
         self._sync = None
         self._chunk_end = View(finalization.view)
-        for info, raw in zip(infos, answer.blocks, strict=True):
+        for info, raw in zip(infos, (*answer.blocks, *answer.carriers), strict=True):
             state.blocks.add(info, raw)
         if finalization not in state.fresh:  # else this follows when it is acted upon
             self.recheck(self._chunk_end, now)
+
+    def receive_sealed(self, sender: ValidatorIndex, sealed: EpochSealed, now: int) -> None:
+        """The others have left this epoch: what made its sealing block final. Blocks up to it
+        come in chunks, as nobody keeps this epoch's bodies at hand any more."""
+        state = self._state
+        finalization = sealed.finalization
+        if finalization.epoch != state.epoch or finalization.kind is not Kind.FINALIZE:
+            state.reject(sender, "epoch sealed: the certificate is no finalization of this epoch")
+            return
+        try:
+            infos = check_carriers(sealed.carriers, None, finalization, state.codec)
+            if finalization.view > state.floor.info.view and not self._is_held(finalization):
+                self._accept(finalization)
+        except (BadAnswer, BadCertificate) as bad:
+            state.reject(sender, f"epoch sealed: {bad.reason}")
+            return
+        for info, raw in zip(infos, sealed.carriers, strict=True):
+            state.blocks.add(info, raw)
+        if finalization.view > state.floor.info.view:
+            self._start_sync(sender, now)
 
     def _go_on_catching_up(self, now: int) -> None:
         """After a commit: ask for the next chunk, or stop when nothing final is missing."""

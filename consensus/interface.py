@@ -19,8 +19,8 @@ of the protocol rests on:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from consensus.messages import (
@@ -64,6 +64,9 @@ class BlockInfo:
     height: Height
     timestamp: Milliseconds
     proposer: ValidatorIndex
+    seals: bool = False
+    """It ends its epoch: a sealing block, whose height is its parent's plus one, or one of the
+    carriers above it, which share its height and serve to finalize it."""
 
 
 class BodyMismatch(ValueError):
@@ -121,10 +124,19 @@ class Timing:
 @dataclass(frozen=True, slots=True)
 class Floor:
     """The finalized block that the database durably holds; view 0 with no certificate is the
-    epoch's starting block."""
+    epoch's starting block: genesis, or the sealing block of the epoch before."""
 
     info: BlockInfo
     finalization: Certificate | None
+    carriers: tuple[bytes, ...] = ()
+    """For a sealing block that became final through a carrier, which `finalization` then names:
+    the carriers from the first to that one."""
+
+
+def starting_floor(seal: BlockInfo) -> Floor:
+    """The floor that the epoch after this sealing block starts from: it is that epoch's view 0."""
+    assert seal.seals, "an epoch starts from the sealing block of the one before"
+    return Floor(replace(seal, epoch=Epoch(seal.epoch + 1), view=View(0), seals=False), None)
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -177,7 +189,22 @@ class Executed:
     """For a bad block: which field is wrong and how."""
 
 
-Event = Received | Linked | Tick | Pending | Built | Executed
+@dataclass(frozen=True, slots=True)
+class EpochStarted:
+    """The sealing block is durable and applied: the next epoch starts with these validators."""
+
+    epoch: Epoch
+    validators: tuple[bytes, ...]
+    """Vote keys, by index."""
+    index: ValidatorIndex | None
+    """This node's place among them; None if it has none."""
+    floor: Floor
+    """`starting_floor` of the sealing block."""
+    moved: Mapping[ValidatorIndex, ValidatorIndex]
+    """Where the members that stay are now, by their index in the epoch before."""
+
+
+Event = Received | Linked | Tick | Pending | Built | Executed | EpochStarted
 
 
 # --- effects ----------------------------------------------------------------------------------
@@ -213,7 +240,9 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Make a block of `view` on `parent` with this timestamp, execute it, answer with `Built`."""
+    """Make a block of `view` on `parent` with this timestamp, execute it, answer with `Built`.
+
+    On a parent that `seals` the block is a carrier: of the parent's height, with its roots."""
 
     epoch: Epoch
     view: View
@@ -227,12 +256,27 @@ class Build:
 @dataclass(frozen=True, slots=True)
 class Commit:
     """These executed blocks are final, in ascending height. Store them, their outcomes and state
-    and the new floor in one durable step; only then tell clients."""
+    and the new floor in one durable step; only then tell clients. Where the last of them seals
+    the epoch, answer with `EpochStarted` once it is stored."""
 
     blocks: tuple[BlockInfo, ...]
     bodies: tuple[bytes, ...]
     finalization: Certificate
-    """Finalizes the last of `blocks`, and by ancestry all of them."""
+    """Finalizes the last of `blocks`, or the last of `carriers`, and by ancestry all of them."""
+    carriers: tuple[bytes, ...] = ()
+    """Where the last block seals its epoch and became final through its descendants: these, up
+    to the one that the finalization names. They are kept as its proof and never applied."""
+    certificates: tuple[Certificate, ...] = ()
+    """Every other certificate held of the views that the floor passes. Nothing here needs them
+    any more; if more than f validators ever make a fork, they name who did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A peer still talks in an epoch that has ended: send it that epoch's `EpochSealed`."""
+
+    peer: ValidatorIndex
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +323,5 @@ Effect = (
     | Alarm
     | ReportEquivocation
     | Rejected
+    | Straggler
 )

@@ -36,11 +36,17 @@ MAX_VALIDATORS = 256
 MAX_OWN_VOTES = 256
 """Bound on the votes of an `OwnVotesResponse`; honest nodes are a few views above the floor."""
 
+MAX_CARRIERS = 16_384
+"""Bound on the carriers that may lie between a sealing block and its finalization: views of one
+outage. At the cap of the timers that is days without a single finalization."""
+
 VOTE_DOMAIN = "nostro.vote/1"
 """Signature domain of votes: what keeps a vote from ever being read as anything else."""
 
 Unsigned = Annotated[int, Meta(ge=0)]
 """MessagePack itself bounds it to 64 bits."""
+Carriers = Annotated[tuple[bytes, ...], Meta(max_length=MAX_CARRIERS)]
+"""Blocks without instructions between a sealing block and what makes it final, ascending."""
 DigestBytes = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 SignatureBytes = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 
@@ -161,10 +167,27 @@ class SyncRequest(
 class SyncResponse(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="sync-response/1"
 ):
-    """Finalized blocks in ascending height, chained by parent digest, ending with the one that
-    `finalization` names: one answer proves itself."""
+    """Finalized blocks of one epoch in ascending height, chained by parent digest, ending with
+    the one that `finalization` names: one answer proves itself.
+
+    Where the last block seals the epoch and became final through a carrier, `finalization` names
+    the last of `carriers`, which chain from that block on; else there are none."""
 
     blocks: tuple[bytes, ...]
+    carriers: Carriers
+    finalization: Certificate
+
+
+class EpochSealed(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="epoch-sealed/1"
+):
+    """To a peer that still talks in an epoch that has ended: what makes its sealing block final.
+    The blocks up to it come from storage (`SyncRequest`)."""
+
+    epoch: Unsigned
+    carriers: Carriers
+    """From the sealing block's child to the block that `finalization` names; empty if it names
+    the sealing block itself."""
     finalization: Certificate
 
 
@@ -222,6 +245,7 @@ Message = (
     | OwnVotesResponse
     | SyncRequest
     | SyncResponse
+    | EpochSealed
 )
 """Everything that validators send each other about consensus."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from consensus.blocks import Block
+from consensus.blocks import Block, follows
 from consensus.fetching import CERTIFICATE_WINDOW
 from consensus.interface import BodyMismatch, Build, Built, Execute, Now
 from consensus.messages import Content, Milliseconds, Proposal, View
@@ -65,9 +65,16 @@ class Proposing:
             epoch=state.epoch,
             view=view,
             parent=parent,
-            timestamp=Milliseconds(max(now.wall, parent.timestamp + 1)),
+            # A carrier takes no step in time: no clock decides when an epoch can be finalized.
+            timestamp=(
+                parent.timestamp
+                if parent.seals
+                else Milliseconds(max(now.wall, parent.timestamp + 1))
+            ),
             proposer=state.leader(view),
-            empty=not state.pending or unfinalized >= state.timing.max_unfinalized,
+            empty=(
+                not state.pending or parent.seals or unfinalized >= state.timing.max_unfinalized
+            ),
         )
         state.emit(self._building)
 
@@ -80,10 +87,12 @@ class Proposing:
             return
         assert parent_view is not None
         info = state.codec.inspect(event.block)
+        if info.epoch != state.epoch:
+            return  # asked for in the epoch before
         asked = (build.epoch, build.view, build.parent.digest, build.timestamp, build.proposer)
         given = (info.epoch, info.view, info.parent, info.timestamp, info.proposer)
         assert given == asked, f"built a block other than asked for: {given} != {asked}"
-        assert info.height == build.parent.height + 1, "built a block of another height"
+        assert follows(info, build.parent), "built a block that does not follow its parent"
         block = state.blocks.add(info, event.block)
         block.requested = True
         block.valid = True
@@ -167,7 +176,7 @@ class Proposing:
             return Verdict.WAIT
         parent = state.blocks.info(named)
         assert parent is not None
-        if info.height != parent.height + 1 or info.timestamp <= parent.timestamp:
+        if not follows(info, parent):
             return Verdict.BAD
         if not block.requested:
             block.requested = True
@@ -176,6 +185,8 @@ class Proposing:
             return Verdict.WAIT if block.valid is None else Verdict.BAD
         if not complete:
             return Verdict.WAIT
+        if parent.seals:
+            return Verdict.GOOD  # its time is the sealing block's, which was judged then
         return self._judge_timestamp(info.timestamp, arrival, now)
 
     def _judge_timestamp(self, timestamp: int, arrival: int, now: Now) -> Verdict:

@@ -81,6 +81,10 @@ class State:
         """Whether enough validators have said, since this start, what they hold of our key."""
         self.stopped: str | None = None
         """Why this node signs nothing any more; None while it does."""
+        self.retired = False
+        """Whether it was stopped because this key must not sign: a fresh one may."""
+        self.ended = False
+        """Whether this epoch's sealing block is final and committed: nothing is done any more."""
         self.pending = False
         """Whether the application has instructions waiting."""
         self.evidence: deque[Equivocation] = deque(maxlen=KEPT_EVIDENCE)
@@ -112,6 +116,7 @@ class State:
         """Sign nothing any more. Once: the first reason is the one that matters."""
         if self.stopped is None:
             self.stopped = reason
+            self.retired = retire_key
             self.emit(Alarm(reason, retire_key))
 
     def stop_for_unknown_vote(self, view: int) -> None:
@@ -174,6 +179,12 @@ class State:
             return self.floor.info.digest
         content = self.certified(view)
         return None if content is None else content.block
+
+    def tip_seals(self) -> bool:
+        """Whether what a leader would build on ends the epoch: then only carriers follow."""
+        digest = self.certified_digest(self.ready_view)
+        tip = None if digest is None else self.blocks.info(digest)
+        return tip is not None and tip.seals
 
     def gap(self, parent_view: int) -> View | None:
         """The highest view between parent_view and the current view, both excluded, that has no

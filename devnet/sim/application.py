@@ -175,7 +175,7 @@ class Database:
                 break
             chosen.append(stored.body)
             if stored.finalization is not None:
-                best = SyncResponse(tuple(chosen), stored.finalization)
+                best = SyncResponse(tuple(chosen), (), stored.finalization)
         return best
 
 

@@ -263,7 +263,7 @@ class Forger(Liar):
         certificate = Certificate(0, view, kind, said, signatures)
         bare: Message = certificate
         if rng.random() < 0.1:
-            bare = SyncResponse((encode_block_of_noise(self),), certificate)
+            bare = SyncResponse((encode_block_of_noise(self),), (), certificate)
         for to in self.others:
             self.post(to, bare, f"forged certificate: {name}")
 
@@ -462,7 +462,7 @@ class Flooder(Liar):
                 OwnVotesResponse(0, view, None, (vote,) * 3),
                 BlockResponse(0, self.noise(200)),
                 SyncRequest(rng.choice((0, 1, 2**60))),
-                SyncResponse((self.noise(200),) * 3, Certificate(0, view, kind, content, ())),
+                SyncResponse((self.noise(200),) * 3, (), Certificate(0, view, kind, content, ())),
             )
         )
 

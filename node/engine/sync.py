@@ -35,7 +35,7 @@ def sync_response(store: ChainStore, first: int) -> SyncResponse | None:
             break
         certificate = store.finalization(height)
         if certificate is not None:
-            answer = SyncResponse(tuple(blocks), certificate)
+            answer = SyncResponse(tuple(blocks), (), certificate)
             if size >= SYNC_ANSWER_BYTES or len(blocks) >= SYNC_ANSWER_BLOCKS:
                 break
         height += 1

@@ -282,7 +282,7 @@ def test_requests_that_make_no_sense_are_refused(request_: BlockRequest) -> None
 
 
 def chunk(solo: Solo, blocks: list[Block]) -> SyncResponse:
-    return SyncResponse(tuple(b.raw for b in blocks), solo.chain.finalization(blocks[-1]))
+    return SyncResponse(tuple(b.raw for b in blocks), (), solo.chain.finalization(blocks[-1]))
 
 
 def behind(solo: Solo, blocks: list[Block]) -> int:

@@ -171,7 +171,7 @@ class Hostile:
             path = path[1:] or [block]
         signers = self.others if path[-1] is self.law.final or not self.lawful else self.others[:2]
         proof = CHAIN.finalization(path[-1], signers)
-        return SyncResponse(tuple(each.raw for each in path), proof)
+        return SyncResponse(tuple(each.raw for each in path), (), proof)
 
     # --- one step ----------------------------------------------------------------------------
 

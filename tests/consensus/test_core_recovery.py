@@ -358,7 +358,7 @@ def test_a_database_replaced_by_an_older_copy_does_not_cost_the_vote_key() -> No
     again.get(solo.chain.finalization(blocks[2]), sender=sent(again.all, BlockRequest)[0][0])
     [(peer, _)] = sent(again.all, SyncRequest)
     proof = solo.chain.finalization(blocks[1], (0, 1, 2))
-    again.get(SyncResponse((blocks[0].raw, blocks[1].raw), proof), sender=peer)
+    again.get(SyncResponse((blocks[0].raw, blocks[1].raw), (), proof), sender=peer)
     assert again.core.stopped is None
     assert again.core.floor.info == blocks[1].info
     again.get(solo.chain.vote(0, 4, Kind.NULLIFY))

@@ -326,7 +326,7 @@ def test_an_idle_chain_that_gives_a_view_up(oracle: Oracle) -> None:
 )
 def test_a_certificate_that_proves_nothing(oracle: Oracle, wrong: Certificate) -> None:
     broken("certificate-shape", lambda: oracle.sent(3, wrong))
-    broken("certificate-shape", lambda: oracle.sent(3, SyncResponse((), wrong)))
+    broken("certificate-shape", lambda: oracle.sent(3, SyncResponse((), (), wrong)))
 
 
 def test_a_commit_under_another_blocks_finalization(oracle: Oracle) -> None:

@@ -501,7 +501,7 @@ class Loopback:
                 case Build():
                     block = self.chain.build(effect, b"" if effect.empty else b"x")
                     self._queue.append((node, Built(effect.view, block.raw)))
-                case Commit(blocks, _, _):
+                case Commit(blocks=blocks):
                     self.commits[node] += blocks
                 case Alarm(reason):
                     self.alarms.append(reason)

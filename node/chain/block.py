@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from node.chain.encoding import HEADER, VALIDATOR_SET, Malformed, decode, digest, encode
 from node.chain.instruction import InstructionRefused, ParsedInstruction, parse_instruction
 from node.chain.merkle import EMPTY_ROOT, OUTCOME_LEAF, root
@@ -88,6 +90,29 @@ def genesis_header(genesis: Genesis, state_root: bytes) -> Header:
         history_root=EMPTY_ROOT,
         validator_set=validators,
         next_validator_set=validators,
+    )
+
+
+def seals(header: Header) -> bool:
+    """Whether the block ends its epoch: a sealing block, or a carrier of one."""
+    return header.next_validator_set != header.validator_set
+
+
+def carrier_header(seal: Header, *, view: int, proposer: int, parent: bytes) -> Header:
+    """The only header that a carrier of this sealing block can have, given where it was proposed.
+
+    A carrier descends from the sealing block in its epoch and serves to finalize it. It holds no
+    instructions, and has the sealing block's height, time, state and history: it changes nothing.
+    """
+    return replace(
+        seal,
+        view=view,
+        proposer=proposer,
+        parent=parent,
+        instructions_count=0,
+        instructions_root=EMPTY_ROOT,
+        outcomes_count=0,
+        outcomes_root=EMPTY_ROOT,
     )
 
 

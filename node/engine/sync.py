@@ -1,6 +1,6 @@
 """Serving final blocks to a node that is behind, from the database, one bounded answer each.
 
-An answer ends at a height whose finalization is stored, so it proves itself: the asker checks one
+An answer ends at the block that seals an epoch, at the latest, and at a height whose finalization is stored, so it proves itself: the asker checks one
 certificate and the chain of parent digests. Between two stored finalizations honest leaders put
 at most `Timing.max_unfinalized` blocks with instructions, so that one always fits.
 """
@@ -35,8 +35,11 @@ def sync_response(store: ChainStore, first: int) -> SyncResponse | None:
             break
         certificate = store.finalization(height)
         if certificate is not None:
-            answer = SyncResponse(tuple(blocks), (), certificate)
-            if size >= SYNC_ANSWER_BYTES or len(blocks) >= SYNC_ANSWER_BLOCKS:
+            info = store.info(height)
+            seal = store.seal(info.epoch) if info is not None and info.seals else None
+            carriers = () if seal is None else seal.carriers
+            answer = SyncResponse(tuple(blocks), carriers, certificate)
+            if seal is not None or size >= SYNC_ANSWER_BYTES or len(blocks) >= SYNC_ANSWER_BLOCKS:
                 break
         height += 1
     return answer

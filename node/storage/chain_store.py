@@ -8,6 +8,8 @@ Keys are one letter and a big-endian number or digest, so that heights iterate i
 
     b height → block bytes        h height → header      o height → outcomes
     f height → finalization       d header digest → height
+    e epoch → what sealed it      c epoch view kind → other certificates
+    x epoch view voter → an equivocation that this node holds both votes of
     i sender NUL id → executed instruction                u UETR → terminal outcome
     s state key → record          n hash → state node     t level index → history node
     m name → floor, format
@@ -28,6 +30,7 @@ from consensus.messages import (
     Certificate,
     Digest,
     Epoch,
+    Equivocation,
     Height,
     Milliseconds,
     ValidatorIndex,
@@ -39,7 +42,7 @@ from node.ledger.entries import InstructionEntry, UetrEntry
 from node.storage.errors import StoreCorrupt
 from node.storage.kv import KeyValue
 
-FORMAT = b"nostro-chain-store/1"
+FORMAT = b"nostro-chain-store/2"
 _FORMAT_KEY = b"mformat"
 _FLOOR_KEY = b"mfloor"
 
@@ -71,8 +74,25 @@ class CommittedBlock:
     Several commits may share one batch; a stored finalization lets a peer sync up to here."""
 
 
+@dataclass(frozen=True, slots=True)
+class SealRecord:
+    """How an epoch ended."""
+
+    height: int
+    """Of the sealing block."""
+    carriers: tuple[bytes, ...]
+    """The blocks between it and the one that `finalization` names; none if it names it itself."""
+    finalization: Certificate
+
+
+class _Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="seal/1"):
+    height: int
+    carriers: tuple[bytes, ...]
+    finalization: Certificate
+
+
 class _FloorRecord(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="floor/1"
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="floor/2"
 ):
     digest: bytes
     parent: bytes
@@ -81,7 +101,9 @@ class _FloorRecord(
     height: int
     timestamp: int
     proposer: int
+    seals: bool
     finalization: Certificate | None
+    carriers: tuple[bytes, ...]
 
 
 class _BlockParts(
@@ -122,9 +144,17 @@ class ChainStore:
 
     # --- the one write ------------------------------------------------------------------------
 
-    def commit(self, blocks: Sequence[CommittedBlock], floor: Floor) -> None:
+    def commit(
+        self,
+        blocks: Sequence[CommittedBlock],
+        floor: Floor,
+        certificates: Sequence[Certificate] = (),
+    ) -> None:
         """Store final `blocks` (ascending, from the height after the floor) and the new floor,
         in one synced batch. The first commit is the genesis block alone, with no finalization.
+
+        `certificates`: of views up to the floor, kept for ever to tell who made a fork, should
+        there ever be one.
 
         Raises StoreUnwritable, after which nothing may be committed before a restart."""
         self._check_commit(blocks, floor)
@@ -135,6 +165,11 @@ class ChainStore:
                 batch.append((_at(b"f", block.info.height), encode(block.finalization)))
         if floor.finalization is not None:
             batch.append((_at(b"f", floor.info.height), encode(floor.finalization)))
+        if floor.info.seals:
+            assert floor.finalization is not None
+            seal = _Seal(floor.info.height, floor.carriers, floor.finalization)
+            batch.append((_at(b"e", floor.info.epoch), encode(seal)))
+        batch.extend((_certificate_key(each), encode(each)) for each in certificates)
         batch.append((_FLOOR_KEY, _encode_floor(floor)))
         self._kv.write(batch, sync=True)
         self._floor = floor
@@ -149,13 +184,16 @@ class ChainStore:
             else:
                 assert block.info.height == previous.height + 1, "heights are contiguous"
                 assert block.info.parent == previous.digest, "blocks are chained"
+            assert block.info == floor.info or not block.info.seals, "an epoch ends with a commit"
             previous = block.info
         assert floor.info == previous, "the floor is the last block committed"
+        assert floor.info.seals or not floor.carriers, "only a sealing block has carriers"
         certificate = floor.finalization
         assert (certificate is None) == (floor.info.height == 0), "only genesis needs no proof"
         if certificate is not None:
             assert certificate.content is not None
-            assert certificate.content.block == floor.info.digest, "the floor's own finalization"
+            named = certificate.content.block == floor.info.digest
+            assert named or floor.carriers, "the floor's own finalization, or its last carrier's"
 
     # --- floor and blocks -----------------------------------------------------------------------
 
@@ -166,6 +204,41 @@ class ChainStore:
     def height(self) -> int | None:
         """Height of the last final block."""
         return None if self._floor is None else self._floor.info.height
+
+    def epoch(self) -> int:
+        """The epoch of the next block."""
+        assert self._floor is not None, "there is no epoch before genesis"
+        info = self._floor.info
+        return info.epoch + 1 if info.seals else info.epoch
+
+    def seal(self, epoch: int) -> SealRecord | None:
+        """How this epoch ended; None while it has not."""
+        value = self._kv.get(_at(b"e", epoch))
+        if value is None:
+            return None
+        record = _decoded(value, _Seal, f"seal of epoch {epoch}")
+        return SealRecord(record.height, record.carriers, record.finalization)
+
+    def certificates(self, epoch: int, first_view: int, last_view: int) -> list[Certificate]:
+        """Notarizations and nullifications held of these views when the floor passed them, by
+        view and kind. A node that was behind then has none of them."""
+        found = []
+        start, stop = _at(b"c", epoch) + _number(first_view), _at(b"c", epoch)
+        for _, value in self._kv.iterate(b"c", start=start, stop=stop + _number(last_view + 1)):
+            found.append(_decoded(value, Certificate, f"certificate of epoch {epoch}"))
+        return found
+
+    def keep_evidence(self, evidence: Equivocation) -> None:
+        """Store an equivocation for good. Raises StoreUnwritable."""
+        vote = evidence.first
+        key = _at(b"x", vote.epoch) + _number(vote.view) + _number(vote.voter)
+        self._kv.write([(key, encode(evidence))], sync=True)
+
+    def evidence(self) -> list[Equivocation]:
+        """The equivocations that this node has seen itself, by epoch, view and voter."""
+        return [
+            _decoded(value, Equivocation, "equivocation") for _, value in self._kv.iterate(b"x")
+        ]
 
     def block(self, height: int) -> bytes | None:
         """The exact bytes of a block, or None above the floor."""
@@ -194,11 +267,13 @@ class ChainStore:
             Height(header.height),
             Milliseconds(header.timestamp),
             ValidatorIndex(header.proposer),
+            header.next_validator_set != header.validator_set,
         )
 
     def finalization(self, height: int) -> Certificate | None:
         """The certificate that finalized this very height; a height that became final as an
-        ancestor has none (`finalization_at_or_above`)."""
+        ancestor has none (`finalization_at_or_above`). Where a block sealed its epoch, it may
+        name a carrier of it (`seal`)."""
         value = self._kv.get(_at(b"f", height))
         return None if value is None else _decoded(value, Certificate, f"finalization {height}")
 
@@ -279,8 +354,9 @@ class ChainStore:
             Height(record.height),
             Milliseconds(record.timestamp),
             ValidatorIndex(record.proposer),
+            record.seals,
         )
-        return Floor(info, record.finalization)
+        return Floor(info, record.finalization, record.carriers)
 
 
 def _put_block(batch: list[tuple[bytes, bytes | None]], block: CommittedBlock) -> None:
@@ -311,7 +387,9 @@ def _encode_floor(floor: Floor) -> bytes:
             info.height,
             info.timestamp,
             info.proposer,
+            info.seals,
             floor.finalization,
+            floor.carriers,
         )
     )
 
@@ -327,6 +405,11 @@ def _number(height: int) -> bytes:
 
 def _at(prefix: bytes, height: int) -> bytes:
     return prefix + height.to_bytes(8, "big")
+
+
+def _certificate_key(certificate: Certificate) -> bytes:
+    view = _at(b"c", certificate.epoch) + _number(certificate.view)
+    return view + bytes([certificate.kind])
 
 
 def _history_key(level: int, index: int) -> bytes:

@@ -9,6 +9,7 @@ the journal, in any order and partly twice, and the signer guard's own log.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ from devnet.sim.crypto import verify_memoised
 from devnet.sim.disk import NodeDisk, WatchedSigner
 from devnet.sim.network import Gossip, Network, Packet
 from devnet.sim.oracle import Oracle, own_votes
+from devnet.sim.points import PersistencePoints
 from devnet.sim.world import MILLISECOND, World
 
 GOSSIP_INTERVAL = 700 * MILLISECOND
@@ -95,6 +97,8 @@ class HonestNode:
         self._factory = core
         self._disk = disk
         self._guarded = guarded
+        self.points: PersistencePoints | None = None
+        """Counts this node's persistence points, and crashes it at one (see `points`)."""
         self._kept: dict[int, None] = {}
         """Instructions durably accepted from clients and not final: on disk."""
         self._world = world
@@ -138,6 +142,8 @@ class HonestNode:
         self._signer = WatchedSigner(self.index, guard if self._guarded else None)
         self._oracle.started(self.index, self.database.floor.info, records)
         self._complete_guard(records)
+        if not self.up:
+            return
         self._oracle.recovered(self.index, records)
         shuffled = records + [r for r in records if self._world.chance(0.1)]
         rng.shuffle(shuffled)
@@ -170,13 +176,15 @@ class HonestNode:
             if vote.view > floor:
                 self._signer.sign_vote(Epoch(0), View(vote.view), vote.kind, vote.content)
         self._disk.begin_sync()
-        self._disk.end_sync()
+        if not self._visit("during recovery", inside=True):
+            self._disk.end_sync()
 
-    def crash(self, point: str, inside: bool = False) -> None:
+    def crash(self, point: str, inside: bool = False, fate: random.Random | None = None) -> None:
         """kill -9, or a power cut, at a named point; restarts by itself after a while.
 
-        `inside`: in the middle of a rotation of the journal."""
-        world, rng = self._world, self._world.random
+        `inside`: in the middle of a rotation of the journal. `fate` decides what the disk keeps;
+        without one the seed does."""
+        world, rng = self._world, fate or self._world.random
         assert self.up
         self.up = False
         self._incarnation += 1
@@ -211,7 +219,14 @@ class HonestNode:
         if self._world.chance(self._habits.hazard):
             self.crash(f"crash {name}", inside)
             return True
-        return False
+        return self._visit(name, inside)
+
+    def _visit(self, name: str, inside: bool = False) -> bool:
+        """A persistence point; True if this is the one at which to crash."""
+        if self.points is None or not self.up or not self.points.passed(name):
+            return False
+        self.crash(f"crash {name}", inside, self.points.fate)
+        return True
 
     def step_clock(self) -> None:
         """The wall clock is set: anywhere within the permitted skew."""
@@ -301,7 +316,8 @@ class HonestNode:
         """What came during the sync: all of it in one turn, under one sync."""
         waiting, self._waiting = self._waiting, []
         for event in waiting:
-            self._perform(self._core.handle(event, self._now()))
+            if self.up:
+                self._perform(self._core.handle(event, self._now()))
         self._pump()
         if self.up:
             self._arm()
@@ -331,6 +347,8 @@ class HonestNode:
         if written:
             self._disk.append(written)
             self._written += promises
+            if self._visit("after append"):
+                return
         for effect in effects:
             if isinstance(effect, Send | Broadcast | Commit):
                 self._outbox.append((self._written, effect))
@@ -366,7 +384,7 @@ class HonestNode:
     # --- one coalesced sync, then publish ------------------------------------------------------
 
     def _pump(self) -> None:
-        if self._written > self._synced and not self._syncing:
+        if self.up and self._written > self._synced and not self._syncing:
             if self._point("before sync"):
                 return
             self._syncing = True
@@ -418,6 +436,8 @@ class HonestNode:
             self._later(self._latency(self._habits.store), self._stored)
 
     def _stored(self) -> None:
+        if self._visit("during commit"):
+            return
         commit = self._commits.popleft()
         self._storing = False
         self._store(commit)
@@ -470,9 +490,13 @@ class HonestNode:
             self._later(self._latency(self._habits.sync), self._accepted, number)
 
     def _accepted(self, number: int) -> None:
+        if self._visit("before accepting"):
+            return
         self._kept[number] = None
         self._oracle.accepted.add(number)
         self._world.record(self.index, "accept", b"%d" % number)
+        if self._visit("after accepting"):
+            return
         self._application.learn((number,))
         self._keep_gossiping()
         self._tell_pending()

@@ -12,7 +12,7 @@ help:
 	@echo "make test     check, then all tests"
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
-	@echo "make sim      the consensus simulator: ARGS='--seeds 0..999 --n 7'"
+	@echo "make sim      the consensus simulator, 20,000 seeds and more: or ARGS='--seeds 0..999 --n 7'"
 	@echo "make bench    throughput, finality and restart figures of this machine"
 	@echo "make format   reformat the code"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
@@ -35,7 +35,7 @@ test: check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 
 sim: venv
-	$(BIN)/python -m devnet.sim $(ARGS)
+	$(BIN)/python -m devnet.sim $(or $(ARGS),--suite --jobs $(WORKERS))
 
 bench: venv
 	$(BIN)/python -m devnet.bench $(ARGS)

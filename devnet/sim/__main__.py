@@ -1,4 +1,4 @@
-"""`python -m devnet.sim`: run seeds, replay one, or let the mutants loose."""
+"""`python -m devnet.sim`: run seeds, replay one, exhaust what can be, or let the mutants loose."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from devnet.sim import suite
 from devnet.sim.attacks import ATTACKS
 from devnet.sim.batch import Failure, attempt_all
 from devnet.sim.mutants import MUTANTS, hunt
@@ -18,6 +20,10 @@ WRONG_USAGE = 64
 ALL_ATTACKS = "all"
 MAX_SEEDS = 10_000_000
 """Seeds of one invocation."""
+SUITE_SEEDS = (0, 20_000)
+SUITE_BYZANTINE = 100
+"""Seeds of the whole suite: without Byzantine members, and with those of each kind."""
+PROGRESS_SECONDS = 15
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,25 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.mutants:
         return _run_mutants(options)
-    sizes = options.n
-    jobs = [
-        (seed, sizes[seed % len(sizes)] if sizes else validators_of(seed))
-        for seed in range(options.seeds[0], options.seeds[1] + 1)
-    ]
-    began = time.monotonic()
-    failures: list[Failure] = []
-    results: list[Result] = []
-    for attack in _attacks(options.byzantine):
-        for outcome in attempt_all(jobs, options.jobs, options.trace, attack):
-            if isinstance(outcome, Failure):
-                failures.append(outcome)
-                for line in outcome.trace:
-                    print(line, file=sys.stderr)
-                print(f"FAIL {outcome.text}\n     replay: {outcome.replay}", file=sys.stderr)
-            else:
-                results.append(outcome)
-    _report(results, failures, time.monotonic() - began, options.json)
-    return 1 if failures else 0
+    totals = Totals()
+    if options.suite:
+        _seeds(totals, options, range(*SUITE_SEEDS), None)
+        for name in ATTACKS:
+            _seeds(totals, options, range(SUITE_BYZANTINE), name)
+    elif not (options.points or options.twins):
+        for attack in _attacks(options.byzantine):
+            _seeds(totals, options, range(options.seeds[0], options.seeds[1] + 1), attack)
+    if options.points or options.suite:
+        _exhaust(totals, options, "persistence points", suite.points())
+    if options.twins or options.suite:
+        _exhaust(totals, options, "twins", suite.twin_schedules())
+    _report(totals, options.json)
+    return 1 if totals.failures else 0
 
 
 def _attacks(named: str | None) -> Sequence[str | None]:
@@ -51,34 +52,119 @@ def _attacks(named: str | None) -> Sequence[str | None]:
     return tuple(ATTACKS) if named == ALL_ATTACKS else (named,)
 
 
-def _report(results: list[Result], failures: list[Failure], seconds: float, as_json: bool) -> None:
-    faults: Counter[str] = Counter()
-    attacks: Counter[str] = Counter()
-    for result in results:
-        faults.update(result.faults)
-        attacks.update(result.attacks)
-    summary = {
-        "seeds": len(results) + len(failures),
-        "failures": [
-            {"seed": f.seed, "n": f.validators, "attack": f.attack, "rule": f.rule}
-            for f in failures
-        ],
-        "views": sum(result.views for result in results),
-        "blocks": sum(result.commits for result in results),
-        "instructions": sum(result.instructions for result in results),
-        "packets": sum(result.delivered for result in results),
-        "slowest_healing_ms": max((result.healed_ms for result in results), default=0),
-        "faults": {kind: faults[kind] for kind in sorted(faults)},
-        "attacks": {kind: attacks[kind] for kind in sorted(attacks)},
-        "equivocations_reported": sum(result.reported for result in results),
-        "seconds": round(seconds, 1),
-        "seeds_per_minute": round((len(results) + len(failures)) * 60 / max(seconds, 0.001)),
+@dataclass(slots=True)
+class Totals:
+    """Sums over everything run so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    seeds: int = 0
+    seed_seconds: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    exhausted: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    attacks: Counter[str] = field(default_factory=Counter)
+    slowest: int = 0
+    failures: list[dict[str, object]] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count a run in which every rule held."""
+        self.counts.update(
+            views=result.views,
+            blocks=result.commits,
+            instructions=result.instructions,
+            packets=result.delivered,
+            equivocations_reported=result.reported,
+        )
+        self.faults.update(result.faults)
+        self.attacks.update(result.attacks)
+        self.slowest = max(self.slowest, result.healed_ms)
+
+
+def _seeds(totals: Totals, options: argparse.Namespace, seeds: range, attack: str | None) -> None:
+    sizes = options.n
+    jobs = [(s, sizes[s % len(sizes)] if sizes else validators_of(s)) for s in seeds]
+    progress = Progress(attack or "seeds", len(jobs), totals)
+    began = time.monotonic()
+    for done, outcome in enumerate(attempt_all(jobs, options.jobs, options.trace, attack), 1):
+        totals.seeds += 1
+        if isinstance(outcome, Failure):
+            totals.failures.append(
+                {
+                    "seed": outcome.seed,
+                    "n": outcome.validators,
+                    "attack": outcome.attack,
+                    "rule": outcome.rule,
+                }
+            )
+            for line in outcome.trace:
+                print(line, file=sys.stderr)
+            print(f"FAIL {outcome.text}\n     replay: {outcome.replay}", file=sys.stderr)
+        else:
+            totals.add(outcome)
+        progress.tell(done)
+    totals.seed_seconds += time.monotonic() - began
+
+
+def _exhaust(
+    totals: Totals, options: argparse.Namespace, name: str, tasks: list[suite.Task]
+) -> None:
+    progress = Progress(name, len(tasks), totals)
+    for done, share in enumerate(suite.perform(tasks, options.jobs), 1):
+        totals.exhausted.update(share.counts)
+        if share.failure:
+            totals.failures.append({"part": share.name, "why": share.failure[0]})
+            print("FAIL " + "\n     ".join(share.failure), file=sys.stderr)
+        progress.tell(done)
+
+
+class Progress:
+    """Says on stderr, now and then, how far a long run is."""
+
+    def __init__(self, name: str, total: int, totals: Totals) -> None:
+        self._name = name
+        self._total = total
+        self._totals = totals
+        self._began = self._told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        """So many are done; printed at most every `PROGRESS_SECONDS`."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS:
+            self._told = now
+            rate = done * 60 / (now - self._began)
+            print(
+                f"{self._name}: {done:,} of {self._total:,}, {rate:,.0f} a minute, "
+                f"{len(self._totals.failures)} failed",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _report(totals: Totals, as_json: bool) -> None:
+    summary: dict[str, object] = {
+        "seeds": totals.seeds,
+        "failures": totals.failures,
+        "excluded": 0,
+        "views": totals.counts["views"],
+        "blocks": totals.counts["blocks"],
+        "instructions": totals.counts["instructions"],
+        "packets": totals.counts["packets"],
+        "slowest_healing_ms": totals.slowest,
+        "faults": dict(sorted(totals.faults.items())),
+        "attacks": dict(sorted(totals.attacks.items())),
+        "equivocations_reported": totals.counts["equivocations_reported"],
+        "exhausted": dict(sorted(totals.exhausted.items())),
+        "seconds": round(time.monotonic() - totals.began, 1),
+        "seeds_per_minute": round(totals.seeds * 60 / max(totals.seed_seconds, 0.001)),
     }
     if as_json:
         print(json.dumps(summary))
         return
     for name, value in summary.items():
-        if isinstance(value, dict):
+        if name == "exhausted":
+            for kind, times in totals.exhausted.items():
+                print(f"{kind}: {times:,}")
+        elif isinstance(value, dict):
             print(f"{name}: {sum(value.values()):,}")
             for kind, times in value.items():
                 print(f"  {times:9,} {kind}")
@@ -114,6 +200,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="the summary as one JSON document")
     parser.add_argument(
         "--mutants", action="store_true", help="run broken cores instead; each must be caught"
+    )
+    parser.add_argument(
+        "--points", action="store_true", help="crash at every persistence point instead"
+    )
+    parser.add_argument(
+        "--twins", action="store_true", help="play every twins scenario of three rounds instead"
+    )
+    parser.add_argument(
+        "--suite",
+        action="store_true",
+        help=f"{SUITE_SEEDS[1] - SUITE_SEEDS[0]:,} seeds, {SUITE_BYZANTINE} with each attack, "
+        "all persistence points, all twins scenarios",
     )
     parser.add_argument(
         "--byzantine",

@@ -471,7 +471,7 @@ class Twins(Liar):
     """One identity, two instances that know nothing of each other.
 
     In each round of leaders the other members are divided anew between them: every division has
-    its turn under every leader.
+    its turn under every leader. An enumeration sets `sides` itself (see `devnet.sim.twins`).
     """
 
     def __init__(self, common: Common, lies: Lies, first: Twins | None = None) -> None:
@@ -483,19 +483,24 @@ class Twins(Liar):
             frozenset(side) for size in range(self.size) for side in combinations(self.others, size)
         ]
         self.rng.shuffle(self.divisions)
+        self.sides: tuple[frozenset[int], frozenset[int]] | None = None
+        """Whom the first and whom the second twin hears and speaks to; the first one's counts."""
         self.second = self if first else Twins(common, lies, self)
         common.network.attach(self.first)
 
     def _hears(self, peer: int) -> bool:
         """Whether a peer is on this twin's side."""
         first = self.first
+        if first.sides is not None:
+            return peer in first.sides[self is not first]
         round_of_leaders = max(first.view, first.second.view) // self.size
         side = first.divisions[round_of_leaders % len(first.divisions)]
         return (peer in side) is (self is first)
 
     def deliver(self, sender: int, packet: Packet, data: bytes) -> None:
-        twin = self.first if self.first._hears(sender) else self.first.second
-        super(Twins, twin).deliver(sender, packet, data)
+        for twin in (self.first, self.first.second):
+            if twin._hears(sender):
+                super(Twins, twin).deliver(sender, packet, data)
 
     def linked(self, peer: int) -> None:
         for twin in (self.first, self.first.second):

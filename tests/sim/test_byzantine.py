@@ -10,7 +10,7 @@ from devnet.sim.byzantine import Liar
 from devnet.sim.run import Result, run_seed, validators_of
 from devnet.sim.world import Violation
 
-SEEDS = range(8)
+SEEDS = range(20)
 
 KEPT: tuple[tuple[str, int, int], ...] = (("impersonator", 0, 4),)
 """(attack, seed, validators) that broke a rule once."""

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from devnet.sim import suite
 from devnet.sim.__main__ import main
 from devnet.sim.batch import Failure
+from devnet.sim.world import Violation
 
 
 def test_a_clean_range_of_seeds_exits_0_with_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,3 +70,28 @@ def test_a_byzantine_failure_names_its_attack() -> None:
 def test_a_failure_names_the_command_that_replays_it() -> None:
     failure = Failure(12, 7, "agreement", "", ())
     assert failure.replay == "python -m devnet.sim --seeds 12..12 --n 7 --trace"
+
+
+def test_an_exhaustive_part_reports_what_it_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "points", lambda: [(suite._points, (0, 2, 7))])
+    monkeypatch.setattr(suite, "twin_schedules", lambda: [(suite._twins, (63,))])
+    assert main(["--points", "--twins", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["exhausted"]
+    assert counts["persistence points"] > 10
+    assert counts["crash runs"] >= counts["persistence points"]
+    assert counts["twins scenarios"] > 100
+
+
+def test_an_exhaustive_part_that_breaks_a_rule_exits_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> suite.Share:
+        raise Violation("agreement", "of two minds")
+
+    monkeypatch.setattr(suite, "points", lambda: [(broken, ())])
+    assert main(["--points"]) == 1
+    captured = capsys.readouterr()
+    assert "failures: 1" in captured.out
+    assert "of two minds" in captured.err

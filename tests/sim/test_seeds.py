@@ -1,4 +1,4 @@
-"""Three hundred seeds of the simulator, with loss, delay, reorder, partition, crash and restart.
+"""Five hundred seeds of the simulator, with loss, delay, reorder, partition, crash and restart.
 
 A failing seed prints the command that replays it, goes into `KEPT`, and stays there.
 """
@@ -10,7 +10,7 @@ import pytest
 from devnet.sim.batch import Failure, attempt
 from devnet.sim.run import validators_of
 
-SEEDS = 300
+SEEDS = 500
 SHARD = 10
 """Seeds of one test: small enough to spread over workers."""
 

@@ -12,7 +12,7 @@ What keeps it sound:
   running node cuts it off, and a journal as one that was just rotated. A node that starts there
   is one that was stopped right after its last commit, and may sign.
 - A home that is left at genesis (`behind`) belongs to a validator that was down all the time: its
-  key signed nothing, and the views that it leads are not in the chain.
+  key signed nothing, and the views that it leads were given up.
 - Until everything is in place the directory counts as half made: after a crash in between it is
   made anew, never started.
 
@@ -226,6 +226,8 @@ class _Chain:
     _commits: list[Commit] = field(default_factory=list)
     _open: list[tuple[BlockInfo, bytes, int]] = field(default_factory=list)
     """Blocks that no finalization names or follows yet, each with its parent's view."""
+    _beside: list[Certificate] = field(default_factory=list)
+    """Notarizations and nullifications since the last finalization."""
     _waiting_blocks: int = 0
     _waiting_payments: int = 0
 
@@ -251,6 +253,7 @@ class _Chain:
         epoch = parent.epoch
         view = parent.view + 1
         while (leader := (epoch + view) % self.plan.validators) >= len(self.signers):
+            self._beside.append(self._certify(Kind.NULLIFY, epoch, view, None))
             view += 1
         raw, standing, never = self._executor.build(
             Build(
@@ -266,7 +269,8 @@ class _Chain:
         assert len(standing) == len(instructions), "a block takes all that was made for it"
         assert not never
         info = self._executor.inspect(raw)
-        self._certify(Kind.NOTARIZE, info, parent.view)
+        content = Content(parent.view, info.digest)
+        self._beside.append(self._certify(Kind.NOTARIZE, epoch, view, content))
         self._open.append((info, raw, parent.view))
         if len(self._open) == self.plan.finalize_every:
             self._finalize()
@@ -284,24 +288,26 @@ class _Chain:
 
     def _finalize(self) -> None:
         tip, _, parent_view = self._open[-1]
-        certificate = self._certify(Kind.FINALIZE, tip, parent_view)
+        content = Content(parent_view, tip.digest)
+        finalization = self._certify(Kind.FINALIZE, tip.epoch, tip.view, content)
         self._commits.append(
             Commit(
                 tuple(info for info, _, _ in self._open),
                 tuple(raw for _, raw, _ in self._open),
-                certificate,
+                finalization,
+                certificates=tuple(self._beside),
             )
         )
         self._open.clear()
+        self._beside.clear()
 
-    def _certify(self, kind: Kind, info: BlockInfo, parent_view: int) -> Certificate:
+    def _certify(self, kind: Kind, epoch: int, view: int, content: Content | None) -> Certificate:
         """A quorum's votes; not always the same quorum's."""
-        content = Content(parent_view, info.digest)
         votes = []
         for turn in range(self._quorum):
-            voter = (info.view + turn) % len(self.signers)
-            signature = self.signers[voter].sign_vote(info.epoch, info.view, kind, content)
-            votes.append(Vote(info.epoch, info.view, kind, content, voter, signature))
+            voter = (view + turn) % len(self.signers)
+            signature = self.signers[voter].sign_vote(Epoch(epoch), View(view), kind, content)
+            votes.append(Vote(epoch, view, kind, content, voter, signature))
         return assemble(votes)
 
     def _commit(self) -> None:
@@ -311,7 +317,8 @@ class _Chain:
         for signer in self.signers:
             signer.sync()
         planned = self._executor.plan(self._commits)
-        self.store.commit(planned.blocks, planned.floor)
+        certificates = [each for commit in self._commits for each in commit.certificates]
+        self.store.commit(planned.blocks, planned.floor, certificates)
         self._executor.committed(planned)
         for signer in self.signers:
             signer.prune(planned.floor.info.epoch, planned.floor.info.view)

@@ -30,12 +30,16 @@ from node.chain.signature import (
     genesis_holder,
     prove_possession,
 )
-from node.chain.types import Validator, ValidatorSet
+from node.chain.types import ADDRESS_PATTERN, Validator, ValidatorSet
 
 FORMAT: Final = "nostro-genesis/1"
 MAX_GENESIS_BYTES = 4 << 20
 """Bytes; room for thousands of participants."""
 DEFAULT_UETR_WINDOW_DAYS = 35
+DEFAULT_READINESS_MS = 60_000
+MAX_READINESS_MS = 7 * 24 * 3600 * 1000
+MAX_GOVERNANCE_THRESHOLD = 1_000
+"""Approvals of one proposal; they stand together in one state record."""
 DAY_MS = 24 * 3600 * 1000
 MAX_TIME = 253_402_300_799_999
 """The end of the year 9999, ms since the Unix epoch: JSON integers know no bound, headers do."""
@@ -55,6 +59,10 @@ class _Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GenesisParameters(_Json, frozen=True):
     uetr_window_days: Annotated[int, Meta(ge=1, le=3650)] = DEFAULT_UETR_WINDOW_DAYS
     """Days that a UETR stays used up after its terminal outcome."""
+    governance_threshold: Annotated[int, Meta(ge=1, le=MAX_GOVERNANCE_THRESHOLD)] = 1
+    """Distinct operator keys that approve a proposal."""
+    readiness_ms: Annotated[int, Meta(ge=0, le=MAX_READINESS_MS)] = DEFAULT_READINESS_MS
+    """Milliseconds that an approved epoch waits for the last of its members to be ready."""
 
     @property
     def uetr_window_ms(self) -> int:
@@ -82,13 +90,15 @@ class GenesisParticipant(_Json, frozen=True):
     keys: Annotated[tuple[GenesisKey, ...], Meta(min_length=1, max_length=32)]
 
 
-class GenesisValidator(_Json, frozen=True):
+class GenesisValidator(_Json, frozen=True, omit_defaults=True):
     name: _Name
     operator: _LeiText
     vote_key: _KeyHex
     vote_possession: _SignatureHex
     node_key: _KeyHex
     node_possession: _SignatureHex
+    address: Annotated[str, Meta(max_length=260, pattern=ADDRESS_PATTERN)] = ""
+    """host:port of its peer listener; empty: from each node's own configuration."""
 
 
 class _File(_Json, frozen=True):
@@ -133,6 +143,7 @@ def load_genesis(data: bytes) -> Genesis:
     _check_participants(file)
     _check_assets(file)
     _check_validators(file)
+    _check_governance(file)
     _check_keys(file)
     return Genesis(
         chain_id=digest(GENESIS, data),
@@ -145,7 +156,13 @@ def load_genesis(data: bytes) -> Genesis:
         validator_set=ValidatorSet(
             0,
             tuple(
-                Validator(v.name, v.operator, bytes.fromhex(v.vote_key), bytes.fromhex(v.node_key))
+                Validator(
+                    v.name,
+                    v.operator,
+                    bytes.fromhex(v.vote_key),
+                    bytes.fromhex(v.node_key),
+                    v.address,
+                )
                 for v in file.validators
             ),
         ),
@@ -234,6 +251,18 @@ def _check_validators(file: _File) -> None:
         _check_holds_role(file, where, validator.operator, "validator")
 
 
+def _check_governance(file: _File) -> None:
+    # A threshold out of reach would leave the validators as they are for ever. Without operators
+    # that is what the file says; its threshold is then the default and decides nothing.
+    threshold = file.parameters.governance_threshold
+    keys = sum(len(p.keys) for p in file.participants if "operator" in p.roles)
+    if threshold > max(keys, 1):
+        raise BadGenesis(
+            f"parameters.governance_threshold: {threshold} approvals of {keys} operator keys can "
+            "never be had"
+        )
+
+
 def _check_holds_role(file: _File, where: str, lei: str, role: str) -> None:
     participant = next((p for p in file.participants if p.lei == lei), None)
     if participant is None:
@@ -277,9 +306,10 @@ def genesis_key(signer: Signer, network: str, lei: str) -> GenesisKey:
 
 
 def genesis_validator(
-    name: str, operator: str, *, network: str, vote: Signer, node: Signer
+    name: str, operator: str, *, network: str, vote: Signer, node: Signer, address: str = ""
 ) -> GenesisValidator:
-    """A validator for the file. `operator`: LEI of the participant that answers for it."""
+    """A validator for the file. `operator`: LEI of the participant that answers for it;
+    `address`: host:port of its peer listener, if all nodes shall know it from here."""
     holder = genesis_holder(network, operator)
     return GenesisValidator(
         name,
@@ -288,6 +318,7 @@ def genesis_validator(
         prove_possession(vote, ROLE_VOTE, holder, NO_CHAIN).hex(),
         node.public_key.hex(),
         prove_possession(node, ROLE_NODE, holder, NO_CHAIN).hex(),
+        address,
     )
 
 

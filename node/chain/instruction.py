@@ -20,13 +20,17 @@ from hashlib import sha256
 
 import msgspec
 
+from consensus.messages import Vote
 from node.chain.encoding import INSTRUCTION, UNDECODABLE, digest, encode
 from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, root
 from node.chain.signature import INSTRUCTION_DOMAIN, Signer, verify
 from node.chain.types import (
     MAX_PAYMENTS,
     MAX_SIGNATURES,
+    NODE_ID_PREFIX,
+    NODE_SIGNED,
     AccountKind,
+    Approve,
     Envelope,
     Instruction,
     InstructionBody,
@@ -37,10 +41,15 @@ from node.chain.types import (
     Payment,
     PaymentClass,
     Priority,
+    Propose,
+    ReadyValidator,
     Redeem,
     RegisterKey,
+    RemoveValidator,
+    ReportEquivocation,
     RevokeKey,
     SignedEnvelope,
+    ValidatorChange,
 )
 
 MAX_INSTRUCTION_BYTES = 4_000_000
@@ -191,6 +200,12 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
 
 def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
     body = envelope.body
+    if envelope.id.startswith(NODE_ID_PREFIX) is not isinstance(body, NODE_SIGNED):
+        raise InstructionRefused(
+            Refusal.IDENTIFIER,
+            f"id {envelope.id!r}: ids that start with {NODE_ID_PREFIX!r} are those of what a "
+            "node's key signs, and of nothing else",
+        )
     identifiers = {envelope.sender}
     if isinstance(body, Pay):
         texts: set[str | None] = set()
@@ -205,6 +220,12 @@ def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
         identifiers.update((body.asset, body.creditor))
     elif isinstance(body, Redeem):
         identifiers.add(body.asset)
+    elif isinstance(body, Propose):
+        identifiers.update(
+            change.validator.operator
+            for change in body.changes
+            if not isinstance(change, RemoveValidator)
+        )
     for identifier in identifiers:
         if not (identifier.isascii() and identifier.isalnum()):
             raise InstructionRefused(
@@ -480,3 +501,71 @@ def build_revoke_key(
     """A signed order to end a key of the sender's."""
     body = RevokeKey(public_key)
     return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_propose(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    changes: Sequence[ValidatorChange],
+    expires: int,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed proposal of an operator. `expires`: milliseconds since the Unix epoch. The digest
+    of its envelope (`envelope_digest`) is what `build_approve` names."""
+    body = Propose(tuple(changes), expires)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_approve(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    proposal: bytes,
+    signers: Sequence[Signer],
+) -> bytes:
+    """A signed approval of an operator. `proposal`: its 32-byte id."""
+    body = Approve(proposal)
+    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
+
+
+def build_ready(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    name: str,
+    epoch: int,
+    vote_key: bytes,
+    possession: bytes,
+    node: Signer,
+) -> bytes:
+    """A node's word that its validator has the vote key of the next epoch.
+
+    `sender`: LEI of its operator. `id` without NODE_ID_PREFIX, which is put before it here.
+    `possession`: `prove_possession(new vote key, "vote", sender, chain_id)`.
+    """
+    body = ReadyValidator(name, epoch, vote_key, possession)
+    envelope = Envelope(chain_id, sender, NODE_ID_PREFIX + id, valid_until, body)
+    return sign_instruction(envelope, (), [node])
+
+
+def build_report(
+    chain_id: bytes,
+    sender: str,
+    id: str,
+    valid_until: int,
+    *,
+    first: Vote,
+    second: Vote,
+    node: Signer,
+) -> bytes:
+    """A node's report of an equivocation. `sender` and `id` as for `build_ready`."""
+    body = ReportEquivocation(first, second)
+    envelope = Envelope(chain_id, sender, NODE_ID_PREFIX + id, valid_until, body)
+    return sign_instruction(envelope, (), [node])

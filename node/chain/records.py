@@ -9,12 +9,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from consensus.messages import MAX_VALIDATORS, Vote
 from node.chain.types import (
     AccountKind,
     AssetCode,
     Bytes32,
+    Changes,
     LeiText,
     Unsigned,
+    Validator,
+    ValidatorName,
     _Canonical,
 )
 
@@ -49,12 +53,50 @@ class AccountKey(_Canonical, frozen=True, tag="account"):
     kind: AccountKind
 
 
-StateKey = ParametersKey | ParticipantKey | AssetKey | AccountKey
+class EpochKey(_Canonical, frozen=True, tag="epoch"):
+    pass
 
 
-class ParametersRecord(_Canonical, frozen=True, tag="parameters/1"):
+class ValidatorSetKey(_Canonical, frozen=True, tag="validator-set"):
+    """Holds the `ValidatorSet` of this epoch, for ever: votes of any epoch can be judged."""
+
+    epoch: Unsigned
+
+
+class ValidatorKeyKey(_Canonical, frozen=True, tag="validator-key"):
+    public_key: Bytes32
+
+
+class ProposalKey(_Canonical, frozen=True, tag="proposal"):
+    id: Bytes32
+
+
+class EquivocationKey(_Canonical, frozen=True, tag="equivocation"):
+    epoch: Unsigned
+    view: Unsigned
+    voter: Unsigned
+
+
+StateKey = (
+    ParametersKey
+    | ParticipantKey
+    | AssetKey
+    | AccountKey
+    | EpochKey
+    | ValidatorSetKey
+    | ValidatorKeyKey
+    | ProposalKey
+    | EquivocationKey
+)
+
+
+class ParametersRecord(_Canonical, frozen=True, tag="parameters/2"):
     uetr_window_ms: Unsigned
     """How long a UETR stays used up after its terminal outcome (35 days by default)."""
+    governance_threshold: Annotated[int, Meta(ge=1)]
+    """How many distinct valid operator keys approve a proposal."""
+    readiness_ms: Unsigned
+    """How long an epoch waits for the last members of the next set to be ready."""
 
 
 class KeyRecord(_Canonical, frozen=True):
@@ -97,3 +139,53 @@ class AssetRecord(_Canonical, frozen=True, tag="asset/1"):
 class AccountRecord(_Canonical, frozen=True, tag="account/1"):
     balance: int
     """Minor units, signed 64-bit."""
+
+
+class PendingEpoch(_Canonical, frozen=True):
+    """The approved next epoch, whose members get ready for it."""
+
+    members: Annotated[tuple[Validator, ...], Meta(min_length=1, max_length=MAX_VALIDATORS)]
+    """Those that are ready with the vote key they are ready with, the others with their last."""
+    ready: tuple[ValidatorName, ...]
+    """Names of the members that are ready, sorted."""
+    deadline: Unsigned
+    """Milliseconds since the Unix epoch. From this block time on a quorum of them is enough."""
+
+
+class EpochRecord(_Canonical, frozen=True, tag="epoch/1"):
+    epoch: Unsigned
+    """The one that the next block belongs to."""
+    pending: PendingEpoch | None
+
+
+class ValidatorKeyRecord(_Canonical, frozen=True, tag="validator-key/1"):
+    """A key that is, was or was to be a validator's. Never removed: no key serves twice."""
+
+    public_key: Bytes32
+    operator: LeiText
+    role: str
+    """`vote` or `node`."""
+
+
+class ProposalRecord(_Canonical, frozen=True, tag="open-proposal/1"):
+    """A proposal that still lacks approvals."""
+
+    id: Bytes32
+    """Digest of the envelope of its `Propose` instruction."""
+    proposer: LeiText
+    changes: Changes
+    expires: Unsigned
+    """Milliseconds since the Unix epoch."""
+    approvals: tuple[Bytes32, ...]
+    """Keys that approved it, ascending. Those valid when it is decided on count."""
+
+
+class EquivocationRecord(_Canonical, frozen=True, tag="equivocation-record/1"):
+    """Two votes by one key, checked when they were reported. Kept for ever."""
+
+    first: Vote
+    second: Vote
+    height: Unsigned
+    """Of the block that reported it."""
+    reporter: LeiText
+    """Operator of the node that did."""

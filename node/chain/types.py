@@ -12,6 +12,8 @@ from typing import Annotated, NewType
 import msgspec
 from msgspec import Meta
 
+from consensus.messages import MAX_VALIDATORS, Vote
+
 Amount = NewType("Amount", int)
 """Minor units of an asset, 0 … 2⁶⁴−1."""
 Lei = NewType("Lei", str)
@@ -26,6 +28,8 @@ MAX_VALIDITY_MS = 7 * 24 * 3600 * 1000
 MAX_AMOUNT = 2**64 - 1
 MAX_BALANCE = 2**63 - 1
 """Balances are signed 64-bit integers."""
+MAX_CHANGES = 32
+"""Validator changes in one proposal."""
 
 Unsigned = Annotated[int, Meta(ge=0)]
 Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -35,6 +39,15 @@ LeiText = Annotated[str, Meta(min_length=20, max_length=20)]
 AssetCode = Annotated[str, Meta(min_length=3, max_length=12)]
 PartyText = Annotated[str, Meta(min_length=1, max_length=140)]
 InstructionId = Annotated[str, Meta(min_length=1, max_length=35, pattern=r"\A[!-~]+\Z")]
+ValidatorName = Annotated[
+    str, Meta(min_length=1, max_length=32, pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+]
+_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ADDRESS_PATTERN = rf"\A(?:{_HOST}:{_PORT})?\Z"
+"""host:port or nothing. As narrow as what a node can use: once it is in the validator set, every
+node reads it, and one that no node could read would stop them all."""
+AddressText = Annotated[str, Meta(max_length=260, pattern=ADDRESS_PATTERN)]
 
 
 class _Canonical(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -132,7 +145,113 @@ class RevokeKey(_Canonical, frozen=True, tag="revoke-key/1"):
     public_key: Bytes32
 
 
-InstructionBody = Pay | Issue | Redeem | RegisterKey | RevokeKey
+class Validator(_Canonical, frozen=True, tag="validator/2"):
+    """A member of the validator set."""
+
+    name: ValidatorName
+    operator: LeiText
+    """The participant that answers for this node."""
+    vote_key: Bytes32
+    """Ed25519 key that signs votes, a fresh one in every epoch."""
+    node_key: Bytes32
+    """Ed25519 key of the node: its transport certificate is pinned to it, receipts are signed
+    with it."""
+    address: AddressText = ""
+    """host:port of its peer listener; empty: from each node's own configuration."""
+
+
+class ValidatorSet(_Canonical, frozen=True, tag="validator-set/1"):
+    """The validators of an epoch; their order gives their index."""
+
+    epoch: Unsigned
+    validators: Annotated[tuple[Validator, ...], Meta(min_length=1, max_length=MAX_VALIDATORS)]
+
+
+class AddValidator(_Canonical, frozen=True, tag="add-validator/1"):
+    """Change: a new member, last in the order of the next set.
+
+    Possession of each key is proven for the validator's operator (`signature.possession`)."""
+
+    validator: Validator
+    vote_possession: Bytes64
+    node_possession: Bytes64
+
+
+class RemoveValidator(_Canonical, frozen=True, tag="remove-validator/1"):
+    """Change: a member leaves."""
+
+    name: ValidatorName
+
+
+class RekeyValidator(_Canonical, frozen=True, tag="rekey-validator/1"):
+    """Change: the member of the same name gets these keys, operator and address. A key that stays
+    is given again."""
+
+    validator: Validator
+    vote_possession: Bytes64
+    node_possession: Bytes64
+
+
+ValidatorChange = AddValidator | RemoveValidator | RekeyValidator
+Changes = Annotated[tuple[ValidatorChange, ...], Meta(max_length=MAX_CHANGES)]
+
+
+class Propose(_Canonical, frozen=True, tag="propose/1"):
+    """Body: an operator proposes the next epoch; its own signatures approve it.
+
+    The digest of the envelope names the proposal."""
+
+    changes: Changes
+    """In order, to the set of the next epoch. None: only a new epoch with fresh vote keys."""
+    expires: Unsigned
+    """Milliseconds since the Unix epoch; a block after it approves no longer."""
+
+
+class Approve(_Canonical, frozen=True, tag="approve/1"):
+    """Body: an operator's keys approve an open proposal."""
+
+    proposal: Bytes32
+
+
+class ReadyValidator(_Canonical, frozen=True, tag="ready-validator/1"):
+    """Body: a member of the next epoch's set has made its vote key for it. Signed by its node key
+    alone.
+
+    `vote_possession` is the vote key's own signature, for the validator's operator."""
+
+    name: ValidatorName
+    epoch: Unsigned
+    """The next one: readiness for one epoch must never count for another."""
+    vote_key: Bytes32
+    vote_possession: Bytes64
+
+
+class ReportEquivocation(_Canonical, frozen=True, tag="report-equivocation/1"):
+    """Body: two votes of one validator that no correct signer makes. Signed by a validator's node
+    key alone."""
+
+    first: Vote
+    second: Vote
+
+
+InstructionBody = (
+    Pay
+    | Issue
+    | Redeem
+    | RegisterKey
+    | RevokeKey
+    | Propose
+    | Approve
+    | ReadyValidator
+    | ReportEquivocation
+)
+
+NODE_SIGNED = (ReadyValidator, ReportEquivocation)
+"""Bodies signed by one key, the node key of a validator, and sent in its operator's name. A node
+must be able to say these by itself: its operator's keys are not on the machine."""
+NODE_ID_PREFIX = "~"
+"""Ids of such instructions start with it and no other ids do: a node, or whoever stole its key,
+could otherwise use up the id of an order that its operator is about to send."""
 
 
 class Envelope(_Canonical, frozen=True, tag="envelope/1"):
@@ -201,26 +320,6 @@ class Outcome(_Canonical, frozen=True, tag="outcome/1", gc=False):
     creditor_balance: int | None
     original: OriginalOutcome | None
     """For a retry with the same content under a used UETR: the outcome that stands."""
-
-
-class Validator(_Canonical, frozen=True, tag="validator/1"):
-    """A member of the validator set."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=32)]
-    operator: LeiText
-    """The participant that answers for this node."""
-    vote_key: Bytes32
-    """Ed25519 key that signs votes."""
-    node_key: Bytes32
-    """Ed25519 key of the node: its transport certificate is pinned to it, receipts are signed
-    with it."""
-
-
-class ValidatorSet(_Canonical, frozen=True, tag="validator-set/1"):
-    """The validators of an epoch; their order gives their index."""
-
-    epoch: Unsigned
-    validators: Annotated[tuple[Validator, ...], Meta(min_length=1, max_length=256)]
 
 
 class Header(_Canonical, frozen=True, tag="header/1"):

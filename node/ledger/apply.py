@@ -1,6 +1,7 @@
 """A block's execution, top-down: the order of steps that settlement.md fixes.
 
     for each instruction, in block order: may it stand? → execute, record its outcomes
+    does this block end its epoch?
     invariants, roots, the new state
 
 What time makes due will come before the instructions, the completion of links and the
@@ -13,16 +14,29 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import Issue, Pay, Redeem, RegisterKey, RevokeKey
+from node.chain.types import (
+    Approve,
+    Issue,
+    Pay,
+    Propose,
+    ReadyValidator,
+    Redeem,
+    RegisterKey,
+    ReportEquivocation,
+    RevokeKey,
+)
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.entries import InstructionEntry
+from node.ledger.equivocations import report_equivocation
+from node.ledger.governance import approve, propose_changes
 from node.ledger.keys import register_key, revoke_key
 from node.ledger.payments import pay
 from node.ledger.state import State
 from node.ledger.supply import issue, redeem
+from node.ledger.validators import end_epoch, ready_validator
 from node.ledger.work import Applied, BlockContext, Work
 
-__all__ = ["Applied", "BadBlock", "BlockContext", "apply", "execute"]
+__all__ = ["Applied", "BadBlock", "BlockContext", "apply", "conclude", "execute"]
 
 
 class BadBlock(Exception):
@@ -52,7 +66,12 @@ def apply(
         except NotAdmissible as refusal:
             raise BadBlock(str(refusal), index) from refusal
         execute(work, index, checked)
-    return work.seal()
+    return conclude(work)
+
+
+def conclude(work: Work) -> Applied:
+    """What follows a block's last instruction."""
+    return work.seal(end_epoch(work))
 
 
 def execute(work: Work, index: int, checked: CheckedInstruction) -> None:
@@ -80,5 +99,13 @@ def execute(work: Work, index: int, checked: CheckedInstruction) -> None:
             register_key(work, index, checked, body)
         case RevokeKey():
             revoke_key(work, index, checked, body)
+        case Propose():
+            propose_changes(work, index, checked, body)
+        case Approve():
+            approve(work, index, checked, body)
+        case ReadyValidator():
+            ready_validator(work, index, checked, body)
+        case ReportEquivocation():
+            report_equivocation(work, index, checked, body)
         case _:
             assert_never(body)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from node.chain.instruction import ParsedInstruction
-from node.chain.types import MAX_VALIDITY_MS
+from node.chain.records import PendingEpoch
+from node.chain.types import MAX_VALIDITY_MS, NODE_SIGNED, Validator, ValidatorSet
 from node.ledger.entries import InstructionEntry
 from node.ledger.state import Participant
 
@@ -20,6 +21,7 @@ VALID_TOO_LONG = "valid-too-long"
 UNKNOWN_KEY = "unknown-key"
 INVALID_KEY = "invalid-key"
 TOO_FEW_SIGNATURES = "too-few-signatures"
+NOT_ONE_SIGNATURE = "not-one-signature"
 ALREADY_EXECUTED = "already-executed"
 
 
@@ -45,6 +47,14 @@ class View(Protocol):
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         """The latest executed instruction under (sender, id)."""
 
+    @property
+    def validator_set(self) -> ValidatorSet:
+        """The set in force."""
+
+    @property
+    def pending_epoch(self) -> PendingEpoch | None:
+        """The approved next epoch."""
+
 
 def may_stand(view: View, parsed: ParsedInstruction, height: int, time: int) -> None:
     """Raise NotAdmissible unless the instruction may stand in a block at `height` and `time`
@@ -67,7 +77,10 @@ def may_stand(view: View, parsed: ParsedInstruction, height: int, time: int) -> 
             f"valid until {envelope.valid_until}, at most {time + MAX_VALIDITY_MS} is allowed: "
             "7 days after the block",
         )
-    _check_keys(sender, parsed, height)
+    if isinstance(envelope.body, NODE_SIGNED):
+        _check_node_key(view, sender, parsed)
+    else:
+        _check_keys(sender, parsed, height)
     executed = view.instruction(envelope.sender, envelope.id)
     if executed is not None and executed.valid_until >= time:
         raise NotAdmissible(
@@ -101,3 +114,26 @@ def _check_keys(sender: Participant, parsed: ParsedInstruction, height: int) -> 
             TOO_FEW_SIGNATURES,
             f"{len(signatures)} signatures, {sender.record.name} needs {sender.record.threshold}",
         )
+
+
+def _check_node_key(view: View, sender: Participant, parsed: ParsedInstruction) -> None:
+    signatures = parsed.instruction.signatures
+    if len(signatures) != 1:
+        raise NotAdmissible(
+            NOT_ONE_SIGNATURE, f"{len(signatures)} signatures; a node's own key signs this alone"
+        )
+    node_key = signatures[0].public_key
+    operator = {validator.operator for validator in validators_with(view, node_key)}
+    if sender.record.lei not in operator:
+        raise NotAdmissible(
+            UNKNOWN_KEY,
+            f"key {node_key.hex()} is not the node key of a validator that {sender.record.name} "
+            "operates, now or in the next epoch",
+        )
+
+
+def validators_with(view: View, node_key: bytes) -> list[Validator]:
+    """The entries with this node key in the set in force and in the one to come."""
+    pending = view.pending_epoch
+    members = view.validator_set.validators + (() if pending is None else pending.members)
+    return [validator for validator in members if validator.node_key == node_key]

@@ -10,6 +10,7 @@ from node.chain.encoding import encode
 from node.chain.genesis import BadGenesis, Genesis, GenesisParticipant
 from node.chain.records import (
     AssetRecord,
+    EpochRecord,
     KeyRecord,
     ParametersRecord,
     ParticipantRecord,
@@ -17,6 +18,7 @@ from node.chain.records import (
 from node.chain.state_map import StateMap
 from node.chain.types import Header
 from node.ledger.entries import RecentIndex
+from node.ledger.governed import Governed
 from node.ledger.identifiers import BadIdentifier, check_bic, check_lei
 from node.ledger.state import (
     PARAMETERS_KEY,
@@ -27,6 +29,7 @@ from node.ledger.state import (
     asset_key,
     participant_key,
 )
+from node.ledger.validators import key_records
 from node.ledger.work import Applied, BlockContext
 
 
@@ -44,7 +47,16 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     `recent` is where executed ids and used UETRs of final blocks are looked up from then on.
     """
     participants = _participants(genesis)
-    parameters = ParametersRecord(genesis.parameters.uetr_window_ms)
+    parameters = ParametersRecord(
+        genesis.parameters.uetr_window_ms,
+        genesis.parameters.governance_threshold,
+        genesis.parameters.readiness_ms,
+    )
+    governed = Governed()
+    governed.epoch = EpochRecord(epoch=0, pending=None)
+    governed.sets[0] = genesis.validator_set
+    for validator in genesis.validator_set.validators:
+        governed.keys |= {use.public_key: use for use in key_records(validator)}
     assets = {
         asset.code: AssetRecord(asset.code, asset.exponent, asset.issuer, issued=0, redeemed=0)
         for asset in genesis.assets
@@ -52,11 +64,12 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     records: dict[bytes, bytes | None] = {PARAMETERS_KEY: encode(parameters)}
     records |= {asset_key(code): encode(asset) for code, asset in assets.items()}
     records |= {participant_key(lei): encode(each.record) for lei, each in participants.items()}
+    records |= governed.records()
     empty = StateMap.empty()
     state_map = empty.update(records)
     header = genesis_header(genesis, state_map.root)
     state = State(
-        Base(parameters, participants, assets, {}, recent),
+        Base(parameters, participants, assets, {}, governed, recent),
         None,
         Layer(),
         chain_id=genesis.chain_id,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from node.chain.instruction import CheckedInstruction
-from node.ledger.apply import execute
+from node.ledger.apply import conclude, execute
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.state import State
 from node.ledger.work import Applied, BlockContext, Work
@@ -62,4 +62,4 @@ def propose(
         chosen.append(checked)
         bytes_left -= size
         payments_left -= payments
-    return Proposal(chosen, work.seal(), dropped)
+    return Proposal(chosen, conclude(work), dropped)

@@ -34,6 +34,23 @@ TOO_MANY_KEYS = "DS0K"
 KEY_IN_USE = "DS15"
 GROUP_FAILED = "ED05"
 
+NOT_ELIGIBLE = "AGNT"
+SET_SIZE = "AM18"
+LIMIT_REACHED = "AM21"
+VOTE_NOT_SIGNED = "DS11"
+NOT_ITS_NODE = "DS12"
+UNKNOWN_VALIDATOR = "DS14"
+NO_CONTRADICTION = "DS17"
+NOT_AN_OPERATOR = "DS19"
+PROPOSAL_EXPIRED = "DS24"
+APPROVED_ALREADY = "DS26"
+EXPIRY_OUT_OF_RANGE = "DT01"
+REPEATED_NAME = "DU01"
+READY_ALREADY = "DU03"
+REPORTED_ALREADY = "DUPL"
+NO_SUCH_PROPOSAL = "TD01"
+NOT_PENDING = "TM01"
+
 SENTENCES: dict[str, str] = {
     # AbortedSettlementTimeout: settlement aborted due to timeout.
     SETTLEMENT_TIMEOUT: "The payment's latest settlement time had passed.",
@@ -76,6 +93,39 @@ SENTENCES: dict[str, str] = {
     KEY_IN_USE: "The public key is, or was, already registered on this ledger.",
     # SettlementFailed.
     GROUP_FAILED: "Another payment of the same all-or-none instruction could not settle.",
+    # IncorrectAgent: an agent in the workflow is incorrect.
+    NOT_ELIGIBLE: "The named operator is no participant that may run a validator.",
+    # InvalidNumberOfTransactions.
+    SET_SIZE: "The next validator set would have no member, or more than 256.",
+    # LimitExceeded.
+    LIMIT_REACHED: "The sender has as many open proposals as it may, or enough equivocations are "
+    "already proven against this key.",
+    # Signer1CertificateNotValid.
+    VOTE_NOT_SIGNED: "A vote in the report does not bear the signature of the validator it names.",
+    # IncorrectSigner1Certificate.
+    NOT_ITS_NODE: "The instruction is not signed by the node of the validator it names.",
+    # UserDoesNotExist.
+    UNKNOWN_VALIDATOR: "The validator set that this is about has no such validator.",
+    # DifferentOrderDataInSignatures.
+    NO_CONTRADICTION: "The two votes do not contradict each other.",
+    # ElectronicSignatureRightsInsufficient: to execute the order.
+    NOT_AN_OPERATOR: "Only a participant with the role operator proposes and approves.",
+    # WaitingTimeExpired: due to an incomplete order.
+    PROPOSAL_EXPIRED: "The proposal expired before it had enough approvals.",
+    # UserSignedMultipleTimes.
+    APPROVED_ALREADY: "Every key that signed had approved this proposal before.",
+    # InvalidDate.
+    EXPIRY_OUT_OF_RANGE: "A proposal must expire after the block that opens it and within 30 days.",
+    # DuplicateMessageID.
+    REPEATED_NAME: "A validator of this name is in the set already, or is changed twice at once.",
+    # DuplicateTransaction.
+    READY_ALREADY: "The validator is already ready for the next epoch.",
+    # DuplicatePayment.
+    REPORTED_ALREADY: "An equivocation of this validator in this view is already proven.",
+    # NoDataAvailable.
+    NO_SUCH_PROPOSAL: "No such proposal is open: it never was, expired, or was approved.",
+    # InvalidCutOffTime: received after the cut-off.
+    NOT_PENDING: "The epoch is not the one that is pending.",
 }
 """What each reason means on this ledger."""
 
@@ -84,6 +134,28 @@ WITHOUT_AUTHORITY = frozenset({NO_ACCESS_RIGHT, NOT_THE_ISSUER, NOT_OWN_ACCOUNT}
 not found under it: otherwise anybody who sees a payment on its way could send a copy ahead of
 it. The debtor's own instruction would be answered with that rejection, or the debtor be told of
 it, pay again, and have paid twice once its first instruction settles."""
+
+OF_GOVERNANCE = frozenset(
+    {
+        NOT_ELIGIBLE,
+        SET_SIZE,
+        LIMIT_REACHED,
+        VOTE_NOT_SIGNED,
+        NOT_ITS_NODE,
+        UNKNOWN_VALIDATOR,
+        NO_CONTRADICTION,
+        NOT_AN_OPERATOR,
+        PROPOSAL_EXPIRED,
+        APPROVED_ALREADY,
+        EXPIRY_OUT_OF_RANGE,
+        REPEATED_NAME,
+        READY_ALREADY,
+        REPORTED_ALREADY,
+        NO_SUCH_PROPOSAL,
+        NOT_PENDING,
+    }
+)
+"""Rejections of instructions that move no money and concern the validators."""
 
 
 def sentence(reason: str) -> str:

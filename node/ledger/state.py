@@ -8,9 +8,10 @@ only empty blocks when too many are unfinalized: the number of layers to look th
 small however long a fault lasts. Committing folds one layer into the base; siblings are simply
 dropped, and reading or extending one of them afterwards is a bug that `require_live` names.
 
-The base holds balances, participants and assets. Executed ids and used UETRs of final blocks
-are looked up in storage (`RecentIndex`), which must hold a block *before* it is committed here:
-between the two nothing would remember them, and a payment could be made twice.
+The base holds balances, participants, assets and what governance decides on (`governed`).
+Executed ids and used UETRs of final blocks are looked up in storage (`RecentIndex`), which must
+hold a block *before* it is committed here: between the two nothing would remember them, and a
+payment could be made twice.
 """
 
 from __future__ import annotations
@@ -27,15 +28,21 @@ from node.chain.records import (
     AccountRecord,
     AssetKey,
     AssetRecord,
+    EpochRecord,
+    EquivocationRecord,
     ParametersKey,
     ParametersRecord,
     ParticipantKey,
     ParticipantRecord,
+    PendingEpoch,
+    ProposalRecord,
     StateKey,
+    ValidatorKeyRecord,
 )
 from node.chain.state_map import StateMap
-from node.chain.types import AccountKind
+from node.chain.types import AccountKind, ValidatorSet
 from node.ledger.entries import InstructionEntry, RecentIndex, UetrEntry
+from node.ledger.governed import Governed
 
 BookId = tuple[str, int]
 """(asset, account kind): all accounts of one asset and kind are a book, by participant."""
@@ -75,7 +82,16 @@ class Participant:
 class Layer:
     """What one block changed."""
 
-    __slots__ = ("assets", "balances", "committed", "ids", "keys", "participants", "uetrs")
+    __slots__ = (
+        "assets",
+        "balances",
+        "committed",
+        "governed",
+        "ids",
+        "keys",
+        "participants",
+        "uetrs",
+    )
 
     def __init__(self) -> None:
         self.balances: dict[BookId, dict[str, int]] = {}
@@ -84,11 +100,13 @@ class Layer:
         self.keys: dict[bytes, str] = {}
         self.ids: dict[tuple[str, str], InstructionEntry] = {}
         self.uetrs: dict[bytes, UetrEntry] = {}
+        self.governed: Governed | None = None
+        """None: nothing of it, as in nearly every block."""
         self.committed = False
 
     def is_empty(self) -> bool:
         """Whether the block changed nothing: then it needs no layer."""
-        return not (
+        return self.governed is None and not (
             self.balances or self.participants or self.assets or self.keys or self.ids or self.uetrs
         )
 
@@ -96,7 +114,16 @@ class Layer:
 class Base:
     """The state of the last committed block. Changed only by `State.commit`."""
 
-    __slots__ = ("assets", "balances", "keys", "parameters", "participants", "recent", "tip")
+    __slots__ = (
+        "assets",
+        "balances",
+        "governed",
+        "keys",
+        "parameters",
+        "participants",
+        "recent",
+        "tip",
+    )
 
     def __init__(
         self,
@@ -104,13 +131,16 @@ class Base:
         participants: dict[str, Participant],
         assets: dict[str, AssetRecord],
         balances: dict[BookId, dict[str, int]],
+        governed: Governed,
         recent: RecentIndex,
     ) -> None:
         self.parameters = parameters
         self.participants = participants
         self.assets = assets
         self.balances = balances
+        self.governed = governed
         self.keys = {key: lei for lei, held in participants.items() for key in held.keys}
+        self.keys |= {key: use.operator for key, use in governed.keys.items()}
         self.recent = recent
         self.tip: State | None = None
 
@@ -240,7 +270,8 @@ class State:
         return self._base.assets.get(code)
 
     def key_holder(self, public_key: bytes) -> str | None:
-        """LEI of the participant under which this key is registered, valid or not."""
+        """LEI of the participant under which this key is or was registered, as its own or as a
+        key of a validator that it operates."""
         for layer in self.layers:
             found = layer.keys.get(public_key)
             if found is not None:
@@ -302,6 +333,92 @@ class State:
                 return each
         return None
 
+    # --- governance -----------------------------------------------------------------------------
+
+    def _governed(self) -> Iterator[Governed]:
+        """Newest first."""
+        for layer in self.layers:
+            if layer.governed is not None:
+                yield layer.governed
+        yield self._base.governed
+
+    @property
+    def epoch_record(self) -> EpochRecord:
+        """The epoch of the next block, and the one that is pending."""
+        found = next(each.epoch for each in self._governed() if each.epoch is not None)
+        assert found is not None
+        return found
+
+    @property
+    def validator_set(self) -> ValidatorSet:
+        """The set in force for the *next* block: after a sealing block, the new epoch's."""
+        found = self.validator_set_of(self.epoch_record.epoch)
+        assert found is not None, "the state has no set for its own epoch"
+        return found
+
+    def validator_set_of(self, epoch: int) -> ValidatorSet | None:
+        """The set of an epoch up to the one in force; None for one that has not begun."""
+        for each in self._governed():
+            found = each.sets.get(epoch)
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def pending_epoch(self) -> PendingEpoch | None:
+        """The approved next epoch, if there is one; its number is `validator_set.epoch` + 1."""
+        return self.epoch_record.pending
+
+    def validator_key(self, public_key: bytes) -> ValidatorKeyRecord | None:
+        """What this key is or was to a validator; None: nothing ever."""
+        for each in self._governed():
+            found = each.keys.get(public_key)
+            if found is not None:
+                return found
+        return None
+
+    def proposal(self, id: bytes) -> ProposalRecord | None:
+        """The proposal with this id, if it is neither approved nor swept away; it may have
+        expired."""
+        for each in self._governed():
+            if id in each.proposals:
+                return each.proposals[id]
+        return None
+
+    def stored_proposals(self) -> list[ProposalRecord]:
+        """Every proposal that stands in the state, also expired ones, by id."""
+        merged: dict[bytes, ProposalRecord | None] = {}
+        for each in reversed(list(self._governed())):
+            merged.update(each.proposals)
+        return [found for _, found in sorted(merged.items()) if found is not None]
+
+    def proposals(self) -> list[ProposalRecord]:
+        """The open proposals at this block's time, by id."""
+        return [each for each in self.stored_proposals() if each.expires >= self.time]
+
+    def equivocation(self, epoch: int, view: int, voter: int) -> EquivocationRecord | None:
+        """The proof against this voter in this view."""
+        for each in self._governed():
+            found = each.equivocations.get((epoch, view, voter))
+            if found is not None:
+                return found
+        return None
+
+    def reports_against(self, epoch: int, voter: int) -> int:
+        """How many equivocations of this voter are proven."""
+        for each in self._governed():
+            found = each.reports.get((epoch, voter))
+            if found is not None:
+                return found
+        return 0
+
+    def equivocations(self) -> list[EquivocationRecord]:
+        """Every proven equivocation, by epoch, view and voter."""
+        merged: dict[tuple[int, int, int], EquivocationRecord] = {}
+        for each in self._governed():
+            merged.update(each.equivocations)
+        return [merged[place] for place in sorted(merged)]
+
     # --- committing -----------------------------------------------------------------------------
 
     def require_live(self) -> None:
@@ -332,6 +449,8 @@ class State:
             base.participants.update(own.participants)
             base.assets.update(own.assets)
             base.keys.update(own.keys)
+            if own.governed is not None:
+                base.governed.merge(own.governed)
             own.committed = True
         base.tip = self
         self.layers = ()
@@ -341,7 +460,17 @@ class State:
 
 # --- the records under state_root -----------------------------------------------------------------
 
-Record = ParametersRecord | ParticipantRecord | AssetRecord | AccountRecord
+Record = (
+    ParametersRecord
+    | ParticipantRecord
+    | AssetRecord
+    | AccountRecord
+    | EpochRecord
+    | ValidatorSet
+    | ValidatorKeyRecord
+    | ProposalRecord
+    | EquivocationRecord
+)
 
 _key_decoder: msgspec.msgpack.Decoder[StateKey] = msgspec.msgpack.Decoder(StateKey)
 _record_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
@@ -375,6 +504,7 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
     participants: dict[str, Participant] = {}
     assets: dict[str, AssetRecord] = {}
     balances: dict[BookId, dict[str, int]] = {}
+    governed = Governed()
     for key_bytes, record_bytes in records:
         try:
             key = _key_decoder.decode(key_bytes)
@@ -391,13 +521,16 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
             case AccountKey(), AccountRecord():
                 book = balances.setdefault((key.asset, int(key.kind)), {})
                 book[key.participant] = record.balance
-            case _:
+            case _ if not governed.load(key, record):
                 raise StateDamaged(
                     f"state key {key} holds another kind of record: {type(record).__name__}"
                 )
     if parameters is None:
         raise StateDamaged("the stored state has no parameters record")
-    return Base(parameters, participants, assets, balances, recent)
+    fault = governed.fault()
+    if fault is not None:
+        raise StateDamaged(fault)
+    return Base(parameters, participants, assets, balances, governed, recent)
 
 
 def recount(state: State) -> dict[str, int]:

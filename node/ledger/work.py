@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from node.chain import merkle
 from node.chain.block import outcomes_root
 from node.chain.encoding import encode
-from node.chain.records import AssetRecord
-from node.chain.types import OriginalOutcome, Outcome
+from node.chain.records import (
+    AssetRecord,
+    EpochRecord,
+    EquivocationRecord,
+    PendingEpoch,
+    ProposalRecord,
+    ValidatorKeyRecord,
+)
+from node.chain.types import OriginalOutcome, Outcome, ValidatorSet
 from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.governed import Governed
 from node.ledger.reasons import REJECTED, SETTLED, WITHOUT_AUTHORITY
 from node.ledger.state import (
     BookId,
@@ -58,6 +66,8 @@ class Applied:
     ids: list[InstructionEntry]
     uetrs: list[UetrEntry]
     """Entries that replace what was stored under their UETR."""
+    next_validators: ValidatorSet | None = None
+    """Of the next epoch, where this block is the last of its own; else None."""
     history_nodes: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
     """((level, index), hash) that this block's header completes; empty until `seal`."""
     _history: merkle.Frontier = field(default_factory=merkle.Frontier)
@@ -120,6 +130,7 @@ class Work:
         "_accounts_of",
         "_assets",
         "_books",
+        "_governed",
         "_ids",
         "_keys",
         "_participants",
@@ -144,6 +155,7 @@ class Work:
         self._assets: dict[str, AssetRecord] = {}
         self._participants: dict[str, Participant] = {}
         self._keys: dict[bytes, str] = {}
+        self._governed: Governed | None = None
         self._accounts_of: dict[str, bool | None] = {}
 
     # --- reading --------------------------------------------------------------------------------
@@ -157,7 +169,8 @@ class Work:
         return self._assets.get(code) or self.parent.asset(code)
 
     def key_holder(self, public_key: bytes) -> str | None:
-        """LEI of the participant under which this key is registered, valid or not."""
+        """LEI of the participant under which this key is or was registered, as its own or as a
+        key of a validator that it operates."""
         return self._keys.get(public_key) or self.parent.key_holder(public_key)
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
@@ -195,6 +208,96 @@ class Work:
             if entry is not None:
                 return entry if self.stands(entry) else None
         return None
+
+    # --- governance -----------------------------------------------------------------------------
+
+    @property
+    def epoch_record(self) -> EpochRecord:
+        """This block's epoch, and the pending one as the instructions so far leave it."""
+        changed = self._governed
+        if changed is not None and changed.epoch is not None:
+            return changed.epoch
+        return self.parent.epoch_record
+
+    @property
+    def validator_set(self) -> ValidatorSet:
+        """The set in force for this block."""
+        return self.parent.validator_set
+
+    def validator_set_of(self, epoch: int) -> ValidatorSet | None:
+        """The set of an epoch up to this block's; None for one that has not begun."""
+        return self.parent.validator_set_of(epoch)
+
+    @property
+    def pending_epoch(self) -> PendingEpoch | None:
+        """The approved next epoch, if there is one."""
+        return self.epoch_record.pending
+
+    def proposal(self, id: bytes) -> ProposalRecord | None:
+        """The proposal with this id, as the instructions so far leave it."""
+        changed = self._governed
+        if changed is not None and id in changed.proposals:
+            return changed.proposals[id]
+        return self.parent.proposal(id)
+
+    def stored_proposals(self) -> list[ProposalRecord]:
+        """Every proposal in the state, also expired ones, by id."""
+        merged: dict[bytes, ProposalRecord | None] = {
+            each.id: each for each in self.parent.stored_proposals()
+        }
+        if self._governed is not None:
+            merged.update(self._governed.proposals)
+        return [found for _, found in sorted(merged.items()) if found is not None]
+
+    def equivocation(self, epoch: int, view: int, voter: int) -> EquivocationRecord | None:
+        """The proof against this voter in this view, also of this block."""
+        found = None
+        if self._governed is not None:
+            found = self._governed.equivocations.get((epoch, view, voter))
+        return found or self.parent.equivocation(epoch, view, voter)
+
+    def reports_against(self, epoch: int, voter: int) -> int:
+        """How many equivocations of this voter are proven, also by this block."""
+        found = None
+        if self._governed is not None:
+            found = self._governed.reports.get((epoch, voter))
+        return self.parent.reports_against(epoch, voter) if found is None else found
+
+    def _governing(self) -> Governed:
+        if self._governed is None:
+            self._governed = Governed()
+        return self._governed
+
+    def put_epoch(self, record: EpochRecord) -> None:
+        """Replace the epoch record."""
+        self._governing().epoch = record
+
+    def put_validator_set(self, validators: ValidatorSet) -> None:
+        """Note the set of the next epoch."""
+        self._governing().sets[validators.epoch] = validators
+
+    def put_validator_key(self, use: ValidatorKeyRecord) -> None:
+        """Note a validator's key, for ever."""
+        self._governing().keys[use.public_key] = use
+        self._keys[use.public_key] = use.operator
+
+    def put_proposal(self, proposal: ProposalRecord) -> None:
+        """Open a proposal or replace its record."""
+        self._governing().proposals[proposal.id] = proposal
+
+    def close_proposal(self, id: bytes) -> None:
+        """Remove a proposal."""
+        changed = self._governing().proposals
+        if self.parent.proposal(id) is None:
+            changed.pop(id, None)  # opened in this block: the state never had it
+        else:
+            changed[id] = None
+
+    def put_equivocation(self, proven: EquivocationRecord) -> None:
+        """Note a proof, for ever."""
+        vote = proven.first
+        reports = self.reports_against(vote.epoch, vote.voter) + 1
+        self._governing().put_equivocation(proven, reports)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -253,8 +356,10 @@ class Work:
 
     # --- the end of the block -------------------------------------------------------------------
 
-    def seal(self) -> Applied:
-        """Check the block's invariants and make its roots and its state."""
+    def seal(self, next_validators: ValidatorSet | None = None) -> Applied:
+        """Check the block's invariants and make its roots and its state.
+
+        `next_validators`: of the epoch that follows this block, if it is the last of its own."""
         layer = self._layer()
         self._check_conservation(layer)
         records = _records(layer)
@@ -271,6 +376,7 @@ class Work:
             nodes=list(state_map.nodes_since(parent.map)),
             ids=list(self._ids.values()),
             uetrs=list(self.uetrs.values()),
+            next_validators=next_validators,
             _history=parent.history,
         )
 
@@ -285,6 +391,8 @@ class Work:
         layer.keys = self._keys
         layer.ids = self._ids
         layer.uetrs = self.uetrs
+        if self._governed is not None and not self._governed.is_empty():
+            layer.governed = self._governed
         return layer
 
     def _check_conservation(self, layer: Layer) -> None:
@@ -318,6 +426,8 @@ def _records(layer: Layer) -> dict[bytes, bytes | None]:
     records.update(
         _encoded((participant_key(lei), each.record) for lei, each in layer.participants.items())
     )
+    if layer.governed is not None:
+        records.update(layer.governed.records())
     return records
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -50,10 +51,10 @@ def test_golden_bytes_decode_to_the_sample_and_nothing_else() -> None:
 
 def test_every_format_names_itself_and_its_version() -> None:
     inner = {"KeySignature", "OriginalOutcome", "KeyRecord", "Neighbour", "Content"}
-    inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "Finality"}
+    inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "Finality", "PendingEpoch"}
     for name, value in SAMPLES.items():
         tag = type(value).__struct_config__.tag
-        if name in inner:
+        if name.partition(",")[0] in inner:
             assert tag is None, name
         elif (
             name.endswith("Key")
@@ -64,12 +65,17 @@ def test_every_format_names_itself_and_its_version() -> None:
                 "participant",
                 "asset",
                 "account",
+                "epoch",
+                "validator-set",
+                "validator-key",
+                "proposal",
+                "equivocation",
             }
         ):
             continue  # the names of records' places; their version is the record's
         else:
             assert isinstance(tag, str), name
-            assert tag.endswith("/1"), name
+            assert re.search(r"/[1-9]\d*$", tag), name
 
 
 @pytest.mark.parametrize("name", SAMPLES)

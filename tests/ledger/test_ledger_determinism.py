@@ -13,12 +13,12 @@ from tests.support.ledger_script import play
 ROOT = Path(__file__).parents[2]
 
 GOLDEN = [
-    "54aae37af13538f81d29e05a26a60354c38f5b022b4621acc83dc26ddd314fb5",
-    "76b0f2a783cc887534d4ba55fbecad875d753535b4596c247a5117c4f374a30d",
-    "2ada04365cdd01ea3c5b47d8a705c6b350ade4d149c171a08a5545af77ee0cb7",
-    "673b673f7ab31b095551c97e5d6b234f3b2e6de3227d3816a0fe3bdf3574485f",
-    "7bfdb77a877d1a70a09c16ee730b075eca7b8cb64119affca45ac4b57663c260",
-    "6b24babc5a83b2733217e2a5fa78bae410fc2a895e204440faf93e5830607ff1",
+    "a6bb4ee87f285057aa4f9b8912ec992f144546f54a407fbdc0fcee91810e84d2",
+    "ff253f284bb14d06fdb1003d0ea89e76a23b7d68f1aee6d43bf25f9168437327",
+    "56cb5c0eda57daf7d6397d9144e1409133aa6dc038916ab6c12b1b696593077a",
+    "bd7a09056fd6491edff7dc01842ae52d4698d7ef8a5f3ef8d5f0e2fc601398ff",
+    "510382b4a4fc8b3d49b0ec722929d6f42ac08888e313cae8f678b37278df1357",
+    "4b679822a762856754956712d714fc9861b7532f4aae9f496f35780c2edba854",
 ]
 """Digests of the script's blocks. They change only with the rules or a format, both of which
 have a version: a change here without one is a fork."""

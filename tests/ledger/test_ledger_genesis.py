@@ -13,6 +13,7 @@ from node.chain.block import header_digest
 from node.chain.genesis import BadGenesis, load_genesis
 from node.chain.state_map import verify_absent, verify_present
 from node.ledger.genesis import genesis_state
+from node.ledger.governed import EPOCH_KEY, validator_key_key, validator_set_key
 from node.ledger.state import PARAMETERS_KEY, account_key, asset_key, participant_key
 from tests.support.ledger_world import Chain, MemoryIndex, World, lei
 
@@ -27,6 +28,9 @@ def test_everything_in_the_file_is_under_the_state_root() -> None:
         asset_key("EUR"),
         asset_key("CNY"),
         *(participant_key(bank.lei) for bank in world.banks.values()),
+        EPOCH_KEY,
+        validator_set_key(0),
+        *(validator_key_key(key.public_key) for key in (*world.votes, *world.nodes)),
     ]
     assert sorted(applied.records) == sorted(keys)
     for key in keys:

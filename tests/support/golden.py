@@ -157,6 +157,19 @@ def samples() -> dict[str, Any]:
     signed_receipt = t.Receipt(
         receipt, world.node_signer(0).sign(RECEIPT_DOMAIN, chain_id, encode(receipt))
     )
+    joining = t.Validator(
+        "node4",
+        world.BANKB.lei,
+        world.signer("joining vote").public_key,
+        world.signer("joining node").public_key,
+        "node4.bankb.example:4100",
+    )
+    possessions = (
+        prove_possession(world.signer("joining vote"), "vote", joining.operator, chain_id),
+        prove_possession(world.signer("joining node"), "node", joining.operator, chain_id),
+    )
+    changes = (t.AddValidator(joining, *possessions), t.RemoveValidator("node3"))
+    pending = r.PendingEpoch((joining,), ("node4",), world.GENESIS_TIME + 60_000)
     place = d.Place(1, (_digest("sibling"),))
     part = d.PaymentPart(full, place)
     parent = genesis_header(world.genesis(), _digest("state"))
@@ -182,6 +195,14 @@ def samples() -> dict[str, Any]:
         "Redeem": t.Redeem(world.uetr(4), world.EUR, 1),
         "RegisterKey": t.RegisterKey(new_key.public_key, possession),
         "RevokeKey": t.RevokeKey(new_key.public_key),
+        "AddValidator": changes[0],
+        "RemoveValidator": changes[1],
+        "RekeyValidator": t.RekeyValidator(joining, *possessions),
+        "Propose": t.Propose(changes, world.GENESIS_TIME + 86_400_000),
+        "Propose, only a new epoch": t.Propose((), world.GENESIS_TIME + 86_400_000),
+        "Approve": t.Approve(_digest("proposal")),
+        "ReadyValidator": t.ReadyValidator("node4", 1, joining.vote_key, possessions[0]),
+        "ReportEquivocation": t.ReportEquivocation(equivocation.first, equivocation.second),
         "Envelope": envelope,
         "KeySignature": signatures[0],
         "SignedEnvelope": t.SignedEnvelope(envelope, signatures),
@@ -191,6 +212,7 @@ def samples() -> dict[str, Any]:
         "Outcome, rejected": rejected,
         "Outcome, repeated": repeated,
         "Validator": world.genesis().validator_set.validators[0],
+        "Validator, with an address": joining,
         "ValidatorSet": world.genesis().validator_set,
         "Header, genesis": genesis_header(world.genesis(), _digest("state")),
         "Header": header,
@@ -201,11 +223,30 @@ def samples() -> dict[str, Any]:
         "ParticipantKey": r.ParticipantKey(world.BANKA.lei),
         "AssetKey": r.AssetKey(world.EUR),
         "AccountKey": account,
-        "ParametersRecord": r.ParametersRecord(35 * 24 * 3600 * 1000),
+        "EpochKey": r.EpochKey(),
+        "ValidatorSetKey": r.ValidatorSetKey(1),
+        "ValidatorKeyKey": r.ValidatorKeyKey(joining.vote_key),
+        "ProposalKey": r.ProposalKey(_digest("proposal")),
+        "EquivocationKey": r.EquivocationKey(0, 7, 0),
+        "ParametersRecord": r.ParametersRecord(35 * 24 * 3600 * 1000, 2, 60_000),
         "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
         "ParticipantRecord": sender,
         "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, 200, 100),
         "AccountRecord": r.AccountRecord(-1),
+        "PendingEpoch": pending,
+        "EpochRecord": r.EpochRecord(0, pending),
+        "EpochRecord, none pending": r.EpochRecord(1, None),
+        "ValidatorKeyRecord": r.ValidatorKeyRecord(joining.vote_key, joining.operator, "vote"),
+        "ProposalRecord": r.ProposalRecord(
+            _digest("proposal"),
+            world.CENTRALBANK.lei,
+            changes,
+            world.GENESIS_TIME + 86_400_000,
+            (world.CENTRALBANK.key.public_key,),
+        ),
+        "EquivocationRecord": r.EquivocationRecord(
+            equivocation.first, equivocation.second, 70_000, world.BANKB.lei
+        ),
         "Neighbour": Neighbour(key_hash(encode(account)), record_digest(b"")),
         "MapProof": MapProof((_digest("a"), bytes(32), _digest("b")), None),
         "MapProof, absent": MapProof(

@@ -22,11 +22,11 @@ def next_header(
     proposer: int,
 ) -> Header:
     """The header of the block of `instructions` that `applied` is the result of, on `parent`."""
-    validators = validator_set_digest(genesis.validator_set)
+    validators = parent.validator_set
     return Header(
         version=RULE_VERSION,
         chain_id=genesis.chain_id,
-        epoch=0,
+        epoch=validators.epoch,
         view=view,
         height=applied.context.height,
         parent=parent.digest,
@@ -38,6 +38,6 @@ def next_header(
         outcomes_root=applied.outcomes_root,
         state_root=applied.state_root,
         history_root=applied.history_root,
-        validator_set=validators,
-        next_validator_set=validators,
+        validator_set=validator_set_digest(validators),
+        next_validator_set=validator_set_digest(applied.next_validators or validators),
     )

@@ -117,12 +117,10 @@ class Model:
         if isinstance(body, Issue | Redeem):
             outcome = self._supply(envelope.sender, body, at)
             return [self._remember(body, body.uetr, outcome)]
-        reason = (
-            self._register(envelope.sender, body, height)
-            if isinstance(body, RegisterKey)
-            else self._revoke(envelope.sender, body, height)
-        )
-        return [_outcome(at, None, reason)]
+        if isinstance(body, RegisterKey):
+            return [_outcome(at, None, self._register(envelope.sender, body, height))]
+        assert isinstance(body, RevokeKey), "governance has a model of its own"
+        return [_outcome(at, None, self._revoke(envelope.sender, body, height))]
 
     # --- payments -------------------------------------------------------------------------------
 

@@ -1,0 +1,132 @@
+"""Proposals and approvals: m of n operator keys decide.
+
+The `Propose` instruction's envelope digest names its proposal, so an approval signs exactly what
+it approves. Approvals are collected from operators' signing keys and counted when one more comes
+in, over the distinct ones that are valid at that height: a key that was revoked in between counts
+no more. The changes are judged twice, when proposed and when decided on, since the set may have
+changed meanwhile; a decision that would give an unsound set is rejected and the proposal stays
+open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from node.chain.instruction import CheckedInstruction
+from node.chain.records import ProposalRecord
+from node.chain.types import Approve, Propose, ValidatorChange
+from node.ledger.reasons import (
+    APPROVED_ALREADY,
+    EXPIRY_OUT_OF_RANGE,
+    LIMIT_REACHED,
+    NO_SUCH_PROPOSAL,
+    NOT_AN_OPERATOR,
+    PROPOSAL_EXPIRED,
+)
+from node.ledger.validators import (
+    ChangeRejected,
+    check_possessions,
+    make_pending,
+    next_members,
+)
+from node.ledger.work import Work
+
+OPERATOR = "operator"
+"""The role that proposes and approves."""
+MAX_OPEN_PROPOSALS = 8
+"""Open proposals of one operator: each has its own share, so that none can crowd out the others."""
+MAX_OPEN_MS = 30 * 24 * 3600 * 1000
+"""How far ahead of its block's time a proposal's `expires` may lie."""
+
+
+def propose_changes(work: Work, index: int, checked: CheckedInstruction, body: Propose) -> None:
+    """Open a proposal with the approvals of the keys that signed it, or carry it out if those are
+    enough."""
+    reason: str | None = None
+    try:
+        _propose(work, checked, body)
+    except ChangeRejected as rejected:
+        reason = rejected.reason
+    work.record(index, None, b"", reason=reason, standing=None)
+
+
+def _propose(work: Work, checked: CheckedInstruction, body: Propose) -> None:
+    sender = checked.instruction.envelope.sender
+    _check_operator(work, sender)
+    if not work.context.time < body.expires <= work.context.time + MAX_OPEN_MS:
+        raise ChangeRejected(EXPIRY_OUT_OF_RANGE)
+    stored = work.stored_proposals()
+    expired = [each.id for each in stored if each.expires < work.context.time]
+    mine = sum(each.proposer == sender for each in stored if each.id not in expired)
+    if mine >= MAX_OPEN_PROPOSALS:
+        raise ChangeRejected(LIMIT_REACHED)
+    next_members(work, body.changes)
+    check_possessions(work, body.changes)
+    # Only now, with nothing left to reject it: a rejection changes nothing.
+    for id in expired:
+        work.close_proposal(id)
+    approvals = _ascending(key.public_key for key in checked.instruction.signatures)
+    if _is_approved(work, approvals):
+        _carry_out(work, body.changes)
+        return
+    work.put_proposal(ProposalRecord(checked.digest, sender, body.changes, body.expires, approvals))
+
+
+def approve(work: Work, index: int, checked: CheckedInstruction, body: Approve) -> None:
+    """Add the approvals of the keys that signed, and carry the proposal out if it has enough."""
+    reason: str | None = None
+    try:
+        _approve(work, checked, body)
+    except ChangeRejected as rejected:
+        reason = rejected.reason
+    work.record(index, None, b"", reason=reason, standing=None)
+
+
+def _approve(work: Work, checked: CheckedInstruction, body: Approve) -> None:
+    _check_operator(work, checked.instruction.envelope.sender)
+    proposal = work.proposal(body.proposal)
+    if proposal is None:
+        raise ChangeRejected(NO_SUCH_PROPOSAL)
+    if proposal.expires < work.context.time:
+        raise ChangeRejected(PROPOSAL_EXPIRED)
+    signing = [key.public_key for key in checked.instruction.signatures]
+    if set(signing) <= set(proposal.approvals):
+        raise ChangeRejected(APPROVED_ALREADY)
+    approvals = _ascending((*proposal.approvals, *signing))
+    if not _is_approved(work, approvals):
+        work.put_proposal(replace(proposal, approvals=approvals))
+        return
+    _carry_out(work, proposal.changes)
+    work.close_proposal(proposal.id)
+
+
+def _check_operator(work: Work, lei: str) -> None:
+    sender = work.participant(lei)
+    assert sender is not None, "an unknown sender's instruction may not stand"
+    if OPERATOR not in sender.record.roles:
+        raise ChangeRejected(NOT_AN_OPERATOR)
+
+
+def _is_approved(work: Work, approvals: Iterable[bytes]) -> bool:
+    counted = sum(counts_now(work, key) for key in approvals)
+    return counted >= work.parent.parameters.governance_threshold
+
+
+def counts_now(work: Work, key: bytes) -> bool:
+    """Whether the key is an operator's and valid at this block's height."""
+    holder = work.key_holder(key)
+    held = None if holder is None else work.participant(holder)
+    if held is None or OPERATOR not in held.record.roles:
+        return False
+    record = held.keys.get(key)
+    return record is not None and record.is_valid(work.context.height)
+
+
+def _carry_out(work: Work, changes: Iterable[ValidatorChange]) -> None:
+    make_pending(work, next_members(work, changes))
+
+
+def _ascending(keys: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(sorted(set(keys)))

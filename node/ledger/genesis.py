@@ -69,7 +69,7 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     state_map = empty.update(records)
     header = genesis_header(genesis, state_map.root)
     state = State(
-        Base(parameters, participants, assets, {}, governed, recent),
+        Base(parameters, participants, assets, {}, governed=governed, recent=recent),
         None,
         Layer(),
         chain_id=genesis.chain_id,

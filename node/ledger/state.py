@@ -131,6 +131,7 @@ class Base:
         participants: dict[str, Participant],
         assets: dict[str, AssetRecord],
         balances: dict[BookId, dict[str, int]],
+        *,
         governed: Governed,
         recent: RecentIndex,
     ) -> None:
@@ -530,7 +531,7 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
     fault = governed.fault()
     if fault is not None:
         raise StateDamaged(fault)
-    return Base(parameters, participants, assets, balances, governed, recent)
+    return Base(parameters, participants, assets, balances, governed=governed, recent=recent)
 
 
 def recount(state: State) -> dict[str, int]:

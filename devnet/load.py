@@ -111,6 +111,10 @@ class Load:
         self._network = network
         self._plan = plan
         self.on_final = on_final
+        self.on_sent: Callable[[Order], None] | None = None
+        """Told of each instruction before it is first sent."""
+        self.on_refused: Callable[[Order, Problem], None] | None = None
+        """Told of each that no node will take in, and so can have no outcome."""
         self._waiting: dict[str, float] = {}
         """UETR → time of submission (monotonic s), of what is not yet final."""
         self._waiting_instructions = 0
@@ -245,6 +249,8 @@ class Load:
         """Submit until every instruction is taken in or refused for good."""
         now = time.monotonic()
         for order in orders:
+            if self.on_sent is not None:
+                self.on_sent(order)
             self._waiting.update(dict.fromkeys(order.uetrs, now))
             self._lasts.add(order.uetrs[-1])
         self._waiting_instructions += len(orders)
@@ -278,4 +284,6 @@ class Load:
             if self._waiting.pop(uetr, None) is not None:
                 self.result.refused += 1
         self._forget_instruction(order.uetrs[-1])
+        if self.on_refused is not None:
+            self.on_refused(order, problem)
         self.result.problem = self.result.problem or f"{problem.code}: {problem.detail}"

@@ -25,6 +25,7 @@ from node.api.documents import (
     MAX_LOOKUP,
     AccountsPage,
     AssetsPage,
+    BlocksPage,
     Lookup,
     LookupAnswer,
     ParticipantsPage,
@@ -234,6 +235,11 @@ class ApiClient:
 
     async def block(self, height: int) -> BlockView:
         return await self._get(f"/v1/blocks/{height}", BlockView)
+
+    async def blocks(self) -> list[BlockView]:
+        """All final blocks that one node has, newest first."""
+        pages = await self._pages("/v1/blocks?limit=1000", BlocksPage)
+        return [block for page in pages for block in page.blocks]
 
     async def status(self) -> StatusView:
         return await self._get("/v1/status", StatusView)

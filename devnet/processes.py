@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from node.network.holds import ENV_HELD
+from node.network.faults import ENV_FAULTS, Faults
 
 STOP_SECONDS = 10.0
 """How long a node may take to end after SIGTERM before it is killed."""
@@ -77,7 +77,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self.environment, ENV_HELD: ",".join(held)},
+                env={**self.environment, ENV_FAULTS: Faults(held=tuple(held)).encoded()},
                 # Ctrl-C in the terminal is for the supervisor, which then stops the nodes.
                 process_group=0,
             )  # fmt: skip

@@ -27,7 +27,7 @@ from devnet.ports import PortsTaken, check
 from devnet.processes import NodeProcess, ProcessRefused
 from node.api.client import ApiClient, ApiError
 from node.api.service import StatusView
-from node.network import holds
+from node.network import faults
 
 START_SECONDS = 60.0
 """How long a node may take from its start until its API answers."""
@@ -317,8 +317,8 @@ class Supervisor:
         if node.state != "running":
             return
         try:
-            await holds.order(node.home, self._faults.held(node.name))
-        except holds.NotObeyed as error:
+            await faults.order(node.home, {"held": self._faults.held(node.name)})
+        except faults.NotObeyed as error:
             raise LinksNotHeld(
                 f"{node.name} did not change its links: {error}; the other nodes did, so give the "
                 f"command again once {node.name} answers, or undo it with: nostro devnet heal"

@@ -16,6 +16,10 @@ class WallClock:
         self.offset_ms = 0
         """How far this clock is off on purpose, milliseconds; 0 but in a devnet's experiments."""
 
+    def set_offset(self, milliseconds: int) -> None:
+        """Have the clock be off by so much from now on."""
+        self.offset_ms = milliseconds
+
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch."""
         return int(time.time() * 1000) + self.offset_ms

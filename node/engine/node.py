@@ -36,6 +36,7 @@ from node.chain.genesis import Genesis
 from node.chain.instruction import ParsedInstruction
 from node.chain.merkle import Frontier
 from node.chain.signature import self_check, verify
+from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor, block_info
 from node.engine.intake import Intake, Tip
 from node.engine.mempool import Mempool, PassedOver
@@ -48,7 +49,7 @@ from node.ledger.genesis import genesis_state
 from node.ledger.ledger import load_state
 from node.ledger.state import State
 from node.network.frames import Channel
-from node.network.holds import devnet_holds
+from node.network.faults import devnet_faults
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
 from node.storage.errors import HomeError, SignerUnusable, StoreCorrupt
@@ -278,7 +279,12 @@ async def _assemble(
     if restored:
         log.info("%d accepted instructions wait from before the restart", restored)
 
-    await stack.enter_async_context(devnet_holds(genesis, links, index, home.path, os.environ))
+    await stack.enter_async_context(
+        devnet_faults(
+            genesis, links, WallClock().set_offset,
+            own_name=home.config.name, home=home.path, environment=os.environ,
+        )  # fmt: skip
+    )
     await links.start()
     stack.push_async_callback(links.stop)
     api = ApiServer(

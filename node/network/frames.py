@@ -22,13 +22,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 from struct import Struct
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.types import Bytes32, Unsigned
 
-LINK_FORMAT = 1
+LINK_FORMAT = 2
 """Version of what this module describes. Peers of another version are refused by name."""
 
 KIB = 1024
@@ -46,6 +48,7 @@ LAST_CHUNK = 0x40
 MORE_CHUNKS = 0x80
 CONTROL = 0
 """The link's own channel: hello and keep-alive."""
+INSTANCE_BYTES = 16
 
 
 class Channel(IntEnum):
@@ -64,6 +67,9 @@ CHANNEL_LIMIT: dict[int, int] = {
 """Bytes in one payload, by channel. A proposal or instruction of the largest size fits, and so
 does a sync answer that goes on to the next stored finalization."""
 
+MAX_PARTIAL_BYTES = sum(CHANNEL_LIMIT.values())
+"""Bytes of unfinished payloads that one peer can make us keep, over all channels."""
+
 _CHANNELS: dict[int, Channel] = {int(channel): channel for channel in Channel}
 
 
@@ -72,15 +78,19 @@ class MalformedFrame(ValueError):
 
 
 class Hello(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="hello/1"
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="hello/2"
 ):
     """What each end says first. TLS has already shown who it is; this shows that both mean the
-    same chain, position and format, so that a mistake in set-up gets a clear message."""
+    same chain and format, so that a mistake in set-up gets a clear message.
+
+    It says no validator index: two ends that are an epoch apart may count their validators
+    differently, and must be linked so that the later one can help the other on."""
 
     format: Unsigned
     chain_id: Bytes32
-    index: Unsigned
-    """Validator index of the sender."""
+    instance: Annotated[bytes, Meta(min_length=INSTANCE_BYTES, max_length=INSTANCE_BYTES)]
+    """Drawn by the sender's process at its start. One that comes back after another was seen
+    shows that two processes run with one node key at the same time."""
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -122,6 +132,11 @@ class Assembler:
     def __init__(self) -> None:
         self._partial: dict[int, list[bytes]] = {}
         self._partial_bytes: dict[int, int] = {}
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes kept of unfinished payloads; at most `MAX_PARTIAL_BYTES`."""
+        return sum(self._partial_bytes.values())
 
     def feed(self, frame: bytes) -> list[tuple[Channel, bytes]]:
         """The payloads that this frame completes, in order. Raises MalformedFrame, after which

@@ -9,6 +9,7 @@ rate we stop reading its socket, and TCP makes it wait.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -23,10 +24,15 @@ from node.network.frames import (
     decode_hello,
     encode_hello,
 )
-from node.network.links import Limits, OnMessage, Refusal
+from node.network.impairment import Impairment
+from node.network.links import NO_FAULT, Limits, OnMessage, Refusal
 from node.network.outbox import Outbox
 from node.network.rate import TokenBucket
 from node.network.transport import classify
+
+RELEASE_TICK_SECONDS = 0.001
+"""Delayed payloads that are due within this time leave together: however they jitter, a link
+wakes no more often."""
 
 
 class WebSocket(Protocol):
@@ -80,8 +86,18 @@ class Link:
         transport: asyncio.Transport,
         limits: Limits,
         on_message: OnMessage,
+        *,
+        dialed: bool,
+        impairment: Impairment | None = None,
+        on_flood: Callable[[], None] | None = None,
     ) -> None:
+        """`dialed`: by this end. `on_flood`: called at most once a watch, when the peer sends
+        above its rate."""
         self.peer = peer
+        """Index that messages come with; it may change while the link is up."""
+        self.dialed = dialed
+        self.instance = b""
+        """Of the process at the other end, from its hello."""
         self.outbox = Outbox()
         self.address = _address(transport)
         self.sent_bytes = 0
@@ -99,6 +115,10 @@ class Link:
         self._wake = asyncio.Event()
         self._cut = asyncio.Event()
         self._lost: LinkLost | None = None
+        self._impairment = impairment
+        self._release_handle: asyncio.TimerHandle | None = None
+        self._on_flood = on_flood
+        self._flooded = False
         self._holding_back = False
         self._keep_alive_due = False
         self._sent_frames = 0
@@ -120,20 +140,45 @@ class Link:
         for what, theirs, ours in (
             ("link format", hello.format, own.format),
             ("chain", hello.chain_id.hex(), own.chain_id.hex()),
-            ("index", hello.index, self.peer),
         ):
             if theirs != ours:
                 raise LinkLost(Refusal.BAD_HELLO, f"{what} {theirs}, expected {ours}")
+        self.instance = hello.instance
 
     # --- running -------------------------------------------------------------------------------
 
     def send(self, channel: Channel, payload: bytes) -> bool:
         """Queue a payload; False when its queue is full."""
-        if not self.outbox.put(channel, payload):
+        impairment = self._impairment
+        if impairment is None or impairment.fault is NO_FAULT:
+            due = 0.0
+        elif impairment.loses():
+            return True
+        else:
+            delay = impairment.delay()
+            due = self._loop.time() + delay if delay else 0.0
+        if not self.outbox.put(channel, payload, due):
             return False
         self.sent_payloads += 1
-        self._wake.set()
+        if due:
+            self._release_later()
+        else:
+            self._wake.set()
         return True
+
+    def _release_later(self) -> None:
+        """See to it that what is delayed leaves; one timer a link, at most one a tick."""
+        if self._release_handle is None and self._lost is None:
+            due = self.outbox.next_due()
+            at = max(due, self._loop.time() + RELEASE_TICK_SECONDS)
+            self._release_handle = self._loop.call_at(at, self._release)
+
+    def _release(self) -> None:
+        self._release_handle = None
+        self.outbox.release(self._loop.time())
+        self._wake.set()
+        if self.outbox.delayed:
+            self._release_later()
 
     async def run(self) -> LinkLost:
         """Carry payloads until the link is lost; returns why."""
@@ -148,6 +193,8 @@ class Link:
             self.drop(lost)
         finally:
             self._watch_handle.cancel()
+            if self._release_handle is not None:
+                self._release_handle.cancel()
             sever(self.transport)
             writer.cancel()
             await asyncio.wait([writer])
@@ -174,7 +221,7 @@ class Link:
         raise LinkLost(Refusal.MALFORMED, f"{message.type.name} message")
 
     async def _read(self) -> None:
-        on_message, peer = self._on_message, self.peer
+        on_message = self._on_message
         while True:
             frame = await self._receive()
             self.received_bytes += len(frame)
@@ -188,7 +235,7 @@ class Link:
             self.received_payloads += len(payloads)
             for channel, payload in payloads:
                 try:
-                    on_message(peer, channel, payload)
+                    on_message(self.peer, channel, payload)
                 except Exception as error:
                     self._report(error)
                     raise LinkLost(Refusal.OWN_FAULT, repr(error)) from error
@@ -199,7 +246,7 @@ class Link:
         now = self._loop.time()
         pause = max(self._payloads.take(max(payloads, 1), now), self._bytes.take(size, now))
         if pause > 0.0:
-            self._holding_back = True
+            self._flooded = self._holding_back = True
             try:
                 async with asyncio.timeout(pause):
                     await self._cut.wait()
@@ -241,6 +288,9 @@ class Link:
     def _watch(self, silent: int, stuck: int, before: tuple[int, int]) -> None:
         """Every `watch_seconds`: ask for a keep-alive, drop a peer that is dead or never reads."""
         received, sent = self.received_bytes, self._sent_frames
+        if self._flooded and self._on_flood is not None:
+            self._on_flood()
+        self._flooded = self._holding_back
         # While we hold a peer back we do not read it: that is not its silence.
         silent = silent + 1 if received == before[0] and not self._holding_back else 0
         if sent == before[1]:

@@ -8,7 +8,7 @@ arrives whole, and that no peer's slowness or flood delays another's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -21,7 +21,8 @@ return quickly and must not raise: an exception is reported to the loop's handle
 link that the payload came from."""
 OnLink = Callable[[int, bool], None]
 """on_link(peer index, up): called once when a link can carry payloads and once when it no
-longer does, strictly alternating for each peer."""
+longer does, strictly alternating for each peer. A link that stays up while its peer gets another
+index, because the validator set changes, is not reported."""
 
 
 class Refusal(StrEnum):
@@ -35,24 +36,29 @@ class Refusal(StrEnum):
     NO_CERTIFICATE = "no certificate"
     BAD_CERTIFICATE = "certificate not acceptable"
     NOT_ED25519 = "certificate key is not Ed25519"
-    EXPIRED = "certificate expired or not yet valid"
     WRONG_CHAIN = "certificate of another chain or authority"
     UNKNOWN_KEY = "key is not in the validator set"
     SWAPPED_KEY = "key of another validator than the one dialed"
+    OWN_KEY = "this node's own key at the other end"
+    OBSERVER = "this node is no validator and has no links"
     # While the link opens.
-    WRONG_DIRECTION = "dialed by a peer that this node dials"
     BAD_REQUEST = "not a request for a peer link"
-    BAD_HELLO = "hello of another chain, position or format"
+    BAD_HELLO = "hello of another chain or format"
+    DUPLICATE = "both ends dialed at once, the other link is kept"
+    TWO_NODES = "two nodes use one node key"
     # On an open link.
     MALFORMED = "malformed frame"
     SILENT = "nothing received for too long"
     STUCK = "peer does not read"
+    FLOOD = "peer sends above its rate, read no faster than that"
     REPLACED = "peer opened a new link"
     CLOSED = "closed by the peer"
     OWN_FAULT = "this node failed to process a payload"
     # Dialing.
     UNREACHABLE = "cannot connect"
     REJECTED = "peer refused this node"
+    # The validator set changed.
+    REMOVED = "no longer in the validator set"
     # Asked for.
     HELD_DOWN = "held down on purpose"
 
@@ -72,7 +78,8 @@ class LinkStatus:
     """When `connected` became what it is, ms since the epoch by this node's clock; its start, if
     the link was never up."""
     dialed_by_us: bool
-    """The validator with the lower index dials."""
+    """Of the link; while there is none, whether this node is the one to dial first: the validator
+    with the lower index is."""
     address: str
     """Where we dial it, or where it came from; empty when not known."""
     sent_bytes: int
@@ -114,14 +121,38 @@ class PeerLinks(Protocol):
     def links(self) -> list[LinkStatus]:
         """All peers but this node, by index."""
 
-    def hold_down(self, peer: int) -> None:
-        """Cut the link to a peer at once and refuse it, from either end, until `let_up`.
 
-        Nothing more of the peer is delivered once this returns. Idempotent; not remembered over a
-        restart. Only the control of a devnet calls it (`node.network.holds`)."""
+@dataclass(frozen=True, slots=True)
+class LinkFault:
+    """What a devnet has wrong with the link to one peer; see `node.network.faults`."""
 
-    def let_up(self, peer: int) -> None:
-        """Undo `hold_down`: the link may open again. The other end may still hold it down."""
+    held: bool = False
+    """The link is cut, and refused from either end."""
+    delay_ms: float = 0
+    """By how much each payload leaves later."""
+    jitter_ms: float = 0
+    """Up to how much more; the order of payloads stays."""
+    loss: float = 0
+    """Probability that a payload is not sent."""
+    seed: int = 0
+    """Of the draws."""
+
+
+NO_FAULT = LinkFault()
+
+
+class Impairable(Protocol):
+    """Links that can have faults on purpose. Only the control of a devnet has this handle."""
+
+    def impair(self, faults: Mapping[str, LinkFault]) -> None:
+        """Exactly these links are faulty from now on, by name of the peer; may be called before
+        the start. Names of no validator are kept: one may be called so in a later epoch.
+
+        A link that is held is cut at once: nothing more of the peer is delivered. What is on its
+        way over a link that is delayed arrives when it would have."""
+
+    def lost(self) -> dict[str, int]:
+        """How many payloads were not sent on purpose since the start, by peer, if any."""
 
 
 class ListenFailed(OSError):
@@ -162,6 +193,9 @@ class Limits:
     """A restarted validator is dialed again within this time."""
     held_seconds: float = 5.0
     """A link that lived so long resets the backoff."""
+    patience_seconds: float = 1.0
+    """How long the validator with the higher index waits for the other to dial before it dials
+    too: the other may lack its address, or be an epoch behind."""
 
 
 def backoff_seconds(attempt: int, jitter: float, limits: Limits) -> float:

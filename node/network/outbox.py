@@ -39,6 +39,8 @@ MAX_QUEUED_BYTES: dict[Channel, int] = {
 }
 """Bytes waiting for one peer, by channel. Each has room for the largest payload of its channel and
 some more."""
+MAX_OUTBOX_BYTES = sum(MAX_QUEUED_BYTES.values())
+"""Bytes waiting for one peer, over all channels."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,12 @@ class _Queue:
     large: deque[bytes] = field(default_factory=deque)
     sent_of_large: int = 0
     """Bytes of `large[0]` that have left."""
+    delayed: deque[tuple[float, bytes]] = field(default_factory=deque)
+    """(when it may leave, payload), in order of both."""
     queued_bytes: int = 0
+
+    def ready(self, payload: bytes) -> None:
+        (self.small if len(payload) <= SMALL_BYTES else self.large).append(payload)
 
 
 class Outbox:
@@ -76,19 +83,42 @@ class Outbox:
         """Bytes waiting in one channel."""
         return self._queues[channel].queued_bytes
 
-    def put(self, channel: Channel, payload: bytes) -> bool:
-        """Queue a payload; False when the channel's bound is reached and it was dropped."""
+    @property
+    def delayed(self) -> bool:
+        """Whether anything waits for its time to leave."""
+        return any(queue.delayed for queue in self._ordered)
+
+    def next_due(self) -> float:
+        """When the first of what is delayed may leave. Only while anything is."""
+        return min(queue.delayed[0][0] for queue in self._ordered if queue.delayed)
+
+    def put(self, channel: Channel, payload: bytes, due: float = 0.0) -> bool:
+        """Queue a payload; False when the channel's bound is reached and it was dropped.
+
+        `due`: it leaves only after a `release` at or after this time (any clock), 0 for now, and
+        after what was put before it. What is delayed counts against the bounds like the rest."""
         size = len(payload)
         assert 0 < size <= CHANNEL_LIMIT[channel], f"{channel.name} payload of {size} bytes"
         queue = self._queues[channel]
         if (
             queue.queued_bytes + size > queue.max_bytes
-            or len(queue.small) + len(queue.large) >= queue.max_payloads
+            or len(queue.small) + len(queue.large) + len(queue.delayed) >= queue.max_payloads
         ):
             return False
         queue.queued_bytes += size
-        (queue.small if size <= SMALL_BYTES else queue.large).append(payload)
+        if queue.delayed:
+            queue.delayed.append((max(due, queue.delayed[-1][0]), payload))
+        elif due:
+            queue.delayed.append((due, payload))
+        else:
+            queue.ready(payload)
         return True
+
+    def release(self, now: float) -> None:
+        """Let go what is due at `now`."""
+        for queue in self._ordered:
+            while queue.delayed and queue.delayed[0][0] <= now:
+                queue.ready(queue.delayed.popleft()[1])
 
     def next_frame(self) -> bytes | None:
         """The next frame to send, None when nothing waits."""

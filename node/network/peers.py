@@ -1,8 +1,14 @@
-"""Links to all other validators: who dials whom, and what happens when one fails.
+"""Links to all other validators: who dials whom, and what happens when one fails or leaves.
 
-One link a pair; the validator with the lower index dials. Each peer has its own dialing task,
-queues, rate and watch, and there is no queue that two peers share: whatever one does, the others
-do not notice. Connections are accepted by a loop of our own rather than by a ready-made server,
+One link a pair. The validator with the lower index dials; the other one waits a while for that
+and then dials too, since the first may lack its address or be an epoch behind. Each peer has its
+own dialing task, queues, rate and watch, and there is no queue that two peers share: whatever one
+does, the others do not notice.
+
+Peers are known by their node keys. When the validator set changes, the link of whoever is in both
+sets stays and is given its new index. A node that is no validator has no links.
+
+Connections are accepted by a loop of our own rather than by a ready-made server,
 so that every refused handshake is counted with its reason and strangers are bounded in number.
 """
 
@@ -11,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,11 +29,14 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from node.chain.types import ValidatorSet
-from node.network.frames import LINK_FORMAT, MAX_FRAME_BYTES, Channel, Hello
+from node.chain.types import Validator, ValidatorSet
+from node.network.frames import INSTANCE_BYTES, LINK_FORMAT, MAX_FRAME_BYTES, Channel, Hello
+from node.network.impairment import Impairment
 from node.network.link import Link, LinkLost, WebSocket, dial_failure, sever
 from node.network.links import (
+    NO_FAULT,
     Limits,
+    LinkFault,
     LinkStatus,
     OnLink,
     OnMessage,
@@ -35,8 +44,17 @@ from node.network.links import (
     Refusal,
     backoff_seconds,
 )
-from node.network.sockets import listen, tune
-from node.network.transport import Identity, PinnedContext, classify, peer_index
+from node.network.peer import Address, Peer
+from node.network.sockets import listen, published_address, tune
+from node.network.transport import (
+    Identity,
+    PeerRefused,
+    PinnedContext,
+    Pins,
+    WrongNodeKey,
+    classify,
+    peer_key,
+)
 
 log = logging.getLogger(__name__)
 
@@ -45,55 +63,6 @@ ACCEPT_PAUSE_SECONDS = 0.5
 """After the system refused to accept (out of descriptors), before trying again."""
 SHUTDOWN_SECONDS = 1.0
 """What one end gives the other to close a connection in good order."""
-Address = tuple[str, int]
-
-
-@dataclass(slots=True)
-class _Peer:
-    """One other validator, over all its links."""
-
-    index: int
-    name: str
-    address: Address | None
-    since: int
-    """When the link came up or went down, ms since the epoch."""
-    link: Link | None = None
-    opening: asyncio.Transport | None = None
-    """An accepted connection of this peer that is not a link yet; at most one."""
-    expiry: asyncio.TimerHandle | None = None
-    """Ends `opening` when it asks for no link in time."""
-    asked: asyncio.Transport | None = None
-    """The connection that last asked for a link."""
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    sent_payloads: int = 0
-    received_payloads: int = 0
-    dropped_payloads: int = 0
-    last_refusal: str = ""
-    may_link: asyncio.Event = field(default_factory=asyncio.Event)
-    """Not set while the link is held down."""
-
-    def opens(self, transport: asyncio.Transport) -> None:
-        """A connection of this peer that may become a link; the one before it never will."""
-        if self.opening is not None and self.opening is not transport:
-            sever(self.opening)
-        self.opened(self.opening)
-        self.opening = transport
-
-    def opened(self, transport: asyncio.Transport | None) -> None:
-        """The connection became a link, or nothing."""
-        if self.opening is transport:
-            self.opening = None
-            if self.expiry is not None:
-                self.expiry.cancel()
-                self.expiry = None
-
-    def absorb(self, link: Link) -> None:
-        """Add the counts of a link that ended."""
-        self.sent_bytes += link.sent_bytes
-        self.received_bytes += link.received_bytes
-        self.sent_payloads += link.sent_payloads
-        self.received_payloads += link.received_payloads
 
 
 class _DialedSocket(aiohttp.ClientWebSocketResponse):
@@ -112,7 +81,7 @@ class PeerNetwork:
         *,
         chain_id: bytes,
         validator_set: ValidatorSet,
-        own_index: int,
+        own_index: int | None,
         node_seed: bytes,
         listen: Address,
         addresses: Mapping[int, Address],
@@ -122,36 +91,27 @@ class PeerNetwork:
         limits: Limits | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
+        instance: Callable[[], bytes] = lambda: secrets.token_bytes(INSTANCE_BYTES),
     ) -> None:
-        """`node_seed`: the 32-byte seed of this node's `node_key`. `listen`: address and port
-        (0: any). `addresses`: where to dial, by validator index. `on_refusal`: told of every
-        entry in `refusals` with its detail, for logs and alarms; `now`: the wall clock, for
-        certificates; `jitter`: a number in [0, 1), see `backoff_seconds`.
+        """`own_index`: None for a node that is no validator (yet): it listens and turns everybody
+        away. `node_seed`: the 32-byte seed of this node's `node_key`. `listen`: address and port
+        (0: any). `addresses`: where to dial, by validator index; for others the address in the
+        validator set counts, and who has none has to dial. `on_refusal`: told of every entry in
+        `refusals` with its detail, for logs and alarms; `now`: the wall clock, for certificates;
+        `jitter`: a number in [0, 1), see `backoff_seconds`; `instance`: see `Hello.instance`.
 
-        Raises WrongNodeKey for another's key, ValueError when the address of a validator that
-        this node must dial is missing.
+        Raises WrongNodeKey for another's key.
         """
         self.refusals: dict[Refusal, int] = {}
         self.limits = limits or Limits()
-        validators = validator_set.validators
-        node_keys = tuple(validator.node_key for validator in validators)
-        self._identity = Identity.create(
-            chain_id, node_keys, own_index, node_seed=node_seed, now=now()
-        )
-        self._peers: dict[int, _Peer] = {}
-        for index, validator in enumerate(validators):
-            if index == own_index:
-                continue
-            address = addresses.get(index)
-            if address is None and index > own_index:
-                raise ValueError(
-                    f"no address for validator {index} ({validator.name}), which this node dials: "
-                    "add it to the configured peers"
-                )
-            self._peers[index] = _Peer(index, validator.name, address, _milliseconds(now()))
-            self._peers[index].may_link.set()
-        self._own_index = own_index
-        self._hello = Hello(LINK_FORMAT, chain_id, own_index)
+        self._identity = Identity.create(chain_id, node_seed=node_seed, now=now())
+        self._own_key = self._identity.node_key
+        self._pins = Pins(self._own_key)
+        self._peers: dict[bytes, Peer] = {}
+        """By node key."""
+        self._by_index: dict[int, Peer] = {}
+        self._faults: dict[str, LinkFault] = {}
+        self._hello = Hello(LINK_FORMAT, chain_id, instance())
         self._listen = listen
         self._on_message = on_message
         self._on_link = on_link
@@ -159,8 +119,9 @@ class PeerNetwork:
         self._now = now
         self._jitter = jitter
         self._running = False
-        self._contexts: dict[int | None, PinnedContext] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._contexts: dict[bytes | None, PinnedContext] = {}
+        """To dial a node key with, or to accept with (None)."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes: dict[asyncio.Task[None], None] = {}
         """In order of arrival."""
         self._requests: set[asyncio.Task[None]] = set()
@@ -169,6 +130,7 @@ class PeerNetwork:
         self._listener: socket.socket | None = None
         self._server: web.Server | None = None
         self._session: aiohttp.ClientSession | None = None
+        self.reconfigure(validator_set, own_index, addresses)
 
     # --- what the engine uses ------------------------------------------------------------------
 
@@ -181,7 +143,8 @@ class PeerNetwork:
 
     @property
     def certificate_expires(self) -> datetime:
-        """When peers would start to refuse this node's certificate; it is renewed in time."""
+        """Until when this node's certificate says it is valid; it is renewed long before."""
+        self._renew_if_due()
         return self._identity.expires
 
     async def start(self) -> None:
@@ -198,16 +161,80 @@ class PeerNetwork:
             timeout=aiohttp.ClientTimeout(total=None),
             ws_response_class=_DialedSocket,
         )
-        self._tasks = [
-            asyncio.create_task(self._accept(self._listener), name="accept peers"),
-            *(
-                asyncio.create_task(self._dial(peer, peer.address), name=f"dial {peer.name}")
-                for peer in self._peers.values()
-                if peer.index > self._own_index and peer.address is not None
-            ),
-        ]
-        for task in self._tasks:
-            task.add_done_callback(_report)
+        self._begin(self._accept(self._listener), "accept peers")
+        for peer in self._peers.values():
+            self._begin_dialing(peer)
+
+    def reconfigure(
+        self, validator_set: ValidatorSet, own_index: int | None, addresses: Mapping[int, Address]
+    ) -> None:
+        """Follow a change of the validator set; may be called at any time, also before the start.
+
+        It holds at once: on return every payload comes with the peer's new index, who is in both
+        sets under the same node key has kept its link, `on_link(old index, False)` has been
+        called for linked peers that are gone, and no connection under way opens for them. Links
+        that stay are not reported to `on_link`. `own_index` None: this node is no validator, and
+        all its links are dropped. `addresses` as for the constructor.
+
+        Raises WrongNodeKey, and then has changed nothing.
+        """
+        validators = validator_set.validators
+        if own_index is None:
+            wanted: dict[bytes, int] = {}
+        else:
+            named = validators[own_index].node_key
+            if named != self._own_key:
+                raise WrongNodeKey(own_index, self._own_key, named)
+            wanted = {v.node_key: i for i, v in enumerate(validators)}
+        self._pins.validators = wanted
+        for peer in [peer for key, peer in self._peers.items() if key not in wanted]:
+            self._expel(peer)
+        for key, index in wanted.items():
+            if key != self._own_key:
+                assert own_index is not None
+                self._admit(validators[index], index, own_index, addresses.get(index))
+        self._by_index = {peer.index: peer for peer in self._peers.values()}
+
+    def _admit(
+        self, validator: Validator, index: int, own_index: int, address: Address | None
+    ) -> None:
+        """Have a member of the new set as a peer, with its link if it has one."""
+        address = address or published_address(validator)
+        peer = self._peers.get(validator.node_key)
+        if peer is None:
+            peer = self._peers[validator.node_key] = Peer(
+                key=validator.node_key,
+                index=index,
+                name=validator.name,
+                address=address,
+                since=_milliseconds(self._now()),
+                impairment=Impairment(f"{self._own_key.hex()} {validator.node_key.hex()}"),
+                dials_first=own_index < index,
+            )
+        peer.index, peer.name, peer.address = index, validator.name, address
+        peer.dials_first = own_index < index
+        peer.impair(self._faults.get(peer.name, NO_FAULT))
+        if peer.link is not None:
+            peer.link.peer = index
+        if self._running:
+            self._begin_dialing(peer)
+
+    def _expel(self, peer: Peer) -> None:
+        del self._peers[peer.key]
+        self._contexts.pop(peer.key, None)
+        peer.gone = True
+        if peer.dialing is not None:
+            peer.dialing.cancel()
+        peer.abandon_opening()
+        self._cut(peer, Refusal.REMOVED)
+        self._refuse(Refusal.REMOVED, f"{peer.name}: {Refusal.REMOVED}", peer)
+
+    def _cut(self, peer: Peer, refusal: Refusal) -> None:
+        """End a link at once: nothing more of the peer is delivered."""
+        if peer.link is not None:
+            link = peer.link
+            self._down(peer, link)
+            link.drop(LinkLost(refusal))
 
     async def stop(self) -> None:
         """Drop all links and close everything. No callback is called from here on."""
@@ -223,9 +250,8 @@ class PeerNetwork:
         for peer in self._peers.values():
             if peer.link is not None:
                 peer.link.drop(LinkLost(Refusal.CLOSED, "this node stops"))
-            if peer.opening is not None:
-                sever(peer.opening)
-                peer.opened(peer.opening)
+            peer.abandon_opening()
+            peer.dialing = None
         await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
         await self._server.shutdown(SHUTDOWN_SECONDS)
@@ -233,11 +259,12 @@ class PeerNetwork:
             _, late = await asyncio.wait(self._requests, timeout=SHUTDOWN_SECONDS)
             assert not late, f"peer links that did not end: {late}"
         await self._session.close()
-        self._tasks = []
 
     def send(self, to: int, channel: Channel, payload: bytes) -> bool:
         """See `PeerLinks.send`."""
-        peer = self._peers[to]
+        peer = self._by_index.get(to)
+        if peer is None:
+            return False  # an index of an earlier set
         if peer.link is not None and peer.link.send(channel, payload):
             return True
         peer.dropped_payloads += 1
@@ -245,59 +272,51 @@ class PeerNetwork:
 
     def broadcast(self, channel: Channel, payload: bytes) -> int:
         """See `PeerLinks.broadcast`."""
-        return sum(self.send(index, channel, payload) for index in self._peers)
+        return sum(self.send(index, channel, payload) for index in self._by_index)
 
     def queued(self, to: int, channel: Channel) -> int:
         """See `PeerLinks.queued`."""
-        link = self._peers[to].link
-        return link.outbox.queued(channel) if link is not None else 0
+        peer = self._by_index.get(to)
+        return peer.link.outbox.queued(channel) if peer and peer.link else 0
 
     def links(self) -> list[LinkStatus]:
         """See `PeerLinks.links`."""
-        return [self._status(peer) for peer in self._peers.values()]
+        return [self._by_index[index].status() for index in sorted(self._by_index)]
 
-    def hold_down(self, peer: int) -> None:
-        """See `PeerLinks.hold_down`. May be called before `start`."""
-        held = self._peers[peer]
-        held.may_link.clear()
-        if held.link is not None:
-            link = held.link
-            self._down(held, link)
-            link.drop(LinkLost(Refusal.HELD_DOWN))
-        if held.opening is not None:
-            sever(held.opening)
-            held.opened(held.opening)
+    def impair(self, faults: Mapping[str, LinkFault]) -> None:
+        """See `Impairable.impair`."""
+        self._faults = dict(faults)
+        for peer in self._peers.values():
+            fault = self._faults.get(peer.name, NO_FAULT)
+            if fault.held and not peer.held:
+                peer.abandon_opening()
+                self._cut(peer, Refusal.HELD_DOWN)
+            peer.impair(fault)
 
-    def let_up(self, peer: int) -> None:
-        """See `PeerLinks.let_up`."""
-        self._peers[peer].may_link.set()
-
-    def _status(self, peer: _Peer) -> LinkStatus:
-        link = peer.link
-        address = "{}:{}".format(*peer.address) if peer.address else ""
-        return LinkStatus(
-            index=peer.index,
-            name=peer.name,
-            connected=link is not None,
-            since=peer.since,
-            dialed_by_us=peer.index > self._own_index,
-            address=link.address if link else address,
-            sent_bytes=peer.sent_bytes + (link.sent_bytes if link else 0),
-            received_bytes=peer.received_bytes + (link.received_bytes if link else 0),
-            sent_payloads=peer.sent_payloads + (link.sent_payloads if link else 0),
-            received_payloads=peer.received_payloads + (link.received_payloads if link else 0),
-            dropped_payloads=peer.dropped_payloads,
-            queued_bytes=link.outbox.queued_bytes if link else 0,
-            last_refusal=peer.last_refusal,
-        )
+    def lost(self) -> dict[str, int]:
+        """See `Impairable.lost`."""
+        counts = {peer.name: peer.impairment.lost_payloads for peer in self._peers.values()}
+        return {name: lost for name, lost in counts.items() if lost}
 
     # --- one link ------------------------------------------------------------------------------
 
-    async def _carry(self, peer: _Peer, ws: WebSocket, transport: asyncio.Transport) -> None:
+    async def _carry(
+        self, peer: Peer, ws: WebSocket, transport: asyncio.Transport, *, dialed: bool
+    ) -> None:
         """Open a link on an authenticated connection and stay until it is lost."""
-        link = Link(peer.index, ws, transport, self.limits, self._on_message)
+        link = Link(
+            peer.index,
+            ws,
+            transport,
+            self.limits,
+            self._on_message,
+            dialed=dialed,
+            impairment=peer.impairment,
+            on_flood=partial(self._refuse, Refusal.FLOOD, Refusal.FLOOD, peer),
+        )
         try:
             await link.greet(self._hello)
+            self._let_in(peer, link)
         except BaseException as error:
             sever(transport)
             if not isinstance(error, LinkLost):
@@ -306,40 +325,41 @@ class PeerNetwork:
             return
         finally:
             peer.opened(transport)
-        if not self._running:
-            sever(transport)
-            return
-        if not peer.may_link.is_set():
-            # It was opening when it was to be held down.
-            sever(transport)
-            self._refuse(Refusal.HELD_DOWN, Refusal.HELD_DOWN, peer)
-            return
-        if peer.link is not None:
-            # The newer one wins: the peer restarted and the old connection is a ghost of it.
-            old = peer.link
-            self._down(peer, old)
-            old.drop(LinkLost(Refusal.REPLACED))
-        peer.link = link
-        peer.since = _milliseconds(self._now())
-        peer.last_refusal = ""
         log.info("link to validator %d (%s) is up", peer.index, peer.name)
         self._on_link(peer.index, True)
         try:
             lost = await link.run()
-            self._refuse(lost.refusal, str(lost), peer)
+            if not peer.gone:
+                self._refuse(lost.refusal, str(lost), peer)
         finally:
             self._down(peer, link)
 
-    def _down(self, peer: _Peer, link: Link) -> None:
+    def _let_in(self, peer: Peer, link: Link) -> None:
+        """Make an opened connection the peer's link. Raises LinkLost.
+
+        Much may have changed while it was opening: it is judged by what holds now."""
+        if not self._running:
+            raise LinkLost(Refusal.CLOSED, "this node stops")
+        if peer.gone:
+            raise LinkLost(Refusal.REMOVED)
+        if peer.held:
+            raise LinkLost(Refusal.HELD_DOWN)
+        if peer.link is not None:
+            lost = peer.settle(link, self._own_key)
+            if lost is not None:
+                raise lost
+            self._cut(peer, Refusal.REPLACED)
+        peer.linked(link, _milliseconds(self._now()))
+
+    def _down(self, peer: Peer, link: Link) -> None:
         if peer.link is not link:
             return
-        peer.link = None
-        peer.since = _milliseconds(self._now())
-        peer.absorb(link)
+        index = peer.index
+        peer.unlinked(link, _milliseconds(self._now()))
         if self._running:
-            self._on_link(peer.index, False)
+            self._on_link(index, False)
 
-    def _refuse(self, refusal: Refusal, detail: str, peer: _Peer | None = None) -> None:
+    def _refuse(self, refusal: Refusal, detail: str, peer: Peer | None = None) -> None:
         if not self._running:
             return
         self.refusals[refusal] = self.refusals.get(refusal, 0) + 1
@@ -378,7 +398,8 @@ class PeerNetwork:
     async def _handshake(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         assert self._server is not None
-        context = self._context(None)
+        self._renew_if_due()
+        context = self._contexts[None]
         try:
             tune(connection)
             transport, _ = await loop.connect_accepted_socket(
@@ -397,13 +418,25 @@ class PeerNetwork:
             reason = Refusal.HANDSHAKE_TIMEOUT if timed_out else Refusal.HANDSHAKE_BROKEN
             self._refuse(reason, str(error))
             return
-        peer = self._peers[peer_index(transport.get_extra_info("ssl_object"), context)]
+        peer = self._peer_at(transport)
+        if peer is None:
+            sever(transport)
+            return
         if peer.asked is transport:
             return  # the request came with the last bytes of the handshake
         peer.opens(transport)
         peer.expiry = loop.call_later(self.limits.handshake_seconds, self._expire, peer, transport)
 
-    def _expire(self, peer: _Peer, transport: asyncio.Transport) -> None:
+    def _peer_at(self, transport: asyncio.Transport) -> Peer | None:
+        """Whose an accepted connection is; None, and counted, if by now it is nobody's."""
+        tls = transport.get_extra_info("ssl_object")
+        try:
+            return self._peers[peer_key(tls, self._contexts[None])]
+        except PeerRefused as error:
+            self._refuse(error.refusal, str(error))
+            return None
+
+    def _expire(self, peer: Peer, transport: asyncio.Transport) -> None:
         """A peer that connected and then asked for nothing."""
         peer.opened(transport)
         sever(transport)
@@ -416,8 +449,11 @@ class PeerNetwork:
         transport = request.transport
         if transport is None:
             return web.Response(status=400)
-        index = peer_index(transport.get_extra_info("ssl_object"), self._context(None))
-        peer = self._peers[index]
+        peer = self._peer_at(transport)
+        if peer is None:
+            response = web.Response(status=403)
+            response.force_close()
+            return response
         peer.asked = transport
         peer.opens(transport)
         ws = web.WebSocketResponse(
@@ -426,7 +462,7 @@ class PeerNetwork:
         if request.path != LINK_PATH or not ws.can_prepare(request):
             detail = f"{request.method} {request.path[:64]!r}"
             return self._turn_away(peer, transport, Refusal.BAD_REQUEST, detail)
-        if not peer.may_link.is_set():
+        if peer.held:
             return self._turn_away(peer, transport, Refusal.HELD_DOWN, Refusal.HELD_DOWN)
         try:
             await ws.prepare(request)
@@ -434,11 +470,11 @@ class PeerNetwork:
             peer.opened(transport)
             self._refuse(Refusal.CLOSED, str(error), peer)
             return ws
-        await self._carry(peer, ws, transport)
+        await self._carry(peer, ws, transport, dialed=False)
         return ws
 
     def _turn_away(
-        self, peer: _Peer, transport: asyncio.Transport, refusal: Refusal, detail: str
+        self, peer: Peer, transport: asyncio.Transport, refusal: Refusal, detail: str
     ) -> web.Response:
         self._refuse(refusal, detail, peer)
         peer.opened(transport)
@@ -448,32 +484,58 @@ class PeerNetwork:
 
     # --- dialing -------------------------------------------------------------------------------
 
-    async def _dial(self, peer: _Peer, address: Address) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_report)
+        return task
+
+    def _begin_dialing(self, peer: Peer) -> None:
+        if peer.dialing is None and peer.address is not None:
+            peer.dialing = self._begin(self._dial(peer), f"dial {peer.name}")
+
+    async def _dial(self, peer: Peer) -> None:
+        """Dial whenever there is no link, until cancelled."""
         loop = asyncio.get_running_loop()
         attempt = 0
+        """0: nothing failed and nothing ended so far, or not for long."""
         while True:
-            if not peer.may_link.is_set():
-                await peer.may_link.wait()
+            began = loop.time()
+            await peer.vacant.wait()
+            if loop.time() - began >= self.limits.held_seconds:
                 attempt = 0
+            await asyncio.sleep(self._pause(peer, attempt))
+            if peer.address is None:
+                peer.dialing = None
+                return  # begun anew when it has one
+            if not peer.vacant.is_set():
+                continue
+            attempt += 1
             began = loop.time()
             try:
-                await self._dial_once(peer, address)
+                await self._dial_once(peer, peer.address)
             except LinkLost as lost:
                 self._refuse(lost.refusal, str(lost), peer)
             if loop.time() - began >= self.limits.held_seconds:
-                attempt = 0
-            if peer.may_link.is_set():
-                await asyncio.sleep(backoff_seconds(attempt, self._jitter(), self.limits))
-            attempt += 1
+                attempt = 1
 
-    async def _dial_once(self, peer: _Peer, address: Address) -> None:
+    def _pause(self, peer: Peer, attempt: int) -> float:
+        """Seconds to wait before dialing; every wait is above zero, so that nothing spins."""
+        pause = backoff_seconds(max(attempt - 1, 0), self._jitter(), self.limits)
+        if peer.dials_first:
+            return pause if attempt else 0.0
+        return max(pause, self.limits.patience_seconds) if attempt <= 1 else pause
+
+    async def _dial_once(self, peer: Peer, address: Address) -> None:
         assert self._session is not None
         url = URL.build(scheme="wss", host=address[0], port=address[1], path=LINK_PATH)
         try:
+            context = self._dialing_context(peer.key)
             async with asyncio.timeout(self.limits.handshake_seconds):
                 ws = await self._session.ws_connect(
                     url,
-                    ssl=self._context(peer.index),
+                    ssl=context,
                     autoping=False,
                     compress=0,
                     max_msg_size=_MAX_MESSAGE,
@@ -484,28 +546,34 @@ class PeerNetwork:
         assert isinstance(ws, _DialedSocket)
         try:
             tune(ws.transport.get_extra_info("socket"))
-            await self._carry(peer, ws, ws.transport)
+            await self._carry(peer, ws, ws.transport, dialed=True)
         finally:
             # The connection is cut already: this only lets aiohttp forget it.
             await ws.close()
 
-    def _context(self, dialed: int | None) -> PinnedContext:
-        """The TLS context to dial a peer with, or to accept with (None)."""
+    # --- certificates --------------------------------------------------------------------------
+
+    def _dialing_context(self, key: bytes) -> PinnedContext:
+        """The TLS context to dial a node key with. Raises OSError."""
+        self._renew_if_due()
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts[key] = self._identity.client_context(self._pins, key)
+        return context
+
+    def _renew_if_due(self) -> None:
         now = self._now()
-        if self._identity.renewal_due(now):
-            try:
-                self._use(self._identity.renewed(now))
-            except OSError as error:
-                # There are days left to try again; the old certificate still serves.
-                log.error("cannot renew the transport certificate: %s", error)
-        return self._contexts[dialed]
+        if not self._identity.renewal_due(now):
+            return
+        try:
+            self._use(self._identity.renewed(now))
+        except OSError as error:
+            # It is tried again at the next handshake; the old certificate still serves.
+            log.error("cannot renew the transport certificate: %s", error)
 
     def _use(self, identity: Identity) -> None:
-        contexts: dict[int | None, PinnedContext] = {None: identity.server_context()}
-        for index in self._peers:
-            if index > self._own_index:
-                contexts[index] = identity.client_context(index)
-        self._identity, self._contexts = identity, contexts
+        context = identity.server_context(self._pins)
+        self._identity, self._contexts = identity, {None: context}
 
 
 _MAX_MESSAGE = MAX_FRAME_BYTES + 1

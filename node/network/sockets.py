@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from errno import EADDRINUSE, EADDRNOTAVAIL
 
+from node.chain.types import Validator
 from node.network.links import ListenFailed
+from node.storage.config import parse_address
+
+log = logging.getLogger(__name__)
 
 NOT_SENT_BYTES = 128 * 1024
 """How much the kernel may hold of what it has not sent: more would only queue votes behind
 chunks where our own order of sending can no longer put them first."""
+
+
+def published_address(validator: Validator) -> tuple[str, int] | None:
+    """Where the validator set says that a validator listens; None if it says nothing of use."""
+    text: str = getattr(validator, "address", "")
+    if not text:
+        return None
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        # It stands on the ledger: no node may fail for it, and each may configure a better one.
+        log.warning("the validator set has no usable address of %s: %s", validator.name, error)
+        return None
+    return address.host, address.port
 
 
 def tune(connection: socket.socket) -> None:

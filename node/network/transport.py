@@ -10,10 +10,14 @@ What each layer then shows:
 - TLS (RFC 8446): the peer holds the private key of the leaf it presented (CertificateVerify is
   signed by the leaf key over this handshake). That anybody can issue leaves is no matter: a
   certificate naming somebody else's key is of no use without that key.
-- The chain-derived issuer: a node of another chain fails in the handshake, before any HTTP byte,
-  and so does an expired certificate.
+- The chain-derived issuer: a node of another chain fails in the handshake, before any HTTP byte.
 - `PinnedContext`: the handshake itself fails unless the leaf's key is one that is expected here:
-  the dialed validator's key at the dialing end, a dialing validator's at the listening end.
+  the dialed validator's key at the dialing end, any other validator's at the listening end. The
+  keys are looked up in `Pins` at that moment, so a new validator set holds at once.
+
+The dates of a certificate are not judged. Whoever holds the key can issue a new leaf at will, so
+expiry would keep no thief out; it would only let a stopped clock, or a process that slept for a
+year, take validators off the chain that are who they say.
 
 A node key thus signs TLS transcripts and receipts. The two cannot be confused: what TLS 1.3
 signs starts with 64 spaces, what the chain signs with a MessagePack array header.
@@ -25,7 +29,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,18 +44,18 @@ from node.network.links import Refusal
 TRANSPORT_CA = framed("nostro.transport-ca/1")
 """Domain of the public seed of a chain's transport authority."""
 CERTIFICATE_VALIDITY = timedelta(days=365)
-"""How long an issued leaf is accepted. It is made anew at each start, see `RENEW_BEFORE`."""
-RENEW_BEFORE = timedelta(days=30)
-"""A node that runs for months issues itself a new leaf when so much of the old one is left."""
+"""From issue to expiry of a leaf. It is made anew at each start, see `RENEW_BEFORE`."""
+RENEW_BEFORE = timedelta(days=180)
+"""A node that runs for months issues itself a new leaf when so much of the old one is left: long
+before `nostro doctor` warns, which so means that renewal does not work."""
 CLOCK_ALLOWANCE = timedelta(hours=1)
-"""A leaf is valid from this long before it was issued, so that a peer whose clock is a little
-behind does not refuse a node that has just started."""
+"""A leaf is valid from this long before it was issued, for tools that look at its dates."""
 CA_NOT_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 CA_NOT_AFTER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """RFC 5280, 4.1.2.5: no well-defined expiration. The authority proves nothing that could expire."""
 
-_X509_V_ERR_CERT_NOT_YET_VALID = 9
-_X509_V_ERR_CERT_HAS_EXPIRED = 10
+_X509_V_FLAG_NO_CHECK_TIME = 0x200000
+"""OpenSSL's flag (x509_vfy.h) that leaves dates unchecked; the ssl module does not name it."""
 _X509_V_ERR_ISSUER = frozenset({2, 7, 18, 19, 20, 21})
 """OpenSSL's verify codes for: issuer unknown, or its signature does not check out."""
 
@@ -67,6 +71,12 @@ class PeerRefused(ssl.SSLCertVerificationError):
 class WrongNodeKey(ValueError):
     """The node key given is not the one that the validator set names for this node."""
 
+    def __init__(self, index: int, given: bytes, named: bytes) -> None:
+        super().__init__(
+            f"the node key is {given.hex()}, but the validator set names {named.hex()} for "
+            f"validator {index}: use the key file made for this node"
+        )
+
 
 def classify(error: BaseException) -> Refusal:
     """The reason behind an exception of a failed TLS handshake."""
@@ -74,8 +84,6 @@ def classify(error: BaseException) -> Refusal:
         return error.refusal
     if isinstance(error, ssl.SSLCertVerificationError):
         code = getattr(error, "verify_code", 0)
-        if code in (_X509_V_ERR_CERT_HAS_EXPIRED, _X509_V_ERR_CERT_NOT_YET_VALID):
-            return Refusal.EXPIRED
         if code in _X509_V_ERR_ISSUER:
             return Refusal.WRONG_CHAIN
         return Refusal.BAD_CERTIFICATE
@@ -202,38 +210,51 @@ class _PinnedObject(ssl.SSLObject):
         context.check_peer(self.getpeercert(binary_form=True))
 
 
+@dataclass(slots=True)
+class Pins:
+    """The node keys of the validator set in force. Changed in place when an epoch begins: every
+    handshake that completes afterwards, also one under way, is judged by the new set."""
+
+    own_key: bytes
+    validators: Mapping[bytes, int] = field(default_factory=dict)
+    """Node key → validator index."""
+
+    def check(self, key: bytes, dialed: bytes | None) -> None:
+        """Judge the key at the other end; `dialed`: whose it should be, None when it dialed us.
+
+        Raises PeerRefused."""
+        if key == self.own_key:
+            raise PeerRefused(Refusal.OWN_KEY, "a copy of this node, or its own address")
+        if self.own_key not in self.validators:
+            raise PeerRefused(Refusal.OBSERVER)
+        index = self.validators.get(key)
+        if index is None:
+            raise PeerRefused(Refusal.UNKNOWN_KEY, key.hex())
+        if dialed is not None and key != dialed:
+            raise PeerRefused(Refusal.SWAPPED_KEY, f"it is validator {index}'s")
+
+
 class PinnedContext(ssl.SSLContext):
     """A TLS 1.3 context for one end of peer links, made by `Identity`."""
 
-    expected: Mapping[bytes, int]
-    """Node keys accepted at the other end, with their validator index."""
-    validators: Mapping[bytes, int]
-    """All node keys of the set, to tell a stranger from a validator out of place."""
-    misplaced: Refusal
-    """What it is called when a validator's key is not among those expected here."""
+    pins: Pins
+    dialed: bytes | None
+    """The node key that alone is accepted at the other end; None where peers dial us."""
 
-    def check_peer(self, der: bytes | None) -> int:
-        """The validator index of a peer's certificate. Raises PeerRefused."""
+    def check_peer(self, der: bytes | None) -> bytes:
+        """The node key of a peer's certificate. Raises PeerRefused."""
         if der is None:
             raise PeerRefused(Refusal.NO_CERTIFICATE)
         key = certificate_key(der)
-        index = self.expected.get(key)
-        if index is not None:
-            return index
-        other = self.validators.get(key)
-        if other is None:
-            raise PeerRefused(Refusal.UNKNOWN_KEY, key.hex())
-        raise PeerRefused(self.misplaced, f"it is validator {other}'s")
+        self.pins.check(key, self.dialed)
+        return key
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """This node's certificate and key, and the keys it accepts at the other end."""
+    """This node's certificate and key."""
 
     chain_id: bytes
-    own_index: int
-    node_keys: tuple[bytes, ...]
-    """Node key of each validator, by index."""
     certificate: x509.Certificate
     key: Ed25519PrivateKey
 
@@ -241,8 +262,6 @@ class Identity:
     def create(
         cls,
         chain_id: bytes,
-        node_keys: tuple[bytes, ...],
-        own_index: int,
         *,
         node_seed: bytes,
         now: datetime,
@@ -250,67 +269,53 @@ class Identity:
     ) -> Identity:
         """Issue this node a leaf that is valid from an hour before `now` for `validity`.
 
-        `node_seed` is the 32-byte Ed25519 seed of the node key. Raises WrongNodeKey when it is
-        not the key of `own_index`: every peer would refuse the links, one by one and later.
+        `node_seed` is the 32-byte Ed25519 seed of the node key.
         """
         key = Ed25519PrivateKey.from_private_bytes(node_seed)
         public = key.public_key().public_bytes_raw()
-        if public != node_keys[own_index]:
-            raise WrongNodeKey(
-                f"the node key is {public.hex()}, but the validator set names "
-                f"{node_keys[own_index].hex()} for validator {own_index}: "
-                "use the key file made for this node"
-            )
         certificate = issue_certificate(chain_id, public, now - CLOCK_ALLOWANCE, now + validity)
-        return cls(chain_id, own_index, node_keys, certificate, key)
+        return cls(chain_id, certificate, key)
+
+    @property
+    def node_key(self) -> bytes:
+        """The public key, 32 bytes."""
+        return self.key.public_key().public_bytes_raw()
 
     def renewed(self, now: datetime) -> Identity:
         """The same identity with a leaf issued `now`."""
-        return Identity.create(
-            self.chain_id,
-            self.node_keys,
-            self.own_index,
-            node_seed=self.key.private_bytes_raw(),
-            now=now,
-        )
+        return Identity.create(self.chain_id, node_seed=self.key.private_bytes_raw(), now=now)
 
     @property
     def expires(self) -> datetime:
-        """When peers start to refuse this certificate (UTC)."""
+        """The last moment of the certificate's validity (UTC)."""
         return self.certificate.not_valid_after_utc
 
     def renewal_due(self, now: datetime) -> bool:
         """Whether less than `RENEW_BEFORE` of the certificate is left."""
         return self.expires - now < RENEW_BEFORE
 
-    def server_context(self) -> PinnedContext:
-        """For accepting links from the validators that dial this one: those of lower index."""
-        context = self._context(ssl.PROTOCOL_TLS_SERVER)
-        context.expected = {
-            key: index for key, index in context.validators.items() if index < self.own_index
-        }
-        context.misplaced = Refusal.WRONG_DIRECTION
+    def server_context(self, pins: Pins) -> PinnedContext:
+        """For accepting links from the other validators."""
+        context = self._context(ssl.PROTOCOL_TLS_SERVER, pins, None)
         # A resumed session would skip the certificate and so the pin.
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
         return context
 
-    def client_context(self, peer: int) -> PinnedContext:
-        """For dialing validator `peer` and nobody else."""
-        context = self._context(ssl.PROTOCOL_TLS_CLIENT)
-        context.expected = {self.node_keys[peer]: peer}
-        context.misplaced = Refusal.SWAPPED_KEY
-        return context
+    def client_context(self, pins: Pins, dialed: bytes) -> PinnedContext:
+        """For dialing the validator with this node key and nobody else."""
+        return self._context(ssl.PROTOCOL_TLS_CLIENT, pins, dialed)
 
-    def _context(self, protocol: int) -> PinnedContext:
+    def _context(self, protocol: int, pins: Pins, dialed: bytes | None) -> PinnedContext:
         context = PinnedContext(protocol)
         context.sslobject_class = _PinnedObject
-        context.validators = {key: index for index, key in enumerate(self.node_keys)}
+        context.pins = pins
+        context.dialed = dialed
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
         # Names prove nothing here: the key is what is checked.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | _X509_V_FLAG_NO_CHECK_TIME
         authority = authority_certificate(self.chain_id)
         context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
         pem = self.certificate.public_bytes(Encoding.PEM) + self.key.private_bytes(
@@ -339,7 +344,8 @@ def _memory_directory() -> str | None:
     return shared if os.access(shared, os.W_OK | os.X_OK) else None
 
 
-def peer_index(transport_object: object, context: PinnedContext) -> int:
-    """The validator at the other end of a connection whose handshake `context` completed."""
+def peer_key(transport_object: object, context: PinnedContext) -> bytes:
+    """The node key at the other end of a connection whose handshake `context` completed. Raises
+    PeerRefused when it is no longer one that is expected."""
     assert isinstance(transport_object, ssl.SSLObject)
     return context.check_peer(transport_object.getpeercert(binary_form=True))

@@ -128,9 +128,12 @@ def test_many_small_payloads_share_a_frame() -> None:
 
 
 def test_the_bytes_of_a_link_are_these() -> None:
-    hello = Hello(format=1, chain_id=bytes(range(32)), index=2)
+    hello = Hello(format=2, chain_id=bytes(range(32)), instance=bytes(range(16)))
     assert encode_hello(hello).hex() == (
-        "000000002d94a768656c6c6f2f3101c420" + bytes(range(32)).hex() + "02"
+        "000000003e94a768656c6c6f2f3202c420"
+        + bytes(range(32)).hex()
+        + "c410"
+        + bytes(range(16)).hex()
     )
     assert KEEP_ALIVE.hex() == "0000000000"
     outbox = Outbox()
@@ -185,7 +188,7 @@ def test_random_bytes_are_frames_or_malformed_and_nothing_else(data: bytes) -> N
 
 
 def test_a_hello_is_canonical_and_alone() -> None:
-    good = encode_hello(Hello(1, bytes(32), 0))
+    good = encode_hello(Hello(2, bytes(32), bytes(16)))
     for bad in (
         good[:3],
         good[:-1],

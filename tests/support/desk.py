@@ -72,10 +72,6 @@ class SentLinks:
     def links(self) -> list[LinkStatus]:
         return []
 
-    def hold_down(self, peer: int) -> None: ...
-
-    def let_up(self, peer: int) -> None: ...
-
 
 class Desk:
     """See the module. `kv` is what an earlier desk left behind."""

@@ -16,6 +16,7 @@ from node.chain.signature import Ed25519Signer
 from node.chain.types import Validator, ValidatorSet
 from node.network.frames import (
     CHANNEL_LIMIT,
+    INSTANCE_BYTES,
     LINK_FORMAT,
     Channel,
     Hello,
@@ -24,7 +25,7 @@ from node.network.frames import (
 )
 from node.network.links import Limits, Refusal
 from node.network.peers import LINK_PATH, PeerNetwork
-from node.network.transport import Identity
+from node.network.transport import Identity, PinnedContext, Pins
 
 CHAIN_ID = bytes(range(32))
 OTHER_CHAIN_ID = bytes(32)
@@ -43,23 +44,37 @@ def node_key(index: int) -> bytes:
 
 
 def validator_set(count: int) -> ValidatorSet:
+    return set_of(*range(count))
+
+
+def set_of(*nodes: int, epoch: int = 0) -> ValidatorSet:
+    """The set in which node `nodes[i]` (by its seed) has index i."""
     return ValidatorSet(
-        epoch=0,
+        epoch=epoch,
         validators=tuple(
             Validator(
-                name=f"node{index}",
+                name=f"node{node}",
                 operator="0" * 20,
-                vote_key=bytes([index]) * 32,
-                node_key=node_key(index),
+                vote_key=bytes([node]) * 32,
+                node_key=node_key(node),
             )
-            for index in range(count)
+            for node in nodes
         ),
     )
 
 
-def identity(index: int, count: int = 4, chain_id: bytes = CHAIN_ID) -> Identity:
-    keys = tuple(node_key(i) for i in range(count))
-    return Identity.create(chain_id, keys, index, node_seed=seed(index), now=datetime.now(UTC))
+def pins(own: int, count: int = 4) -> Pins:
+    return Pins(node_key(own), {node_key(i): i for i in range(count)})
+
+
+def identity(index: int, chain_id: bytes = CHAIN_ID) -> Identity:
+    return Identity.create(chain_id, node_seed=seed(index), now=datetime.now(UTC))
+
+
+def client_context(own: int, peer: int) -> PinnedContext:
+    """For a sound handshake as `own` with `peer`, whoever is in which set."""
+    both = Pins(node_key(own), {node_key(own): own, node_key(peer): peer})
+    return identity(own).client_context(both, node_key(peer))
 
 
 Received = tuple[int, Channel, bytes]
@@ -77,6 +92,11 @@ class Member:
     answer: Callable[[int, Channel, bytes], None] | None = None
     """What to do with a payload instead of keeping it."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def key(self) -> bytes:
+        """Its node key."""
+        return node_key(self.index)
 
     def on_message(self, peer: int, channel: Channel, payload: bytes) -> None:
         if self.answer is not None:
@@ -132,23 +152,22 @@ class Member:
 
 def member(
     index: int,
-    addresses: Mapping[int, tuple[str, int]] | None,
+    addresses: Mapping[int, tuple[str, int]],
     *,
     count: int = 4,
     port: int = 0,
     limits: Limits | None = None,
     **options: Any,
 ) -> Member:
-    """A validator that has not started. A peer without an address is dialed where nobody is."""
+    """A validator that has not started. A peer without an address is not dialed."""
     result = Member(index)
-    known = {peer: (addresses or {}).get(peer, (LOOPBACK, 1)) for peer in range(count)}
     arguments: dict[str, Any] = {
         "chain_id": CHAIN_ID,
         "validator_set": validator_set(count),
         "own_index": index,
         "node_seed": seed(index),
         "listen": (LOOPBACK, port),
-        "addresses": known if addresses is not None else {},
+        "addresses": addresses,
         "on_message": result.on_message,
         "on_link": result.on_link,
         "on_refusal": result.on_refusal,
@@ -215,7 +234,7 @@ async def impostor(own: int, victim: Member, path: str = LINK_PATH) -> AsyncIter
         aiohttp.ClientSession() as session,
         session.ws_connect(
             f"wss://{host}:{port}{path}",
-            ssl=identity(own).client_context(victim.index),
+            ssl=client_context(own, victim.index),
             autoping=False,
             max_msg_size=0,
             timeout=aiohttp.ClientWSTimeout(ws_close=0.1),
@@ -224,5 +243,11 @@ async def impostor(own: int, victim: Member, path: str = LINK_PATH) -> AsyncIter
         yield Impostor(socket)
 
 
-def hello(index: int) -> Hello:
-    return Hello(LINK_FORMAT, CHAIN_ID, index)
+def hello(instance: int = 0, **wrong: Any) -> Hello:
+    """What process number `instance` of a peer says first."""
+    sound: dict[str, Any] = {
+        "format": LINK_FORMAT,
+        "chain_id": CHAIN_ID,
+        "instance": instance.to_bytes(INSTANCE_BYTES, "big"),
+    }
+    return Hello(**(sound | wrong))

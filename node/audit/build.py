@@ -96,7 +96,8 @@ def build_dossier(source: DossierSource, genesis: Genesis, entry: UetrEntry) -> 
             outcome=outcome,
             outcome_place=outcome_place,
             authority=_authority(source, height, envelope.sender),
-            finality=_finality(source, genesis, height),
+            epochs=(),
+            finality=_finality(source, height),
             receipt=None,
         )
     )
@@ -136,19 +137,19 @@ def _authority(source: DossierSource, height: int, sender: str) -> Authority:
     return Authority(parent, decode(found, ParticipantRecord), proof)
 
 
-def _finality(source: DossierSource, genesis: Genesis, height: int) -> Finality:
+def _finality(source: DossierSource, height: int) -> Finality:
     at, certificate = _required(
         source.finalization_at_or_above(height), f"a finalization of block {height} or above"
     )
     if at == height:
-        return Finality(certificate, genesis.validator_set, None)
+        return Finality(certificate, None, ())
     header = _required(source.header(at), f"header {at}")
 
     def node(level: int, index: int) -> bytes:
         return _required(source.history_node(level, index), f"history node {level}/{index}")
 
     path = tuple(stored_inclusion_proof(node, height, at))
-    return Finality(certificate, genesis.validator_set, Ancestry(header, path))
+    return Finality(certificate, Ancestry(header, path), ())
 
 
 def _required(value: T | None, what: str) -> T:

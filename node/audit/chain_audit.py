@@ -17,16 +17,10 @@ from typing import NamedTuple, Protocol
 
 from consensus.messages import Certificate
 from node.audit.books import Books, BooksDisagree
+from node.audit.epochs import check_finalization
+from node.audit.fault import Fault, shown
 from node.audit.recent import ReplayIndex
-from node.audit.verify import (
-    EXIT_CODES,
-    INVALID,
-    UNDECIDED,
-    VALID,
-    Fault,
-    check_finalization,
-    shown,
-)
+from node.audit.report import EXIT_CODES, INVALID, UNDECIDED, VALID
 from node.chain.block import (
     RULE_VERSION,
     BodyMismatch,
@@ -298,7 +292,13 @@ class _Replay:
         if certificate is None:
             return False
         try:
-            check_finalization(certificate, header, parent, self._genesis)
+            check_finalization(
+                certificate,
+                header,
+                parent,
+                self._genesis.validator_set,
+                chain_id=self._genesis.chain_id,
+            )
         except Fault as fault:
             raise _Stop(header.height, fault.where, fault.expected, fault.found) from fault
         self._report.certificates += 1

@@ -17,6 +17,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from consensus.messages import Certificate
+from node.audit.epochs import MAX_EPOCHS, Carriers, EpochLink
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.merkle import MAX_PROOF
 from node.chain.records import ParticipantRecord
@@ -29,12 +30,12 @@ from node.chain.types import (
     Receipt,
     SignedEnvelope,
     Unsigned,
-    ValidatorSet,
     _Canonical,
 )
 
-MAX_DOSSIER_BYTES = 1 << 20
-"""Bytes. The largest honest dossier (256 validators, 256 keys of the sender) has a tenth."""
+MAX_DOSSIER_BYTES = 64 << 20
+"""Bytes. An epoch of 256 validators takes a twentieth of a megabyte and a twelfth as many keys of
+a sender are what one may have; a seal that needed every carrier it can have takes two."""
 
 Path = Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_PROOF)]
 """RFC 6962 audit path, lowest sibling first."""
@@ -73,16 +74,28 @@ class Ancestry(_Canonical, frozen=True):
     `history_root`."""
 
 
+class EndedEpoch(_Canonical, frozen=True):
+    """An epoch before the block's: its hand-over, and that history kept it."""
+
+    link: EpochLink
+    path: Path
+    """Of the sealing block, at index = its height, under the `history_root` of the next epoch's
+    sealing block; the last one's under that of the block which the certificate is for."""
+
+
 class Finality(_Canonical, frozen=True):
     """Why the block is final: a finalization of itself, or of a later block built on it."""
 
     certificate: Certificate
-    validators: ValidatorSet
+    """By the validators of the block's epoch."""
     later: Ancestry | None
+    carriers: Carriers
+    """From the block (or `later`) to what the certificate names, if that block ends the epoch
+    and became final through carriers."""
 
 
-class Dossier(_Canonical, frozen=True, tag="dossier/1"):
-    """Evidence of one payment, issue or redemption. Blocks of epoch 0 only."""
+class Dossier(_Canonical, frozen=True, tag="dossier/2"):
+    """Evidence of one payment, issue or redemption."""
 
     header: Header
     """Of the block that the outcome stands in."""
@@ -96,6 +109,8 @@ class Dossier(_Canonical, frozen=True, tag="dossier/1"):
     """Under `outcomes_root`."""
     authority: Authority | None
     """Mandatory for a verdict; without it the verifier cannot decide."""
+    epochs: Annotated[tuple[EndedEpoch, ...], Meta(max_length=MAX_EPOCHS)]
+    """All epochs before the block's, from 0 on."""
     finality: Finality | None
     """Mandatory for a verdict."""
     receipt: Receipt | None

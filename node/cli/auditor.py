@@ -130,7 +130,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _verify(args: argparse.Namespace, output: Output) -> int:
-    from node.audit.verify import FAIL, VALID, Line, verify_dossier  # noqa: PLC0415
+    from node.audit.report import FAIL, VALID, Line  # noqa: PLC0415
+    from node.audit.verify import verify_dossier  # noqa: PLC0415
 
     dossier = read_input(args.file, "the dossier")
     report = verify_dossier(dossier, read_input(args.genesis, "the genesis file"))

@@ -9,7 +9,8 @@ import pytest
 
 from node.audit.build import EvidenceUnavailable, build_dossier
 from node.audit.dossier import decode_dossier
-from node.audit.verify import VALID, check_dossier
+from node.audit.report import VALID
+from node.audit.verify import check_dossier
 from node.chain.state_map import BrokenState
 from tests.support import world
 from tests.support.small_chain import SmallChain, sample

@@ -12,7 +12,7 @@ from consensus.messages import Kind
 from node.audit.books import Books, BooksDisagree
 from node.audit.chain_audit import AuditReport, audit_chain
 from node.audit.recent import ReplayIndex
-from node.audit.verify import INVALID, UNDECIDED, VALID
+from node.audit.report import INVALID, UNDECIDED, VALID
 from node.chain.block import encode_block, header_digest, inspect_block
 from node.chain.encoding import decode, encode
 from node.chain.instruction import check_instruction

@@ -16,7 +16,8 @@ from node.audit.dossier import (
     decode_dossier,
     encode_dossier,
 )
-from node.audit.verify import FAIL, Report, check_dossier
+from node.audit.report import FAIL, Report
+from node.audit.verify import check_dossier
 from node.chain.encoding import encode
 from node.chain.instruction import envelope_digest
 from node.chain.signature import RECEIPT_DOMAIN

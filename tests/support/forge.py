@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from consensus.messages import Kind
-from node.audit.dossier import Authority, Dossier, Finality, PaymentPart, Place
+from node.audit.dossier import Ancestry, Authority, Dossier, Finality, PaymentPart, Place
 from node.chain.block import header_digest, outcome_leaf
 from node.chain.encoding import encode
 from node.chain.instruction import payment_digest, signed_envelope_leaf
@@ -30,6 +30,7 @@ from node.chain.types import (
     SignedEnvelope,
 )
 from tests.support import small_chain, world
+from tests.support.epoch_links import EpochWorld
 
 FIRST = Place(0, ())
 """The only leaf of a tree of one."""
@@ -37,19 +38,17 @@ FIRST = Place(0, ())
 
 def finalized(dossier: Dossier, header: Header, **options: Any) -> Dossier:
     """The dossier with this header, finalized by itself. `options`: of `finalization`."""
-    authority, finality = dossier.authority, dossier.finality
+    authority = dossier.authority
     assert authority is not None
-    assert finality is not None
+    parent = authority.parent
     chosen = {
         "view": header.view,
-        "parent_view": authority.parent.view,
+        "parent_view": parent.view if parent.epoch == header.epoch else 0,
         "epoch": header.epoch,
         "kind": Kind.FINALIZE,
     } | options
     certificate = small_chain.finalization(header_digest(header), **chosen)
-    return replace(
-        dossier, header=header, finality=Finality(certificate, finality.validators, None)
-    )
+    return replace(dossier, header=header, finality=Finality(certificate, None, ()))
 
 
 def changed_header(dossier: Dossier, **fields: Any) -> Dossier:
@@ -109,6 +108,44 @@ def rebuilt(
         authority=Authority(parent, record, state.prove(key)[1]),
     )
     return finalized(changed, header)
+
+
+def in_epoch(made: EpochWorld, dossier: Dossier, *, later: int = 0, **header: Any) -> Dossier:
+    """The dossier's instruction and outcome in a block of their own, the second of the last epoch
+    of `made`; finalized by itself, or through a block `later` blocks above."""
+    authority = dossier.authority
+    assert authority is not None
+    record = authority.sender
+    key = encode(ParticipantKey(dossier.signed.envelope.sender))
+    state = StateMap.empty().update({key: encode(record)})
+    parent = made.add(made.header(state_root=state.root))
+    facts = {"height": parent.height + 1, "time": parent.timestamp + 500, "instruction": 0}
+    told: Outcome = replace(dossier.outcome, **facts)
+    block = made.add(
+        made.header(
+            **{
+                "instructions_count": 1,
+                "instructions_root": root([signed_envelope_leaf(dossier.signed)]),
+                "outcomes_count": 1,
+                "outcomes_root": root([outcome_leaf(encode(told))]),
+            }
+            | header
+        )
+    )
+    certified, below = block, parent.view
+    for _ in range(later):
+        below, certified = made.view, made.add()
+    ancestry = Ancestry(certified, made.path(block.height, certified.height)) if later else None
+    return replace(
+        dossier,
+        header=block,
+        instruction=FIRST,
+        outcome=told,
+        outcome_place=FIRST,
+        authority=Authority(parent, record, state.prove(key)[1]),
+        epochs=made.ended(certified.height),
+        finality=Finality(made.finalize(certified, below), ancestry, ()),
+    )
 
 
 def single(dossier: Dossier, payment: Payment) -> PaymentPart:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from consensus import messages as m
 from node.audit import dossier as d
+from node.audit import epochs as e
 from node.chain import records as r
 from node.chain import types as t
 from node.chain.block import (
@@ -175,7 +176,9 @@ def samples() -> dict[str, Any]:
     parent = genesis_header(world.genesis(), _digest("state"))
     authority = d.Authority(parent, sender, MapProof((_digest("a"),), None))
     ancestry = d.Ancestry(header, (_digest("sibling"), _digest("sibling 2")))
-    finality = d.Finality(finalization, world.genesis().validator_set, ancestry)
+    epoch_link = e.EpochLink(header, (header,), finalization, world.genesis().validator_set)
+    ended = d.EndedEpoch(epoch_link, (_digest("sibling"),))
+    finality = d.Finality(finalization, ancestry, (header,))
     dossier = d.Dossier(
         header=header,
         signed=t.SignedEnvelope(envelope, signatures),
@@ -184,6 +187,7 @@ def samples() -> dict[str, Any]:
         outcome=settled,
         outcome_place=place,
         authority=authority,
+        epochs=(ended,),
         finality=finality,
         receipt=signed_receipt,
     )
@@ -276,10 +280,12 @@ def samples() -> dict[str, Any]:
         "PaymentPart": part,
         "Authority": authority,
         "Ancestry": ancestry,
+        "EpochLink": epoch_link,
+        "EndedEpoch": ended,
         "Finality": finality,
         "Dossier": dossier,
         "Dossier, no parts": replace(
-            dossier, payment=None, authority=None, finality=None, receipt=None
+            dossier, payment=None, authority=None, epochs=(), finality=None, receipt=None
         ),
     }
 

@@ -1,0 +1,32 @@
+"""What a check says when evidence fails it: the field, expected, found, and what that means."""
+
+from __future__ import annotations
+
+
+class Fault(Exception):
+    """A check failed."""
+
+    def __init__(self, where: str, expected: object, found: object, meaning: str) -> None:
+        """`where`: the field; `meaning`: a sentence in plain words."""
+        self.where, self.expected, self.found = where, shown(expected), shown(found)
+        self.meaning = meaning
+        super().__init__(f"{where}: expected {self.expected}, found {self.found}. {meaning}")
+
+
+class Missing(Exception):
+    """A mandatory part is not in the evidence: the check can neither pass nor fail."""
+
+
+class Absent(Exception):
+    """An optional part is not in the evidence."""
+
+
+def shown(value: object) -> str:
+    """For people: bytes as hexadecimal digits."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def same(where: str, expected: object, found: object, meaning: str) -> None:
+    """Raise Fault unless the two are equal."""
+    if expected != found:
+        raise Fault(where, expected, found, meaning)

@@ -25,7 +25,8 @@ class BadAnswer(ValueError):
 
 
 class LateAnswer(BadAnswer):
-    """The chunk continues another floor: the answer to a question of before, no fault."""
+    """The chunk continues another floor, or is of an epoch before: the answer to an earlier
+    question, no fault."""
 
 
 def check_answer(
@@ -38,6 +39,8 @@ def check_answer(
     certificate = answer.finalization
     if certificate.kind is not Kind.FINALIZE or certificate.content is None:
         raise BadAnswer("the certificate is no finalization")
+    if certificate.epoch < epoch:
+        raise LateAnswer("not asked for")
     if certificate.epoch != epoch:
         raise BadAnswer("the certificate is of another epoch")
     infos: list[BlockInfo] = []
@@ -57,6 +60,8 @@ def check_answer(
             raise BadAnswer("a block stands after the one that seals the epoch")
         infos.append(info)
         parent = info
+    if answer.carriers and not parent.seals:
+        raise BadAnswer("carriers stand on a block that does not seal the epoch")
     return infos + check_carriers(answer.carriers, parent, certificate, codec)
 
 

@@ -169,6 +169,8 @@ class Following:
         elif block.info.view != view or block.info.epoch != state.epoch:
             self._diverged(block, "its header names another view or epoch")
         else:
+            if certificate.kind is Kind.FINALIZE and block.info.seals:
+                state.sealed = True
             self._certify(block, signers, now)
 
     def _certify(self, block: Block, peers: Sequence[int], now: int) -> None:
@@ -372,7 +374,7 @@ class Following:
         state.raise_floor(Floor(last, finalization, carriers))
         state.emit(*self._fetcher.drop_bodies_below(state.floor.info.view, now))
         if last.seals:
-            state.ended = True
+            state.sealed = state.ended = True
             return
         state.update_pace()
         if self._catching_up:
@@ -440,7 +442,10 @@ class Following:
         come in chunks, as nobody keeps this epoch's bodies at hand any more."""
         state = self._state
         finalization = sealed.finalization
-        if finalization.epoch != state.epoch or finalization.kind is not Kind.FINALIZE:
+        if sealed.epoch < state.epoch:
+            return  # several peers tell the same, and one was enough
+        epochs = (sealed.epoch, finalization.epoch)
+        if epochs != (state.epoch, state.epoch) or finalization.kind is not Kind.FINALIZE:
             state.reject(sender, "epoch sealed: the certificate is no finalization of this epoch")
             return
         try:

@@ -83,6 +83,8 @@ class State:
         """Why this node signs nothing any more; None while it does."""
         self.retired = False
         """Whether it was stopped because this key must not sign: a fresh one may."""
+        self.sealed = False
+        """Whether a block that seals this epoch, or a carrier of one, is known to be final."""
         self.ended = False
         """Whether this epoch's sealing block is final and committed: nothing is done any more."""
         self.pending = False

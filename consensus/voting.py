@@ -10,8 +10,8 @@ They bar, each, a way in which a fork was once made:
 - finalize(v) only in a view that was entered, once, and only without a nullify of ours.
 - nothing in a view at or below the finalized floor. The highest finalization held counts as the
   floor here, even while its block is still being fetched: no vote can matter below it.
-- nothing in an epoch whose sealing block is known final: its validators may be others by now,
-  and a key that it outlives is about to be destroyed.
+- nothing in an epoch whose sealing block is known final, executed or not: its validators may be
+  others by now, and a key that it outlives is about to be destroyed.
 - nothing once `stopped`, and nothing before a quorum has answered the question of `startcheck`.
 
 The signer behind them keeps its own record, as a second guard; where it refuses, no vote is
@@ -48,7 +48,7 @@ class Voter:
         state = self._state
         if state.index is None or state.stopped is not None or not state.confirmed:
             return False
-        if state.ended:
+        if state.sealed:
             return False
         if view <= state.floor.info.view or view <= state.final_view:
             return False

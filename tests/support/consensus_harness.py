@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
@@ -37,6 +37,7 @@ from consensus.interface import (
     SigningRefused,
     Tick,
     Timing,
+    starting_floor,
 )
 from consensus.messages import (
     VOTE_DOMAIN,
@@ -93,6 +94,7 @@ class TinyBlock(msgspec.Struct, frozen=True, array_like=True):
     proposer: int
     payload_digest: bytes
     payload: bytes
+    seals: bool = False
 
 
 def _digest(block: TinyBlock) -> Digest:
@@ -127,6 +129,7 @@ class TinyCodec:
             height=Height(tiny.height),
             timestamp=Milliseconds(tiny.timestamp),
             proposer=ValidatorIndex(tiny.proposer),
+            seals=tiny.seals,
         )
 
 
@@ -189,11 +192,13 @@ class Verifier:
 class Chain:
     """A validator set and everything its members can say."""
 
-    def __init__(self, validators: int = 4, epoch: int = 0) -> None:
+    def __init__(self, validators: int = 4, epoch: int = 0, first_key: int = 0) -> None:
+        """`first_key`: sets that share no key number share no key."""
         self.n = validators
         self.q = quorum(validators)
         self.epoch = Epoch(epoch)
-        pairs = [crypto_sign_seed_keypair(bytes([i + 1]) * 32) for i in range(validators)]
+        seeds = range(first_key + 1, first_key + validators + 1)
+        pairs = [crypto_sign_seed_keypair(bytes([seed]) * 32) for seed in seeds]
         self.keys = [public for public, _ in pairs]
         self.secrets = [secret for _, secret in pairs]
         info = BlockInfo(
@@ -207,6 +212,13 @@ class Chain:
         )
         self.genesis = Block(info, b"", 0)
         self.floor = Floor(info, None)
+
+    def after(self, seal: Block, validators: int | None = None) -> Chain:
+        """The chain of the epoch that this block begins, with vote keys of its own."""
+        chain = Chain(validators or self.n, self.epoch + 1, first_key=16 * (self.epoch + 1))
+        chain.floor = starting_floor(seal.info)
+        chain.genesis = Block(chain.floor.info, seal.raw, 0)
+        return chain
 
     def leader(self, view: int) -> int:
         return (self.epoch + view) % self.n
@@ -238,6 +250,29 @@ class Chain:
         raw = encode(tiny)
         named = parent.info.view if parent_view is None else parent_view
         return Block(CODEC.inspect(raw), raw, named)
+
+    def seal(self, view: int, parent: Block, payload: bytes = b"") -> Block:
+        """A block that ends the epoch."""
+        return _sealing(self.block(view, parent, payload))
+
+    def carrier(
+        self,
+        view: int,
+        parent: Block,
+        *,
+        height: int | None = None,
+        timestamp: int | None = None,
+        proposer: int | None = None,
+    ) -> Block:
+        """A child of a sealing block or of a carrier: by default at its height, with its time."""
+        block = self.block(
+            view,
+            parent,
+            height=parent.info.height if height is None else height,
+            timestamp=parent.info.timestamp if timestamp is None else timestamp,
+            proposer=proposer,
+        )
+        return _sealing(block)
 
     def chain(self, count: int, parent: Block | None = None) -> list[Block]:
         """Blocks of consecutive views, each on the one before."""
@@ -283,14 +318,21 @@ class Chain:
             parent=build.parent.digest,
             epoch=build.epoch,
             view=build.view,
-            height=build.parent.height + 1,
+            height=build.parent.height + (0 if build.parent.seals else 1),
             timestamp=build.timestamp,
             proposer=build.proposer,
             payload_digest=hashlib.sha256(payload).digest(),
             payload=payload,
+            seals=build.parent.seals,
         )
         raw = encode(tiny)
         return Block(CODEC.inspect(raw), raw, build.parent.view)
+
+
+def _sealing(block: Block) -> Block:
+    tiny = msgspec.msgpack.decode(block.raw, type=TinyBlock)
+    raw = encode(msgspec.structs.replace(tiny, seals=True))
+    return Block(CODEC.inspect(raw), raw, block.parent_view)
 
 
 def only(effects: Iterable[object], kind: type[E]) -> list[E]:
@@ -348,7 +390,7 @@ class Solo:
         self.journal: list[Record] = []
         self.journal.extend(records)
         self.all: list[Effect] = []
-        self.core = Core(
+        self.core: Core = self._make(
             index=index,
             validators=self.chain.keys,
             epoch=self.chain.epoch,
@@ -363,10 +405,15 @@ class Solo:
         if confirm:
             self.started += self.confirm()
 
+    def _make(self, **arguments: Any) -> Any:
+        return Core(**arguments)
+
     def confirm(self) -> list[Effect]:
         """Enough others answer that they hold no vote of this key: signing begins."""
         effects: list[Effect] = []
         for _, request in self.asked(self.all):
+            if request.epoch != self.chain.epoch:
+                continue
             for peer in [i for i in range(self.chain.n) if i != self.index][: self.chain.q - 1]:
                 answer = OwnVotesResponse(self.chain.epoch, request.nonce, None, ())
                 effects += self.get(answer, sender=peer)

@@ -12,6 +12,10 @@ from node.chain.encoding import encode, framed
 
 DEVNET_KEY = framed("nostro.devnet-key/1")
 CENTRAL_BANK = "CENTRALBANK"
+OPERATORS = (CENTRAL_BANK, "BANKA")
+"""Who proposes and approves changes of the validators; both must."""
+READINESS_MS = 5_000
+"""How long a new epoch waits for the last of its members."""
 PASSPHRASE = "devnet"
 """Of every devnet keystore: it protects nothing, and nothing there is worth protecting."""
 MAX_BANKS = 200

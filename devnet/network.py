@@ -22,6 +22,7 @@ from devnet.ports import HOST, NodePorts, choose, is_free
 from node.chain.genesis import (
     Genesis,
     GenesisAsset,
+    GenesisParameters,
     GenesisParticipant,
     dump_genesis,
     genesis_key,
@@ -265,7 +266,9 @@ def _genesis(network: str, validators: int, banks: int, seed: int, now: int) -> 
     participants = []
     for index, name in enumerate(names):
         lei = identity.lei(name)
-        own = ("direct-participant", "validator") if index else ("issuer", "operator")
+        own = ("direct-participant", "validator") if index else ("issuer",)
+        if name in identity.OPERATORS:
+            own = (*own, "operator")
         key = genesis_key(_signer(seed, "participant", name), network, lei)
         participants.append(
             GenesisParticipant(name, lei, identity.bic(index), own, threshold=1, keys=(key,))
@@ -286,6 +289,9 @@ def _genesis(network: str, validators: int, banks: int, seed: int, now: int) -> 
             )
             for index in range(validators)
         ],
+        parameters=GenesisParameters(
+            governance_threshold=len(identity.OPERATORS), readiness_ms=identity.READINESS_MS
+        ),
     )
 
 

@@ -52,6 +52,19 @@ def verify_vote(vote: Vote, validator_keys: Sequence[bytes], verify: Verify) -> 
     return verify(validator_keys[vote.voter], VOTE_DOMAIN, payload, vote.signature)
 
 
+def contradict(first: Vote, second: Vote) -> bool:
+    """Whether no correct signer makes both votes: two notarize or two finalize with different
+    contents, or nullify with finalize, by one voter in one view. Notarize with nullify is no
+    fault. Says nothing about their signatures."""
+    if (first.epoch, first.view, first.voter) != (second.epoch, second.view, second.voter):
+        return False
+    if any(content_fault(vote.view, vote.kind, vote.content) for vote in (first, second)):
+        return False
+    if first.kind is second.kind:
+        return first.content != second.content
+    return {first.kind, second.kind} == {Kind.NULLIFY, Kind.FINALIZE}
+
+
 def check(
     certificate: Certificate,
     validator_keys: Sequence[bytes],

@@ -8,8 +8,8 @@ that was lied to must not make its leader's block bad.
 
 from __future__ import annotations
 
-from consensus.certificate import content_fault, verify_vote
-from consensus.messages import Kind, Vote
+from consensus.certificate import contradict, verify_vote
+from consensus.messages import Vote
 from node.chain.instruction import CheckedInstruction
 from node.chain.records import EquivocationRecord
 from node.chain.signature import verify
@@ -59,14 +59,3 @@ def _judge(work: Work, first: Vote, second: Vote) -> str | None:
         if not verify_vote(vote, keys, lambda k, d, p, s: verify(k, d, chain_id, p, s)):
             return VOTE_NOT_SIGNED
     return None
-
-
-def contradict(first: Vote, second: Vote) -> bool:
-    """Whether no correct signer makes both votes. Says nothing about their signatures."""
-    if (first.epoch, first.view, first.voter) != (second.epoch, second.view, second.voter):
-        return False
-    if any(content_fault(vote.view, vote.kind, vote.content) for vote in (first, second)):
-        return False
-    if first.kind is second.kind:
-        return first.content != second.content
-    return {first.kind, second.kind} == {Kind.NULLIFY, Kind.FINALIZE}

@@ -14,15 +14,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from consensus.interface import BlockInfo, BodyMismatch, Build, Commit, Floor
-from consensus.messages import Digest, Epoch, Height, Milliseconds, ValidatorIndex, View
+from consensus.messages import (
+    Certificate,
+    Digest,
+    Epoch,
+    Height,
+    Milliseconds,
+    ValidatorIndex,
+    View,
+)
 from node.chain import block as block_bytes
 from node.chain.block import (
     RULE_VERSION,
+    carrier_header,
     check_body,
     encode_block,
     header_digest,
     inspect_block,
     instructions_root,
+    seals,
     validator_set_digest,
 )
 from node.chain.genesis import Genesis
@@ -33,7 +43,7 @@ from node.chain.instruction import (
     check_parsed,
     parse_instruction,
 )
-from node.chain.types import MAX_VALIDITY_MS, Header
+from node.chain.types import MAX_VALIDITY_MS, Header, ValidatorSet
 from node.engine.mempool import Mempool, PoolRefused
 from node.ledger.apply import Applied, BadBlock, BlockContext
 from node.ledger.check import ALREADY_EXECUTED, UNKNOWN_SENDER, NotAdmissible
@@ -67,6 +77,7 @@ class CommitPlan:
 
     blocks: list[CommittedBlock]
     floor: Floor
+    certificates: list[Certificate]
     instructions: list[CheckedInstruction]
     time: int
     states: list[State]
@@ -85,9 +96,13 @@ class Executor:
     ) -> None:
         self._ledger = Ledger(state)
         self._genesis = genesis
-        self._validators = validator_set_digest(genesis.validator_set)
         self._pool = pool
+        self._set_digest = (state.validator_set, validator_set_digest(state.validator_set))
+        """The last validator set that was looked at, and its digest."""
         self._executed: dict[bytes, _Executed] = {}
+        self._carriers: dict[bytes, Header] = {}
+        """By digest: the carriers of executed sealing blocks, with the header of what they carry.
+        They have no state of their own and are never committed."""
         self._decoded: OrderedDict[bytes, tuple[Header, list[ParsedInstruction]]] = OrderedDict()
 
     @property
@@ -160,6 +175,9 @@ class Executor:
         if info.digest in self._executed:
             return None
         header, parsed = self._decode(block)
+        seal = self._sealing(info.parent)
+        if seal is not None:
+            return self._execute_carrier(info, header, seal)
         if sum(len(p.raw) for p in parsed) > MAX_BLOCK_BYTES:
             return f"its instructions have over {MAX_BLOCK_BYTES} bytes"
         if sum(max(1, len(p.payment_digests)) for p in parsed) > MAX_BLOCK_PAYMENTS:
@@ -170,18 +188,42 @@ class Executor:
                 checked.append(self._check(instruction, info))
             except InstructionRefused as error:
                 return f"instruction {index} may not stand: {error}"
-        wrong = self._wrong_field(header)
-        if wrong:
-            return wrong
         parent = self._state(info.parent)
         if parent is None:
             # The core asks for parents first, so this is a block beside the final chain.
             return f"its parent {info.parent.hex()} does not extend the final chain"
+        wrong = self._wrong_field(header, parent)
+        if wrong:
+            return wrong
         try:
             applied = self._ledger.verify(parent, header, checked)
         except BadBlock as error:
             return str(error)
+        wrong = self._wrong_successor(header, applied)
+        if wrong:
+            return wrong
         self._executed[info.digest] = _Executed(info, block, checked, applied)
+        return None
+
+    def _sealing(self, parent: bytes) -> Header | None:
+        """The header of the sealing block that a child of `parent` would be a carrier of."""
+        seal = self._carriers.get(parent)
+        if seal is None and parent in self._executed and self._executed[parent].info.seals:
+            seal = self._decode(self._executed[parent].raw)[0]
+        return seal
+
+    def _execute_carrier(self, info: BlockInfo, header: Header, seal: Header) -> str | None:
+        expected = carrier_header(
+            seal, view=header.view, proposer=header.proposer, parent=header.parent
+        )
+        if header != expected:
+            field = next(
+                name
+                for name in Header.__struct_fields__
+                if getattr(header, name) != getattr(expected, name)
+            )
+            return f"{field}: not what a carrier of block {seal.height} has"
+        self._carriers[info.digest] = seal
         return None
 
     def _check(self, parsed: ParsedInstruction, info: BlockInfo) -> CheckedInstruction:
@@ -205,6 +247,13 @@ class Executor:
     ) -> tuple[bytes, list[bytes], list[bytes]]:
         """A block for the leader: its bytes, the digests that stand in it or in one below it that
         is not final, and those that can never stand."""
+        seal = self._sealing(request.parent.digest)
+        if seal is not None:
+            header = carrier_header(
+                seal, view=request.view, proposer=request.proposer, parent=request.parent.digest
+            )
+            self._carriers[header_digest(header)] = seal
+            return encode_block(header, ()), [], []
         parent = self._state(request.parent.digest)
         assert parent is not None, "the core builds on executed blocks only"
         context = BlockContext(request.parent.height + 1, request.timestamp)
@@ -226,8 +275,8 @@ class Executor:
             outcomes_root=applied.outcomes_root,
             state_root=applied.state_root,
             history_root=applied.history_root,
-            validator_set=self._validators,
-            next_validator_set=self._validators,
+            validator_set=self._digest_of(parent.validator_set),
+            next_validator_set=self._digest_of(applied.next_validators or parent.validator_set),
         )
         info = block_info(header)
         applied.seal(info.digest)
@@ -251,19 +300,30 @@ class Executor:
         executed = self._executed.get(digest)
         return None if executed is None else executed.applied.state
 
-    def _wrong_field(self, header: Header) -> str:
+    def _digest_of(self, validators: ValidatorSet) -> bytes:
+        """A set's digest; most blocks ask for that of the set before."""
+        if self._set_digest[0] is not validators:
+            self._set_digest = (validators, validator_set_digest(validators))
+        return self._set_digest[1]
+
+    def _wrong_field(self, header: Header, parent: State) -> str:
         """The first field, of those that are neither the ledger's nor the core's to compare, that
-        is not what this node expects; '' if none."""
-        for name, expected in (
+        is not what this node expects of a child of `parent`; '' if none."""
+        return _first_wrong(
+            header,
             ("version", RULE_VERSION),
             ("chain_id", self._genesis.chain_id),
-            ("validator_set", self._validators),
-            ("next_validator_set", self._validators),
-        ):
-            found = getattr(header, name)
-            if found != expected:
-                return f"{name}: {_text(found)}, expected {_text(expected)}"
-        return ""
+            ("epoch", parent.validator_set.epoch),
+            ("validator_set", self._digest_of(parent.validator_set)),
+        )
+
+    def _wrong_successor(self, header: Header, applied: Applied) -> str:
+        """Whether the header names another next validator set than executing the block gives."""
+        if applied.next_validators is None:
+            return _first_wrong(header, ("next_validator_set", header.validator_set))
+        # Not through the cache: most blocks follow with the present set.
+        expected = validator_set_digest(applied.next_validators)
+        return _first_wrong(header, ("next_validator_set", expected))
 
     def instruction_digests(self, block: bytes) -> list[bytes]:
         """Envelope digests in an executed block."""
@@ -295,7 +355,8 @@ class Executor:
                 )
                 for e in executed
             ],
-            floor=Floor(last.info, commits[-1].finalization),
+            floor=Floor(last.info, commits[-1].finalization, commits[-1].carriers),
+            certificates=[each for c in commits for each in c.certificates],
             instructions=[c for e in executed for c in e.instructions],
             time=last.info.timestamp,
             states=[e.applied.state for e in executed],
@@ -313,6 +374,11 @@ class Executor:
                 living.add(digest)
                 kept[digest] = executed
         self._executed = kept
+        self._carriers = {
+            digest: seal
+            for digest, seal in self._carriers.items()
+            if header_digest(seal) in living and seal.height > self.final_state.height
+        }
         height = self.final_state.height
         for raw in [raw for raw, (header, _) in self._decoded.items() if header.height <= height]:
             del self._decoded[raw]
@@ -332,7 +398,16 @@ def block_info(header: Header) -> BlockInfo:
         height=Height(header.height),
         timestamp=Milliseconds(header.timestamp),
         proposer=ValidatorIndex(header.proposer),
+        seals=seals(header),
     )
+
+
+def _first_wrong(header: Header, *expectations: tuple[str, int | bytes]) -> str:
+    for name, expected in expectations:
+        found = getattr(header, name)
+        if found != expected:
+            return f"{name}: {_text(found)}, expected {_text(expected)}"
+    return ""
 
 
 def _text(value: object) -> str:

@@ -227,6 +227,13 @@ class Mempool:
         self._leaders.append((view, leader))
         return reports
 
+    def begin_epoch(self) -> None:
+        """Views count from 1 again, and the next validators' indexes are others."""
+        self._leaders.clear()
+        for entry in self._entries.values():
+            entry.view = 0
+            entry.offer_at = REOFFER_VIEWS
+
     def to_reoffer(self, view: int) -> list[bytes]:
         """Digests that have waited `REOFFER_VIEWS`, then twice as long each time: perhaps some
         leader lacks them."""

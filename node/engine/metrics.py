@@ -17,7 +17,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         r = self.registry
         self.height = Gauge("nostro_height", "Latest final height", registry=r)
-        self.view = Gauge("nostro_view", "Current view", registry=r)
+        self.epoch = Gauge("nostro_epoch", "Current epoch", registry=r)
+        self.view = Gauge("nostro_view", "Current view of the epoch", registry=r)
         self.peers = Gauge("nostro_peers_connected", "Connected validators", registry=r)
         self.mempool = Gauge("nostro_mempool_instructions", "Waiting instructions", registry=r)
         self.mempool_bytes = Gauge("nostro_mempool_bytes", "Bytes of waiting ones", registry=r)

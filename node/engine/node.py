@@ -12,50 +12,45 @@ import contextlib
 import logging
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Protocol
 
-from consensus.core import Core
-from consensus.interface import Floor, SigningRefused
-from consensus.messages import (
-    Content,
-    Epoch,
-    Kind,
-    OwnVote,
-    Record,
-    ValidatorIndex,
-    View,
-    decode_record,
-)
+from consensus.epochs import Epochs
+from consensus.interface import Floor, Signer, SigningRefused, starting_floor
+from consensus.messages import Epoch, OwnVote, Record, View, Vote, decode_record
 from node.api.server import ApiServer
+from node.api.service import SubmissionRefused
 from node.chain.block import encode_block
 from node.chain.genesis import Genesis
 from node.chain.instruction import ParsedInstruction
 from node.chain.merkle import Frontier
 from node.chain.signature import self_check, verify
+from node.chain.types import Receipt, ValidatorSet
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor, block_info
 from node.engine.intake import Intake, Tip
+from node.engine.membership import Membership
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
 from node.engine.view_log import ViewLog
+from node.engine.vote_keys import VoteKeys
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import load_state
 from node.ledger.state import State
-from node.network.frames import Channel
 from node.network.faults import devnet_faults
+from node.network.frames import Channel
+from node.network.peer import Address
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
-from node.storage.errors import HomeError, SignerUnusable, StoreCorrupt
+from node.storage.errors import SignerUnusable, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.keystore import Keystore, open_keystore
-from node.storage.signer import GuardedSigner
 
 log = logging.getLogger("nostro.node")
 
@@ -68,11 +63,19 @@ READER_THREADS = 1
 class Node:
     """A running node."""
 
-    def __init__(self, service: Service, api: ApiServer, replica: Replica, intake: Intake) -> None:
+    def __init__(
+        self,
+        service: Service,
+        api: ApiServer,
+        replica: Replica,
+        intake: Intake,
+        membership: Membership,
+    ) -> None:
         self.service = service
         self.api = api
         self._replica = replica
         self._intake = intake
+        self._membership = membership
 
     async def run(self) -> None:
         """Take part until cancelled. Raises what storage raises when it cannot write: a node that
@@ -80,6 +83,7 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._replica.run(), name="replica")
             tasks.create_task(self._intake.run(), name="intake")
+            tasks.create_task(self._membership.run(), name="membership")
 
 
 async def run_node(path: Path, passphrase: Callable[[str], str]) -> None:
@@ -120,25 +124,19 @@ async def open_node(path: Path, passphrase: Callable[[str], str]) -> AsyncIterat
         home = open_home(path)
         home.acquire()
         stack.callback(home.release)
-        if home.vote_key is None or home.index is None:
-            raise HomeError(
-                "it holds no vote key of a validator of this chain",
-                home.path,
-                "Only validators run in this version: make the home with nostro init",
-            )
-        devnet = home.genesis.devnet
-        keys = {
-            "vote": open_keystore(home.vote_key, passphrase("vote key"), devnet=devnet),
-            "node": open_keystore(home.node_key, passphrase("node key"), devnet=devnet),
-        }
-        node = await _assemble(stack, home, home.index, keys)
-        yield node
+        node_key = open_keystore(
+            home.node_key, passphrase("node key"), role="node", devnet=home.genesis.devnet
+        )
+        vote_keys = VoteKeys(home, lambda: passphrase("vote key"))
+        stack.callback(vote_keys.close)
+        yield await _assemble(stack, home, node_key, vote_keys)
 
 
 async def _assemble(
-    stack: AsyncExitStack, home: Home, index: int, keys: dict[str, Keystore]
+    stack: AsyncExitStack, home: Home, node_key: Keystore, vote_keys: VoteKeys
 ) -> Node:
     genesis = home.genesis
+    clock = WallClock()
     kv = home.open_database()
     stack.callback(kv.close)
     io = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="disk")
@@ -152,14 +150,8 @@ async def _assemble(
     stack.callback(journal.close)
     if journal.recovered.torn_bytes:
         log.warning("cut %d torn bytes off the journal", journal.recovered.torn_bytes)
-    signer, retired = open_signer(home, keys["vote"])
-    if signer is not None:
-        stack.callback(signer.close)
-
     decoded = [decode_record(record) for record in records]
     del records
-    if signer is not None:
-        complete_signer_record(signer, decoded, floor)
 
     metrics = Metrics()
     pool = Mempool(home.config.mempool)
@@ -169,15 +161,48 @@ async def _assemble(
     def verify_here(key: bytes, domain: str, payload: bytes, signature: bytes) -> bool:
         return verify(key, domain, genesis.chain_id, payload, signature)
 
-    core = Core(
-        index=None if signer is None else index,
-        validators=[v.vote_key for v in genesis.validator_set.validators],
-        epoch=Epoch(floor.info.epoch),
-        floor=floor,
+    view_log = ViewLog((), metrics)
+
+    def addresses(validators: ValidatorSet) -> dict[int, Address]:
+        return {
+            i: (home.config.peers[v.name].host, home.config.peers[v.name].port)
+            for i, v in enumerate(validators.validators)
+            if v.name in home.config.peers
+        }
+
+    def on_change(validators: ValidatorSet, index: int | None) -> None:
+        view_log.begin_epoch(validators.epoch, [v.name for v in validators.validators])
+        links.reconfigure(validators, index, addresses(validators))
+
+    async def submit(raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        return await intake.submit(raw)
+
+    membership = Membership(
+        chain_id=genesis.chain_id,
+        node_key=node_key,
+        keys=vote_keys,
+        state=lambda: executor.final_state,
+        store=store,
+        io=io,
+        clock=clock,
+        submit=submit,
+        on_change=on_change,
+    )
+    validators = membership.validators
+    view_log.begin_epoch(validators.epoch, [v.name for v in validators.validators])
+    metrics.epoch.set(validators.epoch)
+    start = starting_floor(floor.info) if floor.info.seals else floor
+    if membership.voting_index is not None:
+        complete_signer_record(vote_keys, decoded, start)
+    core = Epochs(
+        index=membership.voting_index,
+        validators=[v.vote_key for v in validators.validators],
+        epoch=Epoch(validators.epoch),
+        floor=start,
         timing=home.config.timing,
         codec=executor,
         verify=verify_here,
-        signer=signer or Observer(),
+        signer=vote_keys,
         records=decoded,
     )
 
@@ -192,18 +217,13 @@ async def _assemble(
             intake.link_up(peer)
             replica.link_up(peer)
 
-    addresses = {
-        i: (home.config.peers[v.name].host, home.config.peers[v.name].port)
-        for i, v in enumerate(genesis.validator_set.validators)
-        if v.name in home.config.peers
-    }
     links = PeerNetwork(
         chain_id=genesis.chain_id,
-        validator_set=genesis.validator_set,
-        own_index=index,
-        node_seed=keys["node"].seed,
+        validator_set=validators,
+        own_index=membership.index,
+        node_seed=node_key.seed,
         listen=(home.config.p2p.host, home.config.p2p.port),
-        addresses=addresses,
+        addresses=addresses(validators),
         on_message=on_message,
         on_link=on_link,
         on_refusal=lambda refusal, _: metrics.refused_links.labels(refusal.value).inc(),
@@ -212,6 +232,7 @@ async def _assemble(
     def on_final(plan: CommitPlan) -> None:
         kept.forget(plan.forgotten)
         service.on_final(plan)
+        membership.on_final(plan)
 
     def on_dropped(digests: list[bytes]) -> None:
         intake.dropped(digests)
@@ -229,13 +250,14 @@ async def _assemble(
         core=core,
         executor=executor,
         journal=journal,
-        signer=signer,
-        retired=retired,
+        signer=vote_keys,
+        clock=clock,
+        membership=membership,
         links=links,
         pool=pool,
         store=store,
         metrics=metrics,
-        view_log=ViewLog([v.name for v in genesis.validator_set.validators], metrics),
+        view_log=view_log,
         io=io,
         readers=readers,
         on_final=on_final,
@@ -244,7 +266,7 @@ async def _assemble(
     )
 
     def may_stand(parsed: ParsedInstruction) -> None:
-        executor.may_stand(parsed, int(time.time() * 1000))
+        executor.may_stand(parsed, clock.now_ms())
 
     def tip() -> Tip:
         return Tip(executor.final_state.height, executor.final_state.digest)
@@ -254,7 +276,7 @@ async def _assemble(
         pool=pool,
         kept=kept,
         links=links,
-        node_key=keys["node"].signer,
+        node_key=node_key.signer,
         may_stand=may_stand,
         is_hopeless=executor.is_hopeless,
         pool_changed=replica.pool_changed,
@@ -266,7 +288,7 @@ async def _assemble(
         genesis=genesis,
         genesis_bytes=home.genesis_bytes,
         name=home.config.name,
-        own_index=ValidatorIndex(index),
+        membership=membership,
         replica=replica,
         executor=executor,
         intake=intake,
@@ -281,9 +303,13 @@ async def _assemble(
 
     await stack.enter_async_context(
         devnet_faults(
-            genesis, links, WallClock().set_offset,
-            own_name=home.config.name, home=home.path, environment=os.environ,
-        )  # fmt: skip
+            genesis,
+            links,
+            clock.set_offset,
+            own_name=home.config.name,
+            home=home.path,
+            environment=os.environ,
+        )
     )
     await links.start()
     stack.push_async_callback(links.stop)
@@ -296,29 +322,20 @@ async def _assemble(
     )
     await api.start()
     stack.push_async_callback(api.stop)
-    return Node(service, api, replica, intake)
+    return Node(service, api, replica, intake, membership)
 
 
-class Observer:
-    """The signer of a node that does not sign."""
+class RecordedSigner(Signer, Protocol):
+    """A signer that keeps a record of its own."""
 
-    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
-        """Refuses."""
-        raise SigningRefused("this node only observes")
+    def remembers(self, vote: Vote) -> bool:
+        """Whether the record has this vote."""
 
-
-def open_signer(home: Home, key: Keystore) -> tuple[GuardedSigner | None, str | None]:
-    """The vote key behind its guard; or None and why it may not sign: its record is gone, was cut
-    or copied, or peers have shown votes that it lacks. Such a node follows the chain and serves
-    it, and says so."""
-    try:
-        return home.open_signer(key.signer), None
-    except SignerUnusable as error:
-        log.error("this node only observes: %s", error)
-        return None, str(error)
+    def sync(self) -> None:
+        """Make the record durable."""
 
 
-def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: Floor) -> None:
+def complete_signer_record(signer: RecordedSigner, records: list[Record], floor: Floor) -> None:
     """The journal is synced before the signer's record, so a crash may have kept a vote in the
     journal alone. It will be sent again: the guard must know it too before anything is signed.
 
@@ -326,8 +343,10 @@ def complete_signer_record(signer: GuardedSigner, records: list[Record], floor: 
     is not this node's, and nothing may be signed on top of that.
     """
     for record in records:
-        if isinstance(record, OwnVote) and record.vote.view > floor.info.view:
+        if isinstance(record, OwnVote):
             vote = record.vote
+            if vote.epoch != floor.info.epoch or vote.view <= floor.info.view:
+                continue
             if not signer.remembers(vote):
                 try:
                     signer.sign_vote(Epoch(vote.epoch), View(vote.view), vote.kind, vote.content)

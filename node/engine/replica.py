@@ -19,8 +19,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor as ThreadPool
+from typing import Protocol
 
-from consensus.core import Core
+from consensus.epochs import Epochs
 from consensus.interface import (
     Alarm,
     Broadcast,
@@ -29,9 +30,11 @@ from consensus.interface import (
     Commit,
     Effect,
     EnteredView,
+    EpochStarted,
     Event,
     Execute,
     Executed,
+    Floor,
     Linked,
     Now,
     Pending,
@@ -40,12 +43,16 @@ from consensus.interface import (
     Rejected,
     ReportEquivocation,
     Send,
+    Straggler,
     Tick,
 )
 from consensus.messages import (
     BlockResponse,
     Body,
     Certified,
+    Epoch,
+    EpochSealed,
+    Equivocation,
     Kind,
     MalformedMessage,
     Message,
@@ -56,9 +63,11 @@ from consensus.messages import (
     SyncRequest,
     SyncResponse,
     ValidatorIndex,
+    View,
     decode_message,
     encode,
 )
+from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
@@ -70,7 +79,6 @@ from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
 from node.storage.errors import StorageError
 from node.storage.journal import Journal
-from node.storage.signer import GuardedSigner
 
 log = logging.getLogger("nostro.replica")
 
@@ -94,17 +102,50 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 """… and the bytes of their blocks. What one step stores ends there too."""
 
 
+class VoteGuard(Protocol):
+    """The record that stands beside the vote keys: see `node.storage.signer`."""
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a signature was given whose record is not durable yet."""
+
+    def sync(self) -> None:
+        """Make every record so far durable."""
+
+    def prune(self, epoch: Epoch, view: View) -> None:
+        """Forget votes below this view of this epoch, and refuse any there."""
+
+    def condemn(self, reason: str) -> None:
+        """Never sign again with the current key."""
+
+
+class Member(Protocol):
+    """This node's place in the validator set: see `node.engine.membership`."""
+
+    @property
+    def retired(self) -> str | None:
+        """Why it does not sign though it is a member; None while it does, or is none."""
+
+    def next_epoch(self, floor: Floor) -> EpochStarted:
+        """The sealing block is stored. Sets up links and keys for the next set: from its return
+        on messages come with that set's indexes."""
+
+    def witnessed(self, evidence: Equivocation) -> None:
+        """A validator signed twice."""
+
+
 class Replica:
     """One validator's consensus at work."""
 
     def __init__(
         self,
         *,
-        core: Core,
+        core: Epochs,
         executor: Executor,
         journal: Journal,
-        signer: GuardedSigner | None,
-        retired: str | None = None,
+        signer: VoteGuard | None,
+        clock: WallClock,
+        membership: Member,
         links: PeerLinks,
         pool: Mempool,
         store: ChainStore,
@@ -116,13 +157,11 @@ class Replica:
         on_view: Callable[[int, int, list[PassedOver]], None],
         on_dropped: Callable[[list[bytes]], None],
     ) -> None:
-        """`signer`: None for an observer; `retired`: why it is one, if its key may not sign.
+        """`signer`: the record beside the keys that the core signs with, if it signs.
 
         `io` has a thread for each that may wait for the disk: journal, signer, database, mempool.
         `readers` serves what other validators ask for, and never keeps those waiting."""
         self.core = core
-        self.alarm = retired
-        """Why this node does not sign, though it is a validator; None while it does."""
         self.last_commit_monotonic = time.monotonic()
         self.finalized_at: int | None = None
         """Wall clock of the last commit, ms; None if there was none since the start."""
@@ -130,6 +169,7 @@ class Replica:
         self._executor = executor
         self._journal = journal
         self._signer = signer
+        self._clock = clock
         self._links = links
         self._pool = pool
         self._store = store
@@ -139,6 +179,9 @@ class Replica:
         self._on_final = on_final
         self._on_view = on_view
         self._on_dropped = on_dropped
+        self._membership = membership
+        self._generation = 0
+        """Epochs begun since the start. A validator's index means nothing in another one."""
         self._peer_log = PeerLog(log)
         self._inbox: deque[tuple[Event, int]] = deque()
         """Events with the bytes of the message that they came as."""
@@ -156,6 +199,11 @@ class Replica:
         self._told_pending: bool | None = None
         self._serving: dict[int, asyncio.Task[None]] = {}
         """Answers to sync requests that are being read, by peer."""
+
+    @property
+    def alarm(self) -> str | None:
+        """Why this node does not sign, though it is a validator; None while it does."""
+        return self.core.stopped or self._membership.retired
 
     # --- inputs ------------------------------------------------------------------------------
 
@@ -208,15 +256,17 @@ class Replica:
             response = sync_response(self._store, first)
             return None if response is None else encode(response)
 
+        generation = self._generation
         try:
             data = await asyncio.get_running_loop().run_in_executor(self._readers, answer)
-            if data is not None:
+            if data is not None and generation == self._generation:
                 self._links.send(sender, Channel.SYNC, data)
         except StorageError as error:
             # The asker turns to the next peer; this node's operator has to know.
             log.error("cannot serve blocks from height %d: %s", first, error)
         finally:
-            del self._serving[sender]
+            if generation == self._generation:
+                del self._serving[sender]
 
     # --- turns -------------------------------------------------------------------------------
 
@@ -235,7 +285,7 @@ class Replica:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _turn_loop(self) -> None:
-        self._absorb(self.core.start(_now()))
+        self._absorb(self.core.start(self._now()))
         self.pool_changed()
         while True:
             self._take_events()
@@ -276,9 +326,9 @@ class Replica:
             if isinstance(event, Received):
                 self._queued_of[event.sender] -= 1
                 self._queued_bytes_of[event.sender] -= size
-            self._absorb(self.core.handle(event, _now()))
+            self._absorb(self.core.handle(event, self._now()))
         deadline = self.core.next_deadline()
-        now = _now()
+        now = self._now()
         if deadline is not None and now.monotonic >= deadline:
             self._absorb(self.core.handle(Tick(), now))
 
@@ -292,9 +342,9 @@ class Replica:
                 if isinstance(effect.record, Certified):
                     self.view_log.certified(effect.record.certificate)
             elif isinstance(effect, Execute):
-                queue.extend(self.core.handle(self._execute(effect), _now()))
+                queue.extend(self.core.handle(self._execute(effect), self._now()))
             elif isinstance(effect, Build):
-                queue.extend(self.core.handle(self._build(effect), _now()))
+                queue.extend(self.core.handle(self._build(effect), self._now()))
             else:
                 if isinstance(effect, EnteredView):
                     self._entering(effect)
@@ -340,6 +390,7 @@ class Replica:
         """End the turn: durable, then public. A turn that promises nothing is public at once: its
         records are certificates, which prove themselves to whoever lost them, and the next sync
         covers them."""
+        generation = self._generation
         records, self._records = self._records, []
         promises = any(isinstance(record, PROMISES) for record in records)
         if records:
@@ -349,6 +400,8 @@ class Replica:
         if promises or self._unsynced > MAX_UNSYNCED_BYTES:
             await self._sync(records)
         outbox, self._outbox = self._outbox, []
+        if generation != self._generation:
+            outbox = _unaddressed(outbox)  # an epoch began during the sync
         assert not (promises and self._journal.dirty), "a promise would leave before it is durable"
         assert self._signer is None or not self._signer.dirty, "a vote would leave before its sync"
         for effect in outbox:
@@ -390,26 +443,29 @@ class Replica:
             case EnteredView(view, leader, cause):
                 self._entered(view, leader, cause)
             case Rejected(sender, reason):
-                self._metrics.refused.labels("consensus").inc()
+                self._metrics.refused.labels(reason).inc()
                 self._peer_log.write(logging.INFO, sender, "sent what is refused: %s", reason)
             case Alarm(reason, retire_key):
                 self._metrics.alarms.inc()
                 if retire_key and self._signer is not None:
                     self._signer.condemn(reason)
                 if self.core.stopped is not None:
-                    self.alarm = self.core.stopped
                     log.error("this node stopped signing: %s", reason)
                 else:
                     log.warning("%s", reason)
             case ReportEquivocation(equivocation):
                 self._metrics.equivocations.inc()
-                log.error(
-                    "validator %d signed twice in view %d",
-                    equivocation.first.voter,
-                    equivocation.first.view,
-                )
+                self._membership.witnessed(equivocation)
+            case Straggler(peer, epoch):
+                self._tell_straggler(peer, epoch)
             case _:
                 raise AssertionError(f"not a publishable effect: {effect!r}")
+
+    def _tell_straggler(self, peer: ValidatorIndex, epoch: Epoch) -> None:
+        seal = self._store.seal(epoch)
+        if seal is not None:
+            sealed = EpochSealed(epoch, seal.carriers, seal.finalization)
+            self._links.send(peer, Channel.SYNC, encode(sealed))
 
     def _entered(self, view: int, leader: int, cause: Kind | None) -> None:
         self._metrics.view.set(view)
@@ -439,7 +495,9 @@ class Replica:
             commits = self._next_commits()
             plan = self._executor.plan(commits)
             started = time.perf_counter()
-            await loop.run_in_executor(self._io, self._store.commit, plan.blocks, plan.floor)
+            await loop.run_in_executor(
+                self._io, self._store.commit, plan.blocks, plan.floor, plan.certificates
+            )
             self._metrics.fsync.labels("database").observe(time.perf_counter() - started)
             for _ in commits:
                 self._commit_bytes -= _size(self._commits.popleft())
@@ -448,11 +506,37 @@ class Replica:
             plan.forgotten = self._pool.settle(plan.instructions, plan.time)
             self._pool.replace_in_flight(self._executor.unfinalized_instructions())
             self.last_commit_monotonic = time.monotonic()
-            self.finalized_at = _now().wall
+            self.finalized_at = self._clock.now_ms()
             self._on_final(plan)
             self.view_log.stored(plan.blocks, plan.floor.finalization)
+            if plan.floor.info.seals:
+                self._begin_epoch(plan.floor)
             self._told_pending = None  # the core asks to be told after every commit
             self.pool_changed()
+
+    def _begin_epoch(self, floor: Floor) -> None:
+        """The next validator set takes over. In one go: what came under an index of the old set
+        is re-addressed, and goes to the core behind the event that tells it of the new one."""
+        started = self._membership.next_epoch(floor)
+        self._generation += 1
+        self._serving = {}
+        self._outbox = _unaddressed(self._outbox)
+        waiting, self._inbox = self._inbox, deque([(started, 0)])
+        self._queued_of, self._queued_bytes_of = {}, {}
+        for event, size in waiting:
+            if not isinstance(event, Received | Linked):
+                self._inbox.append((event, size))
+            elif isinstance(event, Received) and event.sender in started.moved:
+                sender = started.moved[event.sender]
+                self._queued_of[sender] = self._queued_of.get(sender, 0) + 1
+                self._queued_bytes_of[sender] = self._queued_bytes_of.get(sender, 0) + size
+                self._inbox.append((Received(sender, event.message), size))
+        self._pool.begin_epoch()
+        self._metrics.epoch.set(started.epoch)
+        self._wake.set()
+
+    def _now(self) -> Now:
+        return Now(monotonic=int(time.monotonic() * 1000), wall=self._clock.now_ms())
 
     def _next_commits(self) -> list[Commit]:
         """Those that wait, in order, as far as one step may store them."""
@@ -470,11 +554,12 @@ def _size(commit: Commit) -> int:
     return sum(map(len, commit.bodies))
 
 
+def _unaddressed(outbox: list[Effect]) -> list[Effect]:
+    """Without what was for one validator of a set that is gone: the index is another's by now."""
+    return [effect for effect in outbox if not isinstance(effect, Send | Straggler)]
+
+
 def _channel(message: Message) -> Channel:
     if isinstance(message, BlockResponse | SyncResponse | SyncRequest):
         return Channel.SYNC
     return Channel.CONSENSUS
-
-
-def _now() -> Now:
-    return Now(monotonic=int(time.monotonic() * 1000), wall=int(time.time() * 1000))

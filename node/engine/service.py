@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Protocol
 
 from node.api.service import (
     AccountsView,
@@ -37,6 +38,8 @@ from node.chain.types import (
     Instruction,
     Outcome,
     Receipt,
+    Validator,
+    ValidatorSet,
 )
 from node.engine.executor import CommitPlan, Executor
 from node.engine.intake import Intake
@@ -59,6 +62,18 @@ from node.storage.chain_store import ChainStore
 SOFTWARE_VERSION = version("nostro")
 
 
+class Place(Protocol):
+    """This node's place in the validator set: see `node.engine.membership`."""
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set of the current epoch."""
+
+    @property
+    def index(self) -> int | None:
+        """In that set; None for an observer."""
+
+
 @dataclass(slots=True)
 class Service:
     """Implements `node.api.service.NodeService`."""
@@ -66,7 +81,7 @@ class Service:
     genesis: Genesis
     genesis_bytes: bytes
     name: str
-    own_index: int | None
+    membership: Place
     replica: Replica
     executor: Executor
     intake: Intake
@@ -185,7 +200,7 @@ class Service:
         at, certificate = found
         content = certificate.content
         assert content is not None, "a finalization has a content"
-        validators = self.genesis.validator_set.validators
+        validators = self._validators(certificate.epoch)
         return CertificateView(
             epoch=certificate.epoch,
             view=certificate.view,
@@ -201,11 +216,17 @@ class Service:
             ],
         )
 
+    def _validators(self, epoch: int) -> tuple[Validator, ...]:
+        found = self.executor.final_state.validator_set_of(epoch)
+        assert found is not None, "an epoch with a certificate has a set"
+        return found.validators
+
     # --- the node itself ---------------------------------------------------------------------
 
     def status(self) -> StatusView:
         core = self.replica.core
-        validators = self.genesis.validator_set.validators
+        validators = self.membership.validators.validators
+        own = self.membership.index
         state = self.executor.final_state
         return StatusView(
             node=self.name,
@@ -216,11 +237,11 @@ class Service:
             height=state.height,
             block=state.digest.hex(),
             time=state.time,
-            epoch=core.floor.info.epoch,
+            epoch=core.epoch,
             view=core.view,
-            leader=validators[core.leader(core.view)].name,
-            validator=self.own_index,
-            signing=self.own_index is not None and self.replica.alarm is None,
+            leader=self._validators(core.epoch)[core.leader(core.view)].name,
+            validator=own,
+            signing=own is not None and self.replica.alarm is None,
             alarm=self.replica.alarm,
             peers=[
                 PeerView(
@@ -247,8 +268,8 @@ class Service:
     def ready(self) -> tuple[bool, str]:
         if self.replica.alarm is not None:
             return False, f"this node does not sign: {self.replica.alarm}"
-        validators = len(self.genesis.validator_set.validators)
-        own = 0 if self.own_index is None else 1
+        validators = len(self.membership.validators.validators)
+        own = 0 if self.membership.index is None else 1
         connected = own + sum(link.connected for link in self.links.links())
         needed = validators - (validators - 1) // 3
         if connected < needed:

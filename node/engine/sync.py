@@ -1,8 +1,10 @@
 """Serving final blocks to a node that is behind, from the database, one bounded answer each.
 
-An answer ends at the block that seals an epoch, at the latest, and at a height whose finalization is stored, so it proves itself: the asker checks one
-certificate and the chain of parent digests. Between two stored finalizations honest leaders put
-at most `Timing.max_unfinalized` blocks with instructions, so that one always fits.
+An answer ends at a height whose finalization is stored, so it proves itself: the asker checks one
+certificate and the chain of parent digests. It never goes beyond the block that seals an epoch:
+who signs from there on, the asker learns by executing that block. Between two stored
+finalizations honest leaders put at most `Timing.max_unfinalized` blocks with instructions, so that
+one always fits.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ another, and execution and sync lie within them:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -77,7 +78,8 @@ class ViewLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`names`: of the validators, by index. `clock`: monotonic seconds."""
-        self._names = names
+        self._epoch = 0
+        self._names = tuple(names)
         self._metrics = metrics
         self._clock = clock
         self._view = 0
@@ -85,13 +87,29 @@ class ViewLog:
         self._given_up: deque[tuple[int, str]] = deque(maxlen=MAX_GIVEN_UP)
         self._nullified: list[int] = []
         """Views left that are not told of yet, until the end of the turn."""
-        for name in names:
-            metrics.nullified.labels(name)  # a rate needs the zero from before the first
+        self._show_names()
+
+    def _show_names(self) -> None:
+        for name in self._names:
+            self._metrics.nullified.labels(name)  # a rate needs the zero from before the first
 
     @property
     def given_up(self) -> list[tuple[int, str]]:
         """The latest views nullified since the last finalization with their leaders' names."""
         return list(self._given_up)
+
+    def begin_epoch(self, epoch: int, names: Sequence[str]) -> None:
+        """Another validator set, whose views count from 1 again."""
+        for gone in set(self._names) - set(names):
+            with contextlib.suppress(KeyError):
+                self._metrics.missing.remove(gone)
+        self._epoch = epoch
+        self._names = tuple(names)
+        self._show_names()
+        self._open.clear()
+        self._given_up.clear()
+        self._nullified.clear()
+        self._view = 0
 
     # --- what happens in a view --------------------------------------------------------------
 
@@ -223,9 +241,10 @@ class ViewLog:
             return
         log.log(
             level,
-            "view=%d leader=%s cause=%s height=%s instructions=%s payments=%s total_ms=%s "
+            "epoch=%d view=%d leader=%s cause=%s height=%s instructions=%s payments=%s total_ms=%s "
             "waited_ms=%s proposal_ms=%s execution_ms=%s sync_ms=%s notarization_ms=%s "
             "finalization_ms=%s commit_ms=%s",
+            self._epoch,
             view,
             self._names[at.leader],
             at.cause,

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from consensus.core import Core
+from consensus.epochs import Epochs
 from consensus.interface import (
     Broadcast,
     Build,
@@ -39,6 +39,7 @@ from consensus.messages import (
     decode_record,
     encode,
 )
+from node.engine.clock import WallClock
 from node.engine.replica import (
     MAX_BODIES_BYTES,
     MAX_INBOX_BYTES_PER_PEER,
@@ -51,6 +52,7 @@ from node.storage.errors import StorageError
 from node.storage.journal import Journal
 from node.storage.signer import GuardedSigner
 from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
+from tests.support.cluster import FixedPlace
 from tests.support.desk import BLOCK_MS, Desk
 from tests.support.ledger_world import World
 
@@ -80,6 +82,10 @@ class Script:
     def next_deadline(self) -> int | None:
         return None
 
+    @property
+    def stopped(self) -> str | None:
+        return None
+
     def live_records(self) -> list[Record]:
         return []
 
@@ -101,11 +107,14 @@ class Driven:
             create=True,
         )
         self.io = ThreadPoolExecutor(2)
+        self.place = FixedPlace(self.desk.world.genesis.validator_set, 0)
         self.replica = Replica(
-            core=cast(Core, self.script),
+            core=cast(Epochs, self.script),
             executor=self.desk.executor,
             journal=self.journal,
             signer=self.signer,
+            clock=WallClock(),
+            membership=self.place,
             links=self.desk.links,
             pool=self.desk.pool,
             store=self.desk.store,

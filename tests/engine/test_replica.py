@@ -119,7 +119,7 @@ async def test_a_member_whose_records_are_gone_is_shown_its_votes_and_never_sign
         await cluster.observe(
             lambda: any(
                 forgetful.index in votes
-                for at in witness.core._state.views.values()
+                for at in witness.core._core._state.views.values()
                 for votes in at.votes
             ),
             "a vote of the member, not final, that another one holds",
@@ -163,7 +163,7 @@ async def test_two_of_four_finalize_nothing_and_go_on_when_the_others_are_back()
 
 
 def own_votes(member: Member) -> set[Vote]:
-    views = member.core._state.views.values()
+    views = member.core._core._state.views.values()
     return {vote for at in views for vote in at.own if vote is not None}
 
 

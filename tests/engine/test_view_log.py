@@ -102,6 +102,7 @@ def test_a_block_is_told_of_when_stored_with_all_phases_of_its_view(told: Told) 
         (
             "INFO",
             {
+                "epoch": "0",
                 "view": "5",
                 "leader": "node1",
                 "cause": "notarized",
@@ -229,7 +230,7 @@ async def test_a_settled_payment_has_its_line_and_the_status_its_time(
         await cluster.fund("BANKA")
         lines = [record.getMessage() for record in caplog.records]
         [line, *_] = [line for line in lines if "instructions=1 payments=1" in line]
-        assert line.startswith("view=")
+        assert line.startswith("epoch=0 view=")
         assert "=-" not in line, "a block that was stored has had every phase"
         status = member.service.status()
         assert status.finalized_at is not None

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from consensus.core import Core
-from consensus.interface import Timing
-from consensus.messages import Epoch, decode_record
+from consensus.epochs import Epochs
+from consensus.interface import EpochStarted, Floor, SigningRefused, Timing
+from consensus.messages import Content, Epoch, Equivocation, Kind, View, decode_record
 from node.chain.instruction import CheckedInstruction
 from node.chain.signature import verify
+from node.chain.types import ValidatorSet
+from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor
 from node.engine.intake import Intake, Tip
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
-from node.engine.node import Observer, load_chain
+from node.engine.node import load_chain
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
@@ -48,7 +50,8 @@ class Member:
     index: int
     kv: MemoryStore
     disk: SimulatedDisk
-    core: Core = field(init=False)
+    core: Epochs = field(init=False)
+    place: FixedPlace = field(init=False)
     executor: Executor = field(init=False)
     replica: Replica = field(init=False)
     intake: Intake = field(init=False)
@@ -65,6 +68,29 @@ class Member:
     @property
     def height(self) -> int:
         return self.executor.final_state.height
+
+
+class Observer:
+    """The signer of a member whose key may not sign."""
+
+    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+        raise SigningRefused("this member only observes")
+
+
+@dataclass
+class FixedPlace:
+    """A place in a validator set that never changes."""
+
+    validators: ValidatorSet
+    index: int | None
+    retired: str | None = None
+    evidence: list[Equivocation] = field(default_factory=list)
+
+    def next_epoch(self, floor: Floor) -> EpochStarted:
+        raise AssertionError("no test of one validator set ends an epoch")
+
+    def witnessed(self, evidence: Equivocation) -> None:
+        self.evidence.append(evidence)
 
 
 class Cluster:
@@ -117,7 +143,8 @@ class Cluster:
         member.pool, member.journal, member.metrics = pool, journal, metrics
         kept = PoolStore(member.kv, self._io)
         executor = member.executor = Executor(world.genesis, state, pool)
-        core = member.core = Core(
+        place = member.place = FixedPlace(world.genesis.validator_set, index, retired)
+        core = member.core = Epochs(
             index=None if signer is None else index,
             validators=[key.public_key for key in world.votes],
             epoch=Epoch(0),
@@ -160,7 +187,8 @@ class Cluster:
             executor=executor,
             journal=journal,
             signer=signer,
-            retired=retired,
+            clock=WallClock(),
+            membership=place,
             links=links,
             pool=pool,
             store=member.store,
@@ -189,7 +217,7 @@ class Cluster:
             genesis=world.genesis,
             genesis_bytes=world.genesis_bytes,
             name=f"node{index}",
-            own_index=index,
+            membership=place,
             replica=member.replica,
             executor=executor,
             intake=member.intake,

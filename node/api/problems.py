@@ -46,6 +46,9 @@ PROBLEMS: dict[str, Kind] = {
     "unknown-payment": Kind(404, "No final payment has this UETR"),
     "unknown-participant": Kind(404, "No participant has this name, LEI or BIC"),
     "unknown-block": Kind(404, "No final block has this height"),
+    "pruned": Kind(410, "This node does not keep what is asked for"),
+    "busy": Kind(429, "Too many large answers are under way", temporary=True),
+    "no-snapshot": Kind(503, "There is no snapshot yet", temporary=True),
     "future-event": Kind(409, "The position lies beyond the last final block"),
     # instructions, whatever the state (node.chain.instruction)
     "malformed": Kind(400, "Not the canonical bytes of an instruction"),
@@ -66,6 +69,7 @@ PROBLEMS: dict[str, Kind] = {
     "already-executed": Kind(409, "An instruction with this sender and id was executed"),
     "duplicate-id": Kind(409, "Another instruction with this sender and id is waiting"),
     # the node's ability to take them in
+    "observer": Kind(503, "The node only observes and takes in no instructions", temporary=True),
     "sender-quota": Kind(429, "Too many instructions of this sender are waiting", temporary=True),
     "mempool-full": Kind(503, "Too many instructions are waiting", temporary=True),
     "not-ready": Kind(503, "The node cannot take in instructions now", temporary=True),

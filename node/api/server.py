@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from node.api.problems import Refused, problem
 from node.api.routes import Handler, Routes, problem_response
 from node.api.service import MAX_BATCH_BYTES, NodeService
+from node.api.sync_routes import SyncRoutes, SyncSource
 
 IDLE_SECONDS = 30.0
 """Until a connection without a complete request is closed."""
@@ -84,8 +85,11 @@ class ApiServer:
         port: int = 0,
         operator_host: str = "127.0.0.1",
         operator_port: int = 0,
+        sync: SyncSource | None = None,
     ) -> None:
+        """`sync`: what other nodes get the chain from; None where that is not offered."""
         self._routes = Routes(service)
+        self._sync = None if sync is None else SyncRoutes(sync)
         self._service = service
         self._api = _Listener("API", host, port, self._api_app())
         self._operator = _Listener(
@@ -113,6 +117,8 @@ class ApiServer:
     async def stop(self) -> None:
         """Close both, dropping long polls and streams."""
         self._routes.end_waits()
+        if self._sync is not None:
+            self._sync.end_waits()
         await self._api.stop()
         await self._operator.stop()
 
@@ -121,6 +127,8 @@ class ApiServer:
             middlewares=[_answer_problems, _own_host], client_max_size=MAX_BATCH_BYTES
         )
         self._routes.add_to(app)
+        if self._sync is not None:
+            self._sync.add_to(app)
         return app
 
     def _operator_app(self) -> web.Application:

@@ -11,14 +11,15 @@ Keys are one letter and a big-endian number or digest, so that heights iterate i
     e epoch → what sealed it      c epoch view kind → other certificates
     x epoch view voter → an equivocation that this node holds both votes of
     i sender NUL id → executed instruction                u UETR → terminal outcome
-    s state key → record          n hash → state node     t level index → history node
-    m name → floor, format
+    s state key → record          t level index → history node
+    n hash → state node, and the last height that made it                m name → floor, format
 
 `p` is the mempool's (`node.engine.pool_store`), in the same database but another batch.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -43,6 +44,7 @@ from node.storage.errors import StoreCorrupt
 from node.storage.kv import KeyValue
 
 FORMAT = b"nostro-chain-store/2"
+HEIGHT_BYTES = 8
 _FORMAT_KEY = b"mformat"
 _FLOOR_KEY = b"mfloor"
 
@@ -131,6 +133,9 @@ class ChainStore:
     def __init__(self, kv: KeyValue) -> None:
         """Raises StoreCorrupt if the database is another format's or contradicts itself."""
         self._kv = kv
+        self.writing = threading.Lock()
+        """Held over each commit, and by the pruner from its last look at state nodes until they
+        are deleted: a node that a commit brings back in between would be lost."""
         stored = kv.get(_FORMAT_KEY)
         if stored is None:
             kv.write([(_FORMAT_KEY, FORMAT)])
@@ -171,7 +176,8 @@ class ChainStore:
             batch.append((_at(b"e", floor.info.epoch), encode(seal)))
         batch.extend((_certificate_key(each), encode(each)) for each in certificates)
         batch.append((_FLOOR_KEY, _encode_floor(floor)))
-        self._kv.write(batch, sync=True)
+        with self.writing:
+            self._kv.write(batch, sync=True)
         self._floor = floor
 
     def _check_commit(self, blocks: Sequence[CommittedBlock], floor: Floor) -> None:
@@ -329,7 +335,8 @@ class ChainStore:
 
     def state_node(self, hash: bytes) -> bytes | None:
         """A node of the state map, of any height's state."""
-        return self._kv.get(b"n" + hash)
+        value = self._kv.get(b"n" + hash)
+        return None if value is None else value[:-HEIGHT_BYTES]
 
     def history_node(self, level: int, index: int) -> bytes | None:
         """A completed node of the history tree; level 0 holds the leaf hashes."""
@@ -368,7 +375,8 @@ def _put_block(batch: list[tuple[bytes, bytes | None]], block: CommittedBlock) -
     add((_at(b"o", height), _array(block.outcomes)))
     add((b"d" + block.info.digest, _number(height)))
     batch.extend((b"s" + key, record) for key, record in block.records.items())
-    batch.extend((b"n" + hash, node) for hash, node in block.nodes)
+    # The height tells the pruner whether a node came back after the height that it left with.
+    batch.extend((b"n" + hash, node + _number(height)) for hash, node in block.nodes)
     batch.extend((_history_key(*at), hash) for at, hash in block.history_nodes)
     for entry in block.ids:
         add((_id_key(entry.sender, entry.id), encode(entry[2:])))

@@ -7,6 +7,10 @@
 [peers]     NAME = "host:port"    one line per other validator, by its name in the genesis file
 [consensus] delta_ms, …           optional; all validators should use the same
 [mempool]   max_instructions, max_bytes, per_sender       optional
+[join]      urls, snapshot        optional: an observer's sources, and whether it starts from a
+                                  snapshot of theirs instead of the first block
+[storage]   mode, keep_days       optional: "archive" keeps everything, "pruned" lets go of blocks
+                                  and old states after keep_days
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from consensus.interface import Timing
 from node.storage.errors import ConfigError
@@ -28,7 +33,14 @@ MAX_PORT = 65_535
 MAX_TIMING = 24 * 3600 * 1000
 """No protocol duration exceeds a day, in milliseconds: above it is a slip of units."""
 
+MAX_SOURCES = 16
+"""URLs that an observer may follow."""
+MAX_KEEP_DAYS = 36_500
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_SECTIONS = {
+    "node", "p2p", "api", "operator", "peers", "consensus", "mempool", "join", "storage",
+}  # fmt: skip
 _UNITLESS = frozenset({"growth_percent", "max_unfinalized"})
 
 
@@ -52,6 +64,26 @@ class MempoolLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Where an observer gets the chain from. No source is trusted: everything is checked."""
+
+    urls: tuple[str, ...] = ()
+    """Base URLs of nodes' HTTP APIs, the preferred one first."""
+    snapshot: bool = True
+    """Whether an empty database starts from a snapshot; else from the first block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What the database lets go of."""
+
+    mode: Literal["archive", "pruned"] = "archive"
+    keep_days: int = 40
+    """In mode "pruned": how long blocks and the states after them are kept. At least the chain's
+    UETR window and the longest validity of an instruction, plus a day."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """The decoded config.toml."""
 
@@ -63,6 +95,8 @@ class NodeConfig:
     peers: Mapping[str, Address] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
     mempool: MempoolLimits = field(default_factory=MempoolLimits)
+    join: Join = field(default_factory=Join)
+    storage: Retention = field(default_factory=Retention)
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -86,7 +120,7 @@ def load_config(path: Path) -> NodeConfig:
 def parse_config(document: dict[str, Any], path: Path) -> NodeConfig:
     """Check a decoded document; `path` is for the messages. Raises ConfigError."""
     reader = _Reader(path)
-    reader.known(document, "", {"node", "p2p", "api", "operator", "peers", "consensus", "mempool"})
+    reader.known(document, "", _SECTIONS)
     node = reader.table(document, "node", {"name"})
     return NodeConfig(
         name=reader.name(node, "node", "name"),
@@ -96,6 +130,8 @@ def parse_config(document: dict[str, Any], path: Path) -> NodeConfig:
         peers=reader.peers(document),
         timing=reader.timing(document),
         mempool=reader.mempool(document),
+        join=reader.join(document),
+        storage=reader.retention(document),
     )
 
 
@@ -123,6 +159,12 @@ def render_config(config: NodeConfig) -> str:
     if config.mempool != MempoolLimits():
         lines += ["", "[mempool]"]
         lines += [f"{name} = {value}" for name, value in asdict(config.mempool).items()]
+    if config.join != Join():
+        lines += ["", "[join]", f"urls = {json.dumps(list(config.join.urls))}"]
+        lines += [f"snapshot = {json.dumps(config.join.snapshot)}"]
+    if config.storage != Retention():
+        lines += ["", "[storage]", f"mode = {json.dumps(config.storage.mode)}"]
+        lines += [f"keep_days = {config.storage.keep_days}"]
     return "\n".join(lines) + "\n"
 
 
@@ -138,6 +180,16 @@ def parse_address(text: str) -> Address:
     if not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > MAX_PORT:
         raise ValueError(f'"{text}": the port must be a number from 0 to {MAX_PORT}')
     return Address(host, int(port))
+
+
+def parse_url(text: object) -> str:
+    """The base URL of a node's HTTP API. Raises ValueError with what is wrong."""
+    parts = urlsplit(text) if isinstance(text, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r} is not the URL of a node, such as http://127.0.0.1:4180")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} has more than scheme, host and port")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class _Reader:
@@ -247,6 +299,31 @@ class _Reader:
         table = self.table(document, "mempool", known, optional=True)
         values = {key: self.number(table, "mempool", key, 1, 2**40) for key in table}
         return MempoolLimits(**values)
+
+    def join(self, document: dict[str, Any]) -> Join:
+        table = self.table(document, "join", {"urls", "snapshot"}, optional=True)
+        if not table:
+            return Join()
+        urls, snapshot = table.get("urls", []), table.get("snapshot", True)
+        if not isinstance(urls, list) or not 1 <= len(urls) <= MAX_SOURCES:
+            raise self.fail("join.urls", f"not a list of 1 to {MAX_SOURCES} URLs")
+        if not isinstance(snapshot, bool):
+            raise self.fail("join.snapshot", f"{snapshot!r} is neither true nor false")
+        try:
+            return Join(tuple(dict.fromkeys(parse_url(url) for url in urls)), snapshot)
+        except ValueError as error:
+            raise self.fail("join.urls", str(error)) from None
+
+    def retention(self, document: dict[str, Any]) -> Retention:
+        table = self.table(document, "storage", {"mode", "keep_days"}, optional=True)
+        default = Retention()
+        mode = table.get("mode", default.mode)
+        if mode not in ("archive", "pruned"):
+            raise self.fail("storage.mode", f'{mode!r} is neither "archive" nor "pruned"')
+        days = default.keep_days
+        if "keep_days" in table:
+            days = self.number(table, "storage", "keep_days", 1, MAX_KEEP_DAYS)
+        return Retention(mode, days)
 
 
 def _timing_key(name: str) -> str:

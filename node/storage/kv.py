@@ -19,8 +19,8 @@ Batch = Sequence[tuple[bytes, bytes | None]]
 """(key, value) to put, (key, None) to delete; a later entry for a key wins."""
 
 
-class KeyValue(Protocol):
-    """An ordered map of bytes to bytes. Reads may come from several threads at once."""
+class KeyValueView(Protocol):
+    """An ordered map of bytes to bytes, to be read. From several threads at once, if need be."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None. Raises StoreCorrupt."""
@@ -36,6 +36,16 @@ class KeyValue(Protocol):
 
         `start` and `stop` are whole keys. A snapshot: writes made meanwhile do not show. Raises
         StoreCorrupt."""
+
+    def close(self) -> None:
+        """Let go of it. Nothing may be called afterwards."""
+
+
+class KeyValue(KeyValueView, Protocol):
+    """The map itself."""
+
+    def snapshot(self) -> KeyValueView:
+        """The map as it is now, whatever is written later; to be closed before the map is."""
 
     def write(self, batch: Batch, sync: bool = True) -> None:
         """Apply all of `batch` or nothing. Raises StoreUnwritable, and then StorePoisoned."""

@@ -61,7 +61,57 @@ _RECOVER = (
 )
 
 
-class LevelStore:
+class _LevelReader:
+    """Reads of LevelDB, or of a snapshot of it."""
+
+    _db: Any
+    _database_path: Path
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+        except plyvel.Error as error:
+            raise self._corrupt(error, f"reading key {key.hex()}") from error
+        return value
+
+    def iterate(
+        self,
+        prefix: bytes = b"",
+        start: bytes | None = None,
+        stop: bytes | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        low = max(prefix, start or b"", _LOWEST_KEY)
+        high = prefix_end(prefix)
+        if stop is not None and (high is None or stop < high):
+            high = stop
+        if high is not None and high <= low:
+            return
+        try:
+            with self._db.iterator(
+                start=low, stop=high, reverse=reverse, verify_checksums=True
+            ) as pairs:
+                yield from pairs
+        except plyvel.Error as error:
+            raise self._corrupt(error, f"iterating over {prefix.hex()}") from error
+
+    def _corrupt(self, error: Exception, doing: str) -> StoreCorrupt:
+        return StoreCorrupt(f"damaged ({doing}): {_text(error)}", self._database_path, _RECOVER)
+
+
+class LevelSnapshot(_LevelReader):
+    """`KeyValueView` of a `LevelStore` at one moment. To be closed before the store is."""
+
+    def __init__(self, database: Any, path: Path) -> None:
+        """`database`: plyvel's snapshot; `path`: of the database, for messages."""
+        self._db = database
+        self._database_path = path
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class LevelStore(_LevelReader):
     """`KeyValue` on LevelDB. One process at a time; reads from any thread."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -96,33 +146,8 @@ class LevelStore:
             self._db.close()
             raise
 
-    def get(self, key: bytes) -> bytes | None:
-        try:
-            value: bytes | None = self._db.get(key, verify_checksums=True)
-        except plyvel.Error as error:
-            raise self._corrupt(error, f"reading key {key.hex()}") from error
-        return value
-
-    def iterate(
-        self,
-        prefix: bytes = b"",
-        start: bytes | None = None,
-        stop: bytes | None = None,
-        reverse: bool = False,
-    ) -> Iterator[tuple[bytes, bytes]]:
-        low = max(prefix, start or b"", _LOWEST_KEY)
-        high = prefix_end(prefix)
-        if stop is not None and (high is None or stop < high):
-            high = stop
-        if high is not None and high <= low:
-            return
-        try:
-            with self._db.iterator(
-                start=low, stop=high, reverse=reverse, verify_checksums=True
-            ) as pairs:
-                yield from pairs
-        except plyvel.Error as error:
-            raise self._corrupt(error, f"iterating over {prefix.hex()}") from error
+    def snapshot(self) -> LevelSnapshot:
+        return LevelSnapshot(self._db.snapshot(), self._database_path)
 
     def write(self, batch: Batch, sync: bool = True) -> None:
         # One at a time, so that batches reach LevelDB's log in the order of their numbers.
@@ -227,9 +252,6 @@ class LevelStore:
         return last
 
     # --- errors -------------------------------------------------------------------------------
-
-    def _corrupt(self, error: Exception, doing: str) -> StoreCorrupt:
-        return StoreCorrupt(f"damaged ({doing}): {_text(error)}", self._database_path, _RECOVER)
 
     def _failed_write(self, error: Exception) -> StorageError:
         text = _text(error)

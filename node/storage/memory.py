@@ -68,6 +68,13 @@ class MemoryStore:
         if sync:
             self._settle(len(self._unsynced))
 
+    def snapshot(self) -> MemoryStore:
+        """See `KeyValue.snapshot`."""
+        self._check_open()
+        copy = MemoryStore()
+        copy._values, copy._keys = dict(self._values), list(self._keys)
+        return copy
+
     def close(self) -> None:
         """Like the real one, closing syncs nothing."""
         self._dead = True

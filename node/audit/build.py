@@ -15,41 +15,79 @@ from node.audit.dossier import (
     Ancestry,
     Authority,
     Dossier,
+    EndedEpoch,
     Finality,
     PaymentPart,
     Place,
     encode_dossier,
 )
-from node.chain.block import InspectedBlock, inspect_block, outcome_leaf
+from node.audit.epochs import EpochLink
+from node.chain.block import InspectedBlock, header_digest, inspect_block, outcome_leaf
 from node.chain.encoding import decode, encode
-from node.chain.genesis import Genesis
 from node.chain.instruction import parse_instruction, signed_envelope_leaf
 from node.chain.merkle import inclusion_proof, stored_inclusion_proof
-from node.chain.records import ParticipantKey, ParticipantRecord
+from node.chain.records import ParticipantKey, ParticipantRecord, ValidatorSetKey
 from node.chain.state_map import StateMap
-from node.chain.types import Envelope, Header, Outcome, Signatures, SignedEnvelope
+from node.chain.types import (
+    Envelope,
+    Header,
+    Outcome,
+    Signatures,
+    SignedEnvelope,
+    ValidatorSet,
+)
 from node.ledger.entries import UetrEntry
 
 
-class DossierSource(Protocol):
+class Seal(Protocol):
+    """How an epoch ended."""
+
+    @property
+    def height(self) -> int:
+        """Of the sealing block."""
+
+    @property
+    def carriers(self) -> tuple[bytes, ...]:
+        """The exact bytes of the blocks from its child to the one that `finalization` names."""
+
+    @property
+    def finalization(self) -> Certificate: ...
+
+
+class EpochSource(Protocol):
+    """What is read of the epochs of a chain."""
+
+    def header(self, height: int) -> Header | None: ...
+
+    def seal(self, epoch: int) -> Seal | None:
+        """How this epoch ended; None while it has not."""
+
+    def state_record(self, key: bytes) -> bytes | None:
+        """A record of the last final block's state."""
+
+
+class ProvenSource(EpochSource, Protocol):
+    """What is read to prove that a block is final."""
+
+    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
+        """The nearest finalization that makes `height` final, with the height that it, or a
+        carrier which it names, has."""
+
+    def history_node(self, level: int, index: int) -> bytes | None:
+        """A completed node of the history tree."""
+
+
+class DossierSource(ProvenSource, Protocol):
     """What is read of a chain; `node.storage.chain_store.ChainStore` has all of it."""
 
     def block(self, height: int) -> bytes | None:
         """The exact bytes of a final block."""
 
-    def header(self, height: int) -> Header | None: ...
-
     def outcomes(self, height: int) -> list[bytes] | None:
         """Canonical bytes of a block's outcomes, in tree order."""
 
-    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
-        """The nearest finalization that makes `height` final, with the height it names."""
-
     def state_node(self, hash: bytes) -> bytes | None:
         """A node of any height's state map."""
-
-    def history_node(self, level: int, index: int) -> bytes | None:
-        """A completed node of the history tree."""
 
 
 class EvidenceUnavailable(Exception):
@@ -70,7 +108,7 @@ _parts = msgspec.msgpack.Decoder(_Parts)
 T = TypeVar("T")
 
 
-def build_dossier(source: DossierSource, genesis: Genesis, entry: UetrEntry) -> bytes:
+def build_dossier(source: DossierSource, entry: UetrEntry) -> bytes:
     """The dossier of the payment, issue or redemption that `entry` says where to find.
 
     Raises EvidenceUnavailable; `BrokenState` where a stored state node is damaged.
@@ -87,6 +125,7 @@ def build_dossier(source: DossierSource, genesis: Genesis, entry: UetrEntry) -> 
             _place(parsed.payment_digests, entry.payment),
         )
     outcome, outcome_place = _outcome(source, entry)
+    certified, finality = prove_final(source, block.header)
     return encode_dossier(
         Dossier(
             header=block.header,
@@ -96,8 +135,8 @@ def build_dossier(source: DossierSource, genesis: Genesis, entry: UetrEntry) -> 
             outcome=outcome,
             outcome_place=outcome_place,
             authority=_authority(source, height, envelope.sender),
-            epochs=(),
-            finality=_finality(source, height),
+            epochs=_ended_epochs(source, block.header.epoch, certified),
+            finality=finality,
             receipt=None,
         )
     )
@@ -137,19 +176,81 @@ def _authority(source: DossierSource, height: int, sender: str) -> Authority:
     return Authority(parent, decode(found, ParticipantRecord), proof)
 
 
-def _finality(source: DossierSource, height: int) -> Finality:
-    at, certificate = _required(
-        source.finalization_at_or_above(height), f"a finalization of block {height} or above"
+# --- finality and epochs ----------------------------------------------------------------------
+
+
+def prove_final(source: ProvenSource, header: Header) -> tuple[Header, Finality]:
+    """Why this final block is final, and the block of its epoch that the certificate is for.
+
+    Raises EvidenceUnavailable."""
+    certified, certificate, carriers = _certified(source, header)
+    ancestry = None
+    if certified.height != header.height:
+        path = _history_path(source, header.height, certified.height)
+        ancestry = Ancestry(certified, path)
+    return certified, Finality(certificate, ancestry, carriers)
+
+
+def _certified(
+    source: ProvenSource, header: Header
+) -> tuple[Header, Certificate, tuple[Header, ...]]:
+    """The nearest certified block of the header's own epoch, at or above it."""
+    found = source.finalization_at_or_above(header.height)
+    if found is not None:
+        at, certificate = found
+        block = header if at == header.height else _header(source, at)
+        names = None if certificate.content is None else certificate.content.block
+        if block.epoch == header.epoch and names == header_digest(block):
+            return block, certificate, ()
+    seal = source.seal(header.epoch)
+    if seal is None:
+        raise EvidenceUnavailable(
+            f"a finalization of block {header.height} or above is not stored here"
+        )
+    return _header(source, seal.height), seal.finalization, _carriers(seal)
+
+
+def epoch_links(source: EpochSource, first: int, last: int) -> list[EpochLink]:
+    """The links of the ended epochs `first` to `last`. Raises EvidenceUnavailable."""
+    return [_epoch_link(source, epoch) for epoch in range(first, last + 1)]
+
+
+def _epoch_link(source: EpochSource, epoch: int) -> EpochLink:
+    seal = _required(source.seal(epoch), f"the end of epoch {epoch}")
+    key = encode(ValidatorSetKey(epoch + 1))
+    following = _required(source.state_record(key), f"the validator set of epoch {epoch + 1}")
+    return EpochLink(
+        _header(source, seal.height),
+        _carriers(seal),
+        seal.finalization,
+        decode(following, ValidatorSet),
     )
-    if at == height:
-        return Finality(certificate, None, ())
-    header = _required(source.header(at), f"header {at}")
+
+
+def _ended_epochs(source: ProvenSource, epoch: int, certified: Header) -> tuple[EndedEpoch, ...]:
+    links = epoch_links(source, 0, epoch - 1)
+    sizes = [*(link.seal.height for link in links), certified.height][1:]
+    return tuple(
+        EndedEpoch(link, _history_path(source, link.seal.height, size))
+        for link, size in zip(links, sizes, strict=True)
+    )
+
+
+def _carriers(seal: Seal) -> tuple[Header, ...]:
+    return tuple(inspect_block(raw).header for raw in seal.carriers)
+
+
+def _header(source: EpochSource, height: int) -> Header:
+    return _required(source.header(height), f"header {height}")
+
+
+def _history_path(source: ProvenSource, height: int, size: int) -> tuple[bytes, ...]:
+    """That the block of `height` is in the history of the block of height `size`."""
 
     def node(level: int, index: int) -> bytes:
         return _required(source.history_node(level, index), f"history node {level}/{index}")
 
-    path = tuple(stored_inclusion_proof(node, height, at))
-    return Finality(certificate, Ancestry(header, path), ())
+    return tuple(stored_inclusion_proof(node, height, size))
 
 
 def _required(value: T | None, what: str) -> T:

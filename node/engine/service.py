@@ -166,7 +166,7 @@ class Service:
         entry = self.store.uetr(uetr)
         if entry is None:
             return None
-        return build_dossier(self.store, self.genesis, entry)
+        return build_dossier(self.store, entry)
 
     # --- accounts ----------------------------------------------------------------------------
 

@@ -17,14 +17,14 @@ from tests.support.small_chain import SmallChain, sample
 
 
 def build(chain: SmallChain, number: int) -> bytes:
-    return build_dossier(chain, chain.genesis, chain.uetrs[world.uetr(number)])
+    return build_dossier(chain, chain.uetrs[world.uetr(number)])
 
 
 def test_every_uetr_of_the_chain_has_a_valid_dossier() -> None:
     chain = sample()
     assert len(chain.uetrs) == 16
     for entry in chain.uetrs.values():
-        report = check_dossier(build_dossier(chain, chain.genesis, entry), chain.genesis)
+        report = check_dossier(build_dossier(chain, entry), chain.genesis)
         assert report.verdict == VALID, report.text()
 
 
@@ -43,7 +43,7 @@ def test_other_payments_of_a_batch_are_not_in_the_dossier() -> None:
 
 def damaged(change: Callable[[SmallChain], object]) -> SmallChain:
     chain = copy.copy(sample())
-    for name in ("blocks", "stored_outcomes", "certificates", "nodes", "history"):
+    for name in ("blocks", "stored_outcomes", "finalizations", "nodes", "history"):
         setattr(chain, name, dict(getattr(chain, name)))
     change(chain)
     return chain
@@ -57,7 +57,7 @@ def damaged(change: Callable[[SmallChain], object]) -> SmallChain:
         (lambda c: c.blocks.pop(4), "header 4"),
         (lambda c: c.stored_outcomes.pop(2), "outcomes of block 2"),
         (lambda c: c.stored_outcomes.__setitem__(2, []), "the index and the block disagree"),
-        (lambda c: c.certificates.clear(), "a finalization of block 2 or above"),
+        (lambda c: c.finalizations.clear(), "a finalization of block 2 or above"),
         (lambda c: c.history.clear(), "history node"),
     ],
 )

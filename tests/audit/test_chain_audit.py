@@ -24,7 +24,7 @@ from tests.support.small_chain import SmallChain, finalization, issue, pay, samp
 
 def copied() -> SmallChain:
     chain = copy.copy(sample())
-    for name in ("blocks", "stored_outcomes", "certificates", "records"):
+    for name in ("blocks", "stored_outcomes", "finalizations", "records"):
         setattr(chain, name, dict(getattr(chain, name)))
     return chain
 
@@ -69,7 +69,7 @@ def rewritten(chain: SmallChain, at: int, **fields: object) -> None:
     parent = inspect_block(chain.blocks[at - 1]).header
     header: Header = replace(block.header, **fields)
     chain.blocks[at] = encode_block(header, block.instructions)
-    chain.certificates[at] = finalization(
+    chain.finalizations[at] = finalization(
         header_digest(header), view=header.view, parent_view=parent.view
     )
 
@@ -144,7 +144,7 @@ def certified(chain: SmallChain, height: int, **options: object) -> None:
     header = inspect_block(chain.blocks[height]).header
     parent = inspect_block(chain.blocks[height - 1]).header
     chosen: dict[str, object] = {"view": header.view, "parent_view": parent.view} | options
-    chain.certificates[height] = finalization(header_digest(header), **chosen)  # type: ignore[arg-type]
+    chain.finalizations[height] = finalization(header_digest(header), **chosen)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_every_certificate_is_checked(options: dict[str, object], where: str) ->
 
 def test_a_certificate_for_another_block_is_found() -> None:
     chain = sample()
-    assert found(lambda c: c.certificates.__setitem__(5, chain.certificates[4]))[0] == 5
+    assert found(lambda c: c.finalizations.__setitem__(5, chain.finalizations[4]))[0] == 5
 
 
 def test_a_tip_that_nobody_finalized_is_found_and_a_gap_below_it_is_not_one() -> None:
-    assert found(lambda c: c.certificates.pop(6)) == (6, "certificate")
-    assert audited(lambda c: c.certificates.pop(5)).verdict == VALID
+    assert found(lambda c: c.finalizations.pop(6)) == (6, "certificate")
+    assert audited(lambda c: c.finalizations.pop(5)).verdict == VALID
 
 
 def test_the_stored_state_must_be_what_the_replay_ends_with() -> None:

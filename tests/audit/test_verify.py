@@ -89,7 +89,7 @@ def test_amounts_are_told_in_the_assets_own_decimals() -> None:
 def test_a_retry_proves_the_status_and_names_the_outcome_that_stands() -> None:
     chain = sample()
     entry = chain.uetrs[world.uetr(11)]._replace(height=4, instruction=1, payment=0)
-    report = verify_dossier(build_dossier(chain, chain.genesis, entry), world.genesis_bytes())
+    report = verify_dossier(build_dossier(chain, entry), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "settled")
     assert report.dossier is not None
     assert report.dossier.outcome.original == OriginalOutcome(2, 2, 0)
@@ -112,14 +112,14 @@ def test_a_rejection_says_where_it_tells_nothing_of_the_debtors_own_payment() ->
     chain.add(copy, pay(chain, "OWN", 1), pay(chain, "OTHER", 1, amount=1))
     settled = chain.uetrs[world.uetr(1)]
     copied = settled._replace(instruction=0)
-    report = verify_dossier(build_dossier(chain, chain.genesis, copied), world.genesis_bytes())
+    report = verify_dossier(build_dossier(chain, copied), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "rejected")
     assert "NOTE  order: " in report.text()
     other = settled._replace(instruction=2)
-    report = verify_dossier(build_dossier(chain, chain.genesis, other), world.genesis_bytes())
+    report = verify_dossier(build_dossier(chain, other), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "rejected")
     assert "NOTE  duplicate: " in report.text()
-    report = verify_dossier(build_dossier(chain, chain.genesis, settled), world.genesis_bytes())
+    report = verify_dossier(build_dossier(chain, settled), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "settled")
     assert {line.check for line in report.lines if line.result == NOTE} == {
         "receipt",
@@ -171,7 +171,7 @@ def chain_of_one() -> SmallChain:
 
 def test_no_flipped_bit_of_a_whole_dossier_is_valid() -> None:
     chain = chain_of_one()
-    data = build_dossier(chain, chain.genesis, chain.uetrs[world.uetr(2)])
+    data = build_dossier(chain, chain.uetrs[world.uetr(2)])
     sound = decode_dossier(data)
     body = ReceiptBody(
         envelope_digest(sound.signed.envelope),

@@ -32,7 +32,7 @@ GENESIS = world.genesis()
 def dossier_bytes(number: int) -> bytes:
     """The dossier of the sample chain's UETR with this number."""
     chain = sample()
-    return build_dossier(chain, chain.genesis, chain.uetrs[world.uetr(number)])
+    return build_dossier(chain, chain.uetrs[world.uetr(number)])
 
 
 def dossier(number: int) -> Dossier:

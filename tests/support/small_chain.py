@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from msgspec.structs import replace
+
 from consensus.messages import (
     VOTE_DOMAIN,
     Certificate,
@@ -17,6 +19,7 @@ from consensus.messages import (
     quorum,
     vote_payload,
 )
+from node.audit.epochs import leader
 from node.chain.block import encode_block, header_digest, inspect_block
 from node.chain.genesis import Genesis
 from node.chain.instruction import (
@@ -27,8 +30,9 @@ from node.chain.instruction import (
     build_revoke_key,
     check_instruction,
 )
-from node.chain.signature import prove_possession
-from node.chain.types import Header
+from node.chain.merkle import EMPTY_ROOT
+from node.chain.signature import Ed25519Signer, prove_possession
+from node.chain.types import Header, ValidatorSet
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
@@ -67,6 +71,15 @@ def finalization(
     )
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """How an epoch ended."""
+
+    height: int
+    carriers: tuple[bytes, ...]
+    finalization: Certificate
+
+
 @dataclass
 class SmallChain:
     """Grows by `add`; implements the audit's sources and the ledger's `RecentIndex`."""
@@ -74,7 +87,13 @@ class SmallChain:
     genesis: Genesis = field(default_factory=world.genesis)
     blocks: dict[int, bytes] = field(default_factory=dict)
     stored_outcomes: dict[int, list[bytes]] = field(default_factory=dict)
-    certificates: dict[int, Certificate] = field(default_factory=dict)
+    finalizations: dict[int, Certificate] = field(default_factory=dict)
+    """By height; of a sealing block, or of its last carrier."""
+    passed: dict[tuple[int, int, Kind], Certificate] = field(default_factory=dict)
+    """Notarizations and nullifications, by epoch, view and kind."""
+    seals: dict[int, Sealed] = field(default_factory=dict)
+    voters: dict[bytes, Ed25519Signer] = field(default_factory=dict)
+    """Vote keys by public key."""
     nodes: dict[bytes, bytes] = field(default_factory=dict)
     history: dict[tuple[int, int], bytes] = field(default_factory=dict)
     records: dict[bytes, bytes] = field(default_factory=dict)
@@ -86,30 +105,112 @@ class SmallChain:
         self.ledger = Ledger.start(start)
         self.tip = start.header
         self._store(start.header, (), start.applied)
+        for index in range(len(self.genesis.validator_set.validators)):
+            self.know(world.vote_signer(index))
+
+    def know(self, voter: Ed25519Signer) -> None:
+        """A key that votes once it is in the validator set."""
+        self.voters[voter.public_key] = voter
 
     # --- growing ------------------------------------------------------------------------------
 
-    def add(self, *instructions: bytes, final: bool = True, skip_views: int = 0) -> Header:
-        """Execute a block with these instructions and store it."""
+    def add(
+        self,
+        *instructions: bytes,
+        final: bool = True,
+        skip_views: int = 0,
+        carriers: int = 0,
+        signers: Sequence[int] | None = None,
+    ) -> Header:
+        """Execute a block with these instructions and store it. If it ends its epoch, so many
+        carriers follow it before it is final. `signers`: of its certificates, else a quorum."""
         parent = self.ledger.final
+        validators = parent.validator_set
         checked = [check_instruction(raw, self.genesis.chain_id) for raw in instructions]
-        height, view = parent.height + 1, self.tip.view + 1 + skip_views
-        time = parent.time + STEP_MS
+        height, time = parent.height + 1, parent.time + STEP_MS
+        below = self.tip.view if self.tip.epoch == validators.epoch else 0
+        view = below + 1 + skip_views
         applied = self.ledger.apply(parent, BlockContext(height, time), checked)
-        proposer = view % len(self.genesis.validator_set.validators)
-        header = next_header(self.genesis, parent, applied, checked, view=view, proposer=proposer)
+        header = next_header(
+            self.genesis,
+            parent,
+            applied,
+            checked,
+            view=view,
+            proposer=leader(validators, view),
+        )
         applied.seal(header_digest(header))
-        if final:
-            self.certificates[height] = finalization(
-                header_digest(header),
-                view=view,
-                parent_view=self.tip.view,
-                validators=len(self.genesis.validator_set.validators),
-            )
+        for skipped in range(below + 1, view):
+            self._pass(validators, skipped, Kind.NULLIFY, None, signers)
+        content = Content(below, header_digest(header))
+        self._pass(validators, view, Kind.NOTARIZE, content, signers)
+        if applied.next_validators is not None:
+            self._seal(validators, header, content, carriers)
+        elif final:
+            certificate = self.certificate(validators, view, Kind.FINALIZE, content, signers)
+            self.finalizations[height] = certificate
         self._store(header, instructions, applied)
         self.ledger.commit(applied.state)
         self.tip = header
         return header
+
+    def _seal(
+        self, validators: ValidatorSet, seal: Header, content: Content, carriers: int
+    ) -> None:
+        tip, raws = seal, []
+        for _ in range(carriers):
+            view, content = tip.view + 1, Content(tip.view, b"")
+            tip = replace(
+                seal,
+                view=view,
+                parent=header_digest(tip),
+                proposer=leader(validators, view),
+                instructions_count=0,
+                instructions_root=EMPTY_ROOT,
+                outcomes_count=0,
+                outcomes_root=EMPTY_ROOT,
+            )
+            content = replace(content, block=header_digest(tip))
+            self._pass(validators, view, Kind.NOTARIZE, content, None)
+            raws.append(encode_block(tip, ()))
+        certificate = self.certificate(validators, tip.view, Kind.FINALIZE, content, None)
+        self.finalizations[seal.height] = certificate
+        self.seals[seal.epoch] = Sealed(seal.height, tuple(raws), certificate)
+
+    def _pass(
+        self,
+        validators: ValidatorSet,
+        view: int,
+        kind: Kind,
+        content: Content | None,
+        signers: Sequence[int] | None,
+    ) -> None:
+        certificate = self.certificate(validators, view, kind, content, signers)
+        self.passed[validators.epoch, view, kind] = certificate
+
+    def certificate(
+        self,
+        validators: ValidatorSet,
+        view: int,
+        kind: Kind,
+        content: Content | None,
+        signers: Sequence[int] | None = None,
+    ) -> Certificate:
+        """A certificate by a quorum of the set, or by these of its members."""
+        members = validators.validators
+        payload = vote_payload(validators.epoch, view, kind, content)
+        chosen = range(quorum(len(members))) if signers is None else signers
+        chain_id = self.genesis.chain_id
+        return Certificate(
+            validators.epoch,
+            view,
+            kind,
+            content,
+            tuple(
+                (i, self.voters[members[i].vote_key].sign(VOTE_DOMAIN, chain_id, payload))
+                for i in chosen
+            ),
+        )
 
     def _store(self, header: Header, instructions: Sequence[bytes], applied: Applied) -> None:
         height = header.height
@@ -145,11 +246,27 @@ class SmallChain:
         return self.stored_outcomes.get(height)
 
     def finalization(self, height: int) -> Certificate | None:
-        return self.certificates.get(height)
+        return self.finalizations.get(height)
 
     def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
-        at = min((h for h in self.certificates if h >= height), default=None)
-        return None if at is None else (at, self.certificates[at])
+        at = min((h for h in self.finalizations if h >= height), default=None)
+        return None if at is None else (at, self.finalizations[at])
+
+    def seal(self, epoch: int) -> Sealed | None:
+        return self.seals.get(epoch)
+
+    def epoch(self) -> int:
+        return self.state.validator_set.epoch
+
+    def certificates(self, epoch: int, first_view: int, last_view: int) -> list[Certificate]:
+        return [
+            each
+            for (of, view, _), each in sorted(self.passed.items())
+            if of == epoch and first_view <= view <= last_view
+        ]
+
+    def state_record(self, key: bytes) -> bytes | None:
+        return self.records.get(key)
 
     def state_node(self, hash: bytes) -> bytes | None:
         return self.nodes.get(hash)

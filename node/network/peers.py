@@ -3,13 +3,10 @@
 One link a pair. The validator with the lower index dials; the other one waits a while for that
 and then dials too, since the first may lack its address or be an epoch behind. Each peer has its
 own dialing task, queues, rate and watch, and there is no queue that two peers share: whatever one
-does, the others do not notice.
+does, the others do not notice. `node.network.reception` accepts connections.
 
 Peers are known by their node keys. When the validator set changes, the link of whoever is in both
 sets stays and is given its new index. A node that is no validator has no links.
-
-Connections are accepted by a loop of our own rather than by a ready-made server,
-so that every refused handshake is counted with its reason and strangers are bounded in number.
 """
 
 from __future__ import annotations
@@ -19,18 +16,16 @@ import logging
 import random
 import secrets
 import socket
-import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
 from node.chain.types import Validator, ValidatorSet
-from node.network.frames import INSTANCE_BYTES, LINK_FORMAT, MAX_FRAME_BYTES, Channel, Hello
+from node.network.frames import INSTANCE_BYTES, LINK_FORMAT, Channel, Hello
 from node.network.impairment import Impairment
 from node.network.link import Link, LinkLost, WebSocket, dial_failure, sever
 from node.network.links import (
@@ -45,24 +40,16 @@ from node.network.links import (
     backoff_seconds,
 )
 from node.network.peer import Address, Peer
+from node.network.reception import LINK_PATH, MAX_MESSAGE, SHUTDOWN_SECONDS, Reception, report
 from node.network.sockets import listen, published_address, tune
 from node.network.transport import (
     Identity,
-    PeerRefused,
     PinnedContext,
     Pins,
     WrongNodeKey,
-    classify,
-    peer_key,
 )
 
 log = logging.getLogger(__name__)
-
-LINK_PATH = "/peer"
-ACCEPT_PAUSE_SECONDS = 0.5
-"""After the system refused to accept (out of descriptors), before trying again."""
-SHUTDOWN_SECONDS = 1.0
-"""What one end gives the other to close a connection in good order."""
 
 
 class _DialedSocket(aiohttp.ClientWebSocketResponse):
@@ -122,13 +109,8 @@ class PeerNetwork:
         self._contexts: dict[bytes | None, PinnedContext] = {}
         """To dial a node key with, or to accept with (None)."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshakes: dict[asyncio.Task[None], None] = {}
-        """In order of arrival."""
-        self._requests: set[asyncio.Task[None]] = set()
-        """Tasks in which the HTTP server runs `_upgrade`; it forgets them when a connection is
-        lost, and `stop` must not."""
         self._listener: socket.socket | None = None
-        self._server: web.Server | None = None
+        self._reception: Reception | None = None
         self._session: aiohttp.ClientSession | None = None
         self.reconfigure(validator_set, own_index, addresses)
 
@@ -140,6 +122,11 @@ class PeerNetwork:
         assert self._listener is not None
         name = self._listener.getsockname()
         return name[0], name[1]
+
+    @property
+    def handshakes(self) -> int:
+        """Accepted connections that have not shown a validator's key; at most as `Limits` has."""
+        return self._reception.handshakes if self._reception is not None else 0
 
     @property
     def certificate_expires(self) -> datetime:
@@ -154,14 +141,20 @@ class PeerNetwork:
         self._use(self._identity)
         self._listener = await listen(*self._listen)
         self._running = True
-        self._server = web.Server(self._upgrade, access_log=None, logger=log)
+        self._reception = Reception(
+            limits=self.limits,
+            peers=self._peers,
+            context=self._accepting_context,
+            carry=partial(self._carry, dialed=False),
+            refuse=self._refuse,
+        )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             ws_response_class=_DialedSocket,
         )
-        self._begin(self._accept(self._listener), "accept peers")
+        self._begin(self._reception.accept(self._listener), "accept peers")
         for peer in self._peers.values():
             self._begin_dialing(peer)
 
@@ -242,9 +235,9 @@ class PeerNetwork:
             return
         self._running = False
         assert self._listener is not None
-        assert self._server is not None
+        assert self._reception is not None
         assert self._session is not None
-        tasks = [*self._tasks, *self._handshakes]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         for peer in self._peers.values():
@@ -254,10 +247,7 @@ class PeerNetwork:
             peer.dialing = None
         await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
-        await self._server.shutdown(SHUTDOWN_SECONDS)
-        if self._requests:
-            _, late = await asyncio.wait(self._requests, timeout=SHUTDOWN_SECONDS)
-            assert not late, f"peer links that did not end: {late}"
+        await self._reception.close()
         await self._session.close()
 
     def send(self, to: int, channel: Channel, payload: bytes) -> bool:
@@ -370,125 +360,13 @@ class PeerNetwork:
         if self._on_refusal is not None:
             self._on_refusal(refusal, detail)
 
-    # --- accepting -----------------------------------------------------------------------------
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                log.warning("cannot accept connections of peers: %s", error)
-                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-                continue
-            if len(self._handshakes) >= self.limits.handshakes:
-                next(iter(self._handshakes)).cancel()
-                self._refuse(Refusal.CROWDED, "")
-            task = asyncio.create_task(self._handshake(connection), name="peer handshake")
-            self._handshakes[task] = None
-            task.add_done_callback(partial(self._handshaken, connection))
-
-    def _handshaken(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
-        self._handshakes.pop(task)
-        _report(task)
-        if task.cancelled():
-            # Also when it was cancelled before it ran, and so before anyone else owned the socket.
-            connection.close()
-
-    async def _handshake(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        assert self._server is not None
-        self._renew_if_due()
-        context = self._contexts[None]
-        try:
-            tune(connection)
-            transport, _ = await loop.connect_accepted_socket(
-                self._server,
-                connection,
-                ssl=context,
-                ssl_handshake_timeout=self.limits.handshake_seconds,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-            )
-        except ssl.SSLError as error:
-            self._refuse(classify(error), str(error))
-            return
-        except OSError as error:
-            # asyncio reports a handshake that takes too long as an aborted connection.
-            timed_out = isinstance(error, ConnectionAbortedError)
-            reason = Refusal.HANDSHAKE_TIMEOUT if timed_out else Refusal.HANDSHAKE_BROKEN
-            self._refuse(reason, str(error))
-            return
-        peer = self._peer_at(transport)
-        if peer is None:
-            sever(transport)
-            return
-        if peer.asked is transport:
-            return  # the request came with the last bytes of the handshake
-        peer.opens(transport)
-        peer.expiry = loop.call_later(self.limits.handshake_seconds, self._expire, peer, transport)
-
-    def _peer_at(self, transport: asyncio.Transport) -> Peer | None:
-        """Whose an accepted connection is; None, and counted, if by now it is nobody's."""
-        tls = transport.get_extra_info("ssl_object")
-        try:
-            return self._peers[peer_key(tls, self._contexts[None])]
-        except PeerRefused as error:
-            self._refuse(error.refusal, str(error))
-            return None
-
-    def _expire(self, peer: Peer, transport: asyncio.Transport) -> None:
-        """A peer that connected and then asked for nothing."""
-        peer.opened(transport)
-        sever(transport)
-        self._refuse(Refusal.HANDSHAKE_TIMEOUT, "no request for a link", peer)
-
-    async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = request.task
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-        transport = request.transport
-        if transport is None:
-            return web.Response(status=400)
-        peer = self._peer_at(transport)
-        if peer is None:
-            response = web.Response(status=403)
-            response.force_close()
-            return response
-        peer.asked = transport
-        peer.opens(transport)
-        ws = web.WebSocketResponse(
-            timeout=SHUTDOWN_SECONDS, autoping=False, compress=False, max_msg_size=_MAX_MESSAGE
-        )
-        if request.path != LINK_PATH or not ws.can_prepare(request):
-            detail = f"{request.method} {request.path[:64]!r}"
-            return self._turn_away(peer, transport, Refusal.BAD_REQUEST, detail)
-        if peer.held:
-            return self._turn_away(peer, transport, Refusal.HELD_DOWN, Refusal.HELD_DOWN)
-        try:
-            await ws.prepare(request)
-        except OSError as error:
-            peer.opened(transport)
-            self._refuse(Refusal.CLOSED, str(error), peer)
-            return ws
-        await self._carry(peer, ws, transport, dialed=False)
-        return ws
-
-    def _turn_away(
-        self, peer: Peer, transport: asyncio.Transport, refusal: Refusal, detail: str
-    ) -> web.Response:
-        self._refuse(refusal, detail, peer)
-        peer.opened(transport)
-        response = web.Response(status=404)
-        response.force_close()
-        return response
-
     # --- dialing -------------------------------------------------------------------------------
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_report)
+        task.add_done_callback(report)
         return task
 
     def _begin_dialing(self, peer: Peer) -> None:
@@ -532,13 +410,16 @@ class PeerNetwork:
         url = URL.build(scheme="wss", host=address[0], port=address[1], path=LINK_PATH)
         try:
             context = self._dialing_context(peer.key)
+        except OSError as error:
+            raise LinkLost(Refusal.OWN_FAULT, f"cannot use the node key: {error}") from error
+        try:
             async with asyncio.timeout(self.limits.handshake_seconds):
                 ws = await self._session.ws_connect(
                     url,
                     ssl=context,
                     autoping=False,
                     compress=0,
-                    max_msg_size=_MAX_MESSAGE,
+                    max_msg_size=MAX_MESSAGE,
                     timeout=aiohttp.ClientWSTimeout(ws_close=SHUTDOWN_SECONDS),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -552,6 +433,10 @@ class PeerNetwork:
             await ws.close()
 
     # --- certificates --------------------------------------------------------------------------
+
+    def _accepting_context(self) -> PinnedContext:
+        self._renew_if_due()
+        return self._contexts[None]
 
     def _dialing_context(self, key: bytes) -> PinnedContext:
         """The TLS context to dial a node key with. Raises OSError."""
@@ -576,17 +461,5 @@ class PeerNetwork:
         self._identity, self._contexts = identity, {None: context}
 
 
-_MAX_MESSAGE = MAX_FRAME_BYTES + 1
-"""aiohttp refuses messages of this size and above, before it buffers them."""
-
-
 def _milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    """A background task that fails is our bug, and must not do so in silence."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        context = {"message": f"{task.get_name()} failed", "exception": error, "task": task}
-        task.get_loop().call_exception_handler(context)

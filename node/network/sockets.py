@@ -20,11 +20,10 @@ chunks where our own order of sending can no longer put them first."""
 
 def published_address(validator: Validator) -> tuple[str, int] | None:
     """Where the validator set says that a validator listens; None if it says nothing of use."""
-    text: str = getattr(validator, "address", "")
-    if not text:
+    if not validator.address:
         return None
     try:
-        address = parse_address(text)
+        address = parse_address(validator.address)
     except ValueError as error:
         # It stands on the ledger: no node may fail for it, and each may configure a better one.
         log.warning("the validator set has no usable address of %s: %s", validator.name, error)

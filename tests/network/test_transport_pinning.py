@@ -17,6 +17,7 @@ from node.network.transport import (
     CERTIFICATE_VALIDITY,
     RENEW_BEFORE,
     Identity,
+    PinnedContext,
     Pins,
     authority_certificate,
     certificate_key,
@@ -30,11 +31,11 @@ from tests.support.peers import CHAIN_ID, OTHER_CHAIN_ID, identity, node_key, pi
 NOW = datetime.now(UTC)
 
 
-def dialing(own: int, peer: int, count: int = 4) -> ssl.SSLContext:
+def dialing(own: int, peer: int, count: int = 4) -> PinnedContext:
     return identity(own).client_context(pins(own, count), node_key(peer))
 
 
-def accepting(own: int, count: int = 4) -> ssl.SSLContext:
+def accepting(own: int, count: int = 4) -> PinnedContext:
     return identity(own).server_context(pins(own, count))
 
 

@@ -24,7 +24,8 @@ from node.network.frames import (
     encode_hello,
 )
 from node.network.links import Limits, Refusal
-from node.network.peers import LINK_PATH, PeerNetwork
+from node.network.peers import PeerNetwork
+from node.network.reception import LINK_PATH
 from node.network.transport import Identity, PinnedContext, Pins
 
 CHAIN_ID = bytes(range(32))

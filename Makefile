@@ -5,7 +5,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTHON ?=
 
-.PHONY: help venv devnet test check format sim bench lock clean
+.PHONY: help venv devnet test check format sim soak bench lock clean
 
 help:
 	@echo "make devnet   start four nodes, settle a sample payment, stay in the foreground"
@@ -13,6 +13,7 @@ help:
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
 	@echo "make sim      the consensus simulator, 20,000 seeds and more: or ARGS='--seeds 0..999 --n 7'"
+	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
 	@echo "make bench    throughput, finality and restart figures of this machine"
 	@echo "make format   reformat the code"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
@@ -36,6 +37,9 @@ test: check
 
 sim: venv
 	$(BIN)/python -m devnet.sim $(or $(ARGS),--suite --jobs $(WORKERS))
+
+soak: venv
+	$(BIN)/nostro devnet scenario --all $(ARGS)
 
 bench: venv
 	$(BIN)/python -m devnet.bench $(ARGS)

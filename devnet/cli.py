@@ -15,10 +15,18 @@ from devnet import control, detached, identity, network, table
 from devnet.foreground import run_in_foreground
 from devnet.load import Load, Plan, Result
 from devnet.network import MAX_VALIDATORS, Network
-from devnet.partition import describe_held
+from devnet.partition import (
+    BadFault,
+    describe_clocks,
+    describe_held,
+    describe_links,
+    parse_link_fault,
+    parse_offset,
+)
 from devnet.ports import LAST_PORT
+from devnet.scenario import command as scenario
 from node.api.service import StatusView
-from node.cli.errors import CommandError, Exit
+from node.cli.errors import CommandError, Exit, usage
 from node.cli.output import Output
 from node.cli.stall import explain_all
 
@@ -86,17 +94,36 @@ def register(subparsers: Any) -> None:
         ("disconnect", "cut a node's links to all others; it runs on by itself"),
         ("reconnect", "let the links of a disconnected node up again"),
     ):
-        parser = command(name, _change_links, text)
+        parser = command(name, _change_faults, text)
         parser.add_argument("node", metavar="NODE", help="node2, or 2")
         parser.set_defaults(operation=name)
-    partition = command("partition", _change_links, "cut all links between groups of nodes")
+    partition = command("partition", _change_faults, "cut all links between groups of nodes")
     partition.add_argument(
         "groups", metavar="GROUPS",
         help='"0,1|2,3"; nodes that are not named form a group; replaces an earlier partition',
     )  # fmt: skip
     partition.set_defaults(operation="partition")
-    heal = command("heal", _change_links, "let all links up that were cut on purpose")
+    link = command("link", _change_link, "make one link slow or lossy, both ways")
+    link.add_argument("node", metavar="NODE", help="node2, or 2")
+    link.add_argument("other", metavar="NODE")
+    links = command("links", _change_link, "make all links slow or lossy")
+    for parser in (link, links):
+        parser.add_argument("--delay", metavar="MS", help="one way, ms (default: 0)")
+        parser.add_argument("--jitter", metavar="MS", help="up to so much more (default: 0)")
+        parser.add_argument("--loss", metavar="P", help="share that is lost, as 0.05 (default: 0)")
+    clock = command("clock", _change_clock, "set a node's clock wrong")
+    clock.add_argument("node", metavar="NODE", help="node2, or 2")
+    clock.add_argument(
+        "--offset", required=True, metavar="MS", help="ahead, or behind: -2000; 0 sets it right"
+    )
+    heal = command("heal", _change_faults, "undo all faults of links and clocks")
     heal.set_defaults(operation="heal")
+
+    scenario.add_options(
+        command(
+            "scenario", scenario.run_command, "run a timed script of load and faults, and judge it"
+        )
+    )
 
     load = command("load", _load, "let the banks pay each other, and measure")
     load.add_argument(
@@ -193,11 +220,14 @@ def _asked(directory: Path, operation: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _status(args: argparse.Namespace, output: Output) -> int:
-    nodes = _asked(args.dir, "status")["nodes"]
+    answer = _asked(args.dir, "status")
+    nodes = answer["nodes"]
     views = [_status_view(node["status"]) for node in nodes]
     seen = explain_all([view for view in views if view is not None], int(time.time() * 1000))
     settlement = {"result": seen.result, "text": seen.text}
-    output.document({"running": True, "nodes": nodes, "settlement": settlement})
+    output.document(
+        {"running": True, "nodes": nodes, "links": answer["links"], "settlement": settlement}
+    )
     rows = [
         table.node_row(node["name"], node["state"], node["pid"], node["api"], view)
         for node, view in zip(nodes, views, strict=True)
@@ -210,6 +240,11 @@ def _status(args: argparse.Namespace, output: Output) -> int:
     held = {node["name"]: node["held"] for node in nodes if node["held"]}
     if held:
         output.line(f"links held down: {describe_held(held)}")
+    if answer["links"]:
+        output.line(f"links slow or lossy: {describe_links(answer['links'])}")
+    clocks = {n["name"]: n["clock_offset_ms"] for n in nodes if n["clock_offset_ms"]}
+    if clocks:
+        output.line(f"clocks off: {describe_clocks(clocks)}")
     output.line(seen.text)
     return Exit.DONE
 
@@ -242,9 +277,34 @@ def _change(args: argparse.Namespace, output: Output) -> int:
     return Exit.DONE
 
 
-def _change_links(args: argparse.Namespace, output: Output) -> int:
+def _change_faults(args: argparse.Namespace, output: Output) -> int:
     given = {name: getattr(args, name) for name in ("node", "groups") if hasattr(args, name)}
-    answer = _asked(args.dir, args.operation, **given)
+    return _tell_faults(_asked(args.dir, args.operation, **given), output)
+
+
+def _change_link(args: argparse.Namespace, output: Output) -> int:
+    if args.delay is None and args.jitter is None and args.loss is None:
+        raise usage("give --delay, --jitter or --loss; --delay 0 makes a link good again")
+    try:
+        fault = parse_link_fault(args.delay, args.jitter, args.loss)
+    except BadFault as error:
+        raise usage(str(error)) from error
+    if hasattr(args, "node"):
+        answer = _asked(args.dir, "link", node=args.node, other=args.other, **fault.document())
+    else:
+        answer = _asked(args.dir, "links", **fault.document())
+    return _tell_faults(answer, output)
+
+
+def _change_clock(args: argparse.Namespace, output: Output) -> int:
+    try:
+        offset = parse_offset(args.offset)
+    except BadFault as error:
+        raise usage(str(error)) from error
+    return _tell_faults(_asked(args.dir, "clock", node=args.node, offset_ms=offset), output)
+
+
+def _tell_faults(answer: dict[str, Any], output: Output) -> int:
     output.document(answer)
     if answer["groups"]:
         groups = " | ".join(" ".join(group) for group in answer["groups"])
@@ -252,6 +312,10 @@ def _change_links(args: argparse.Namespace, output: Output) -> int:
     if answer["disconnected"]:
         output.line(f"disconnected: {' '.join(answer['disconnected'])}")
     output.line(f"links held down: {describe_held(answer['held'])}")
+    if answer["links"]:
+        output.line(f"links slow or lossy: {describe_links(answer['links'])}")
+    if answer["clocks"]:
+        output.line(f"clocks off: {describe_clocks(answer['clocks'])}")
     return Exit.DONE
 
 

@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
-MAX_DELAY_MS = 60_000
-"""Of a link, one way; and of the jitter on top."""
-MAX_OFFSET_MS = 366 * 24 * 3600 * 1000
-"""How far a clock may be set wrong, either way."""
+from node.network.faults import MAX_CLOCK_OFFSET_MS, MAX_DELAY_MS
+from node.network.faults import Faults as NodeFaults
 
 
 class BadFault(Exception):
@@ -63,10 +61,9 @@ def _share(text: str | None) -> float:
 
 def parse_offset(text: str) -> int:
     """How far a clock is to be off, ms: `+2000`, `-500`, `0`. Raises BadFault."""
-    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text, re.ASCII) or abs(int(text)) > MAX_OFFSET_MS:
-        raise BadFault(
-            f"offset {text!r} is not a whole number of ms from -{MAX_OFFSET_MS} to {MAX_OFFSET_MS}"
-        )
+    most = MAX_CLOCK_OFFSET_MS
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text, re.ASCII) or abs(int(text)) > most:
+        raise BadFault(f"offset {text!r} is not a whole number of ms from -{most} to {most}")
     return int(text)
 
 
@@ -129,22 +126,22 @@ class Faults:
         """To which other nodes this node's links are held down."""
         return [other for other in self.names if other != node and self._apart(node, other)]
 
-    def order(self, node: str) -> dict[str, Any]:
-        """All that is to be wrong with one node, as `node.network.faults` reads it."""
+    def order(self, node: str) -> NodeFaults:
+        """All that is to be wrong with one node."""
         slow = {
             other: fault
             for other in self.names
             if other != node and (fault := self.links.get(self._link(node, other)))
         }
-        return {
-            "held": self.held(node),
-            "delay_ms": {other: fault.delay_ms for other, fault in slow.items()},
-            "jitter_ms": {other: fault.jitter_ms for other, fault in slow.items()},
-            "loss": {other: fault.loss for other, fault in slow.items()},
+        return NodeFaults(
+            held=tuple(self.held(node)),
+            delay_ms={other: fault.delay_ms for other, fault in slow.items()},
+            jitter_ms={other: fault.jitter_ms for other, fault in slow.items()},
+            loss={other: fault.loss for other, fault in slow.items()},
             # Not the same for all, or all links would lose their n-th message.
-            "seed": self.seed * len(self.names) + self.names.index(node),
-            "clock_offset_ms": self.clocks.get(node, 0),
-        }
+            seed=(self.seed + self.names.index(node)) % 2**63,
+            clock_offset_ms=self.clocks.get(node, 0),
+        )
 
     def disconnect(self, node: str) -> None:
         """Take a node off the network, whatever else holds. Idempotent."""

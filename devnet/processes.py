@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ MAX_LOG_BYTES = 16 * 1024 * 1024
 TAIL_BYTES = 2_000
 """Of a node's log, quoted when it ends unasked."""
 
+NO_FAULTS = Faults()
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
 State = Literal["running", "paused", "down"]
@@ -62,8 +62,8 @@ class NodeProcess:
             return "down"
         return "paused" if self._paused else "running"
 
-    async def start(self, held: Sequence[str] = ()) -> None:
-        """Start the process, with its links to the nodes `held` held down from the beginning.
+    async def start(self, faults: Faults = NO_FAULTS) -> None:
+        """Start the process, with these faults from its first moment.
 
         Raises ProcessRefused if it runs already."""
         if self.pid is not None:
@@ -77,7 +77,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self.environment, ENV_FAULTS: Faults(held=tuple(held)).encoded()},
+                env={**self.environment, ENV_FAULTS: faults.encoded()},
                 # Ctrl-C in the terminal is for the supervisor, which then stops the nodes.
                 process_group=0,
             )  # fmt: skip

@@ -22,12 +22,21 @@ from consensus.messages import quorum
 from devnet.bootstrap import BootstrapFailed, issue_opening_balances
 from devnet.control import MAX_LINE_BYTES, SOCKET_NAME, Lock, short_path
 from devnet.network import DESCRIPTION, Network
-from devnet.partition import BadPartition, Faults, describe_held, find_node, parse_groups
+from devnet.partition import (
+    BadFault,
+    Faults,
+    LinkFault,
+    describe_clocks,
+    describe_held,
+    describe_links,
+    find_node,
+    parse_groups,
+)
 from devnet.ports import PortsTaken, check
 from devnet.processes import NodeProcess, ProcessRefused
 from node.api.client import ApiClient, ApiError
 from node.api.service import StatusView
-from node.network import faults
+from node.network import faults as node_faults
 
 START_SECONDS = 60.0
 """How long a node may take from its start until its API answers."""
@@ -36,7 +45,7 @@ PROBE_SECONDS = 0.05
 STATUS_SECONDS = 1.0
 """How long a node may take to tell its status before it counts as not answering."""
 
-LINK_COMMANDS = ("disconnect", "reconnect", "partition", "heal")
+FAULT_COMMANDS = ("disconnect", "reconnect", "partition", "link", "links", "clock", "heal")
 
 Event = Callable[[str], None]
 Ready = Callable[["Supervisor"], Awaitable[None]]
@@ -46,8 +55,8 @@ class NodeFailed(Exception):
     """A node ended or stayed silent while it was to start; the text quotes its log."""
 
 
-class LinksNotHeld(Exception):
-    """A node did not hold down or let up its links as ordered; the text says why."""
+class FaultsNotSet(Exception):
+    """A node did not take its faults as ordered; the text says why."""
 
 
 class Supervisor:
@@ -66,7 +75,7 @@ class Supervisor:
         self._clients = {node.name: ApiClient([network.api(node.name)]) for node in self.nodes}
         self._serving: set[asyncio.Task[Any]] = set()
         self._starting: set[str] = set()
-        self._faults = Faults(network.node_names)
+        self._faults = Faults(network.node_names, network.settings.seed)
         self._busy = {node.name: asyncio.Lock() for node in self.nodes}
 
     async def run(self, lock: Lock, on_ready: Ready) -> None:
@@ -118,6 +127,10 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether the devnet is ending."""
         return self._down.is_set()
+
+    def stop(self) -> None:
+        """End the devnet; `run` returns once all nodes have ended. Idempotent."""
+        self._down.set()
 
     async def statuses(self) -> list[StatusView | None]:
         """The status of each node, or None where it does not tell."""
@@ -236,12 +249,12 @@ class Supervisor:
                 return {"stopping": True}
             if operation == "status":
                 return await self._tell_status()
-            if operation in LINK_COMMANDS:
-                return await self._change_links(operation, request)
+            if operation in FAULT_COMMANDS:
+                return await self._change_faults(operation, request)
             node = self._node(str(request["node"]))
             async with self._busy[node.name]:
                 return await self._change(node, operation)
-        except (BadPartition, LinksNotHeld, NodeFailed, PortsTaken, ProcessRefused) as error:
+        except (BadFault, FaultsNotSet, NodeFailed, PortsTaken, ProcessRefused) as error:
             return {"error": str(error)}
         except (ValueError, KeyError, TypeError) as error:
             return {"error": f"not a command: {error!r}"}
@@ -257,10 +270,12 @@ class Supervisor:
                     "ended": node.ended,
                     "api": self.network.api(node.name),
                     "held": self._faults.held(node.name),
+                    "clock_offset_ms": self._faults.clocks.get(node.name, 0),
                     "status": None if status is None else msgspec.to_builtins(status),
                 }
                 for node, status in zip(self.nodes, statuses, strict=True)
-            ]
+            ],
+            "links": self._faults.document()["links"],
         }
 
     async def _change(self, node: NodeProcess, operation: str) -> dict[str, Any]:
@@ -272,10 +287,10 @@ class Supervisor:
         elif operation == "resume":
             node.resume()
             # It could not be told while it slept.
-            await self._hold(node)
+            await self._impose(node)
         elif operation == "restart":
             await node.stop()
-            await node.start(self._faults.held(node.name))
+            await node.start(self._faults.order(node.name))
             self._watch(node)
             await self._answers(node)
         else:
@@ -284,49 +299,65 @@ class Supervisor:
         self._say(f"{node.name}: {operation} done, it is {node.state}")
         return {"node": node.name, "state": node.state, "pid": node.pid}
 
-    async def _change_links(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        names = self.network.node_names
+    async def _change_faults(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         async with contextlib.AsyncExitStack() as stack:
             # No node is just starting then, and so each knows all or nothing of the change.
             for node in self.nodes:
                 await stack.enter_async_context(self._busy[node.name])
-            if operation == "partition":
-                self._faults.partition(parse_groups(str(request["groups"]), names))
-            elif operation == "heal":
-                self._faults.heal()
-            elif operation == "disconnect":
-                self._faults.disconnect(find_node(str(request["node"]), names))
-            else:
-                self._faults.reconnect(find_node(str(request["node"]), names))
+            self._set_faults(operation, request)
             told = await asyncio.gather(
-                *(self._hold(node) for node in self.nodes), return_exceptions=True
+                *(self._impose(node) for node in self.nodes), return_exceptions=True
             )
         failed = [error for error in told if isinstance(error, BaseException)]
         if failed:
             raise failed[0]
-        held = {name: self._faults.held(name) for name in names}
-        self._say(f"{operation} done; links held down: {describe_held(held)}")
-        return {
-            "groups": self._faults.groups,
-            "disconnected": sorted(self._faults.disconnected, key=names.index),
-            "held": held,
-        }
+        now = self._faults.document()
+        self._say(
+            f"{operation} done; links held down: {describe_held(now['held'])}; slow or lossy: "
+            f"{describe_links(now['links'])}; clocks off: {describe_clocks(now['clocks'])}"
+        )
+        return now
 
-    async def _hold(self, node: NodeProcess) -> None:
-        """Have a running node hold down its links as ordered. Others learn it when they run."""
+    def _set_faults(self, operation: str, request: dict[str, Any]) -> None:
+        names, faults = self.network.node_names, self._faults
+        if operation == "partition":
+            faults.partition(parse_groups(str(request["groups"]), names))
+        elif operation == "heal":
+            faults.heal()
+        elif operation == "links":
+            faults.set_links(_link_fault(request))
+        else:
+            node = find_node(str(request["node"]), names)
+            if operation == "disconnect":
+                faults.disconnect(node)
+            elif operation == "reconnect":
+                faults.reconnect(node)
+            elif operation == "link":
+                other = find_node(str(request["other"]), names)
+                faults.set_link(node, other, _link_fault(request))
+            else:
+                faults.set_clock(node, int(request["offset_ms"]))
+
+    async def _impose(self, node: NodeProcess) -> None:
+        """Have a running node take its faults as ordered. Others learn them when they run."""
         if node.state != "running":
             return
         try:
-            await faults.order(node.home, {"held": self._faults.held(node.name)})
-        except faults.NotObeyed as error:
-            raise LinksNotHeld(
-                f"{node.name} did not change its links: {error}; the other nodes did, so give the "
+            wanted = msgspec.structs.asdict(self._faults.order(node.name))
+            await node_faults.order(node.home, wanted)
+        except node_faults.NotObeyed as error:
+            raise FaultsNotSet(
+                f"{node.name} did not take its faults: {error}; the other nodes did, so give the "
                 f"command again once {node.name} answers, or undo it with: nostro devnet heal"
             ) from error
 
     def _node(self, given: str) -> NodeProcess:
         name = find_node(given, self.network.node_names)
         return next(node for node in self.nodes if node.name == name)
+
+
+def _link_fault(request: dict[str, Any]) -> LinkFault:
+    return LinkFault(int(request["delay_ms"]), int(request["jitter_ms"]), float(request["loss"]))
 
 
 async def make_usable(supervisor: Supervisor) -> None:

@@ -170,7 +170,8 @@ def _steps(
         text = table.text("do", None)
         table.nothing_else()
         if (times > 1) != (every > 0):
-            raise table.error("times", "times and every go together: so often, seconds apart")
+            given = "times" if times > 1 else "every"
+            raise table.error(given, "times and every go together: so often, seconds apart")
         try:
             action = parse_action(text, names)
         except BadFault as error:

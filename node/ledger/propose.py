@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from node.chain.instruction import CheckedInstruction
+from node.chain.types import Propose, ReadyValidator, RegisterKey, ReportEquivocation
 from node.ledger.apply import conclude, execute
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.state import State
@@ -16,6 +17,12 @@ TOO_LARGE = "too-large"
 
 FRAME_BYTES = 5
 """What MessagePack adds to an instruction's bytes in a block, at most."""
+
+
+SIGNATURE_WEIGHT = 6
+"""What checking one signature while executing costs, in payments. Admission checks those that
+sign an instruction; these are inside it, and a block full of them must not take longer to execute
+than one full of payments."""
 
 
 class Proposal(NamedTuple):
@@ -37,8 +44,9 @@ def propose(
     """Execute as many candidates as fit, in their order, on the parent's state.
 
     The block ends before the first one that does not fit, so that nothing small overtakes it
-    for ever; an instruction without payments counts as one. What may not stand, or is larger
-    than a whole block, is left out and named in `dropped`. `context.time` is above the parent's.
+    for ever; an instruction without payments counts by its `weight`. What may not stand, or is
+    larger than a whole block, is left out and named in `dropped`. `context.time` is above the
+    parent's.
     """
     work = Work(parent, context)
     chosen: list[CheckedInstruction] = []
@@ -46,7 +54,7 @@ def propose(
     bytes_left, payments_left = max_bytes, max_payments
     for checked in candidates:
         size = len(checked.raw) + FRAME_BYTES
-        payments = max(1, len(checked.payment_digests))
+        payments = weight(checked, max_payments)
         if size > max_bytes or payments > max_payments:
             detail = f"{size} bytes and {payments} payments; a block takes {max_bytes} and "
             dropped.append((checked, NotAdmissible(TOO_LARGE, f"{detail}{max_payments}")))
@@ -63,3 +71,21 @@ def propose(
         bytes_left -= size
         payments_left -= payments
     return Proposal(chosen, conclude(work), dropped)
+
+
+def weight(checked: CheckedInstruction, max_payments: int) -> int:
+    """How much of a block's execution an instruction takes, in payments."""
+    payments = len(checked.payment_digests)
+    if payments:
+        return payments
+    match checked.instruction.envelope.body:
+        case Propose(changes=changes):
+            signatures = 2 * len(changes)
+        case ReportEquivocation():
+            signatures = 2
+        case RegisterKey() | ReadyValidator():
+            signatures = 1
+        case _:
+            signatures = 0
+    # Whatever a block's size, one of these must fit.
+    return min(1 + signatures * SIGNATURE_WEIGHT, max_payments)

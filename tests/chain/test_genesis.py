@@ -70,6 +70,10 @@ def test_the_chain_id_binds_every_byte_of_the_file() -> None:
         (put("network", value="two words"), "$.network"),
         (put("network", value="test\n"), "$.network"),
         (put("parameters", "uetr_window_days", value=0), "$.parameters.uetr_window_days"),
+        (put("parameters", "governance_threshold", value=0), "$.parameters.governance_threshold"),
+        (put("parameters", "governance_threshold", value=2), "2 approvals of 1 operator keys"),
+        (put("parameters", "readiness_ms", value=-1), "$.parameters.readiness_ms"),
+        (put("parameters", "readiness_ms", value=2**40), "$.parameters.readiness_ms"),
         (put("assets", value=[]), "$.assets"),
         (put("assets", 0, "exponent", value=9), "$.assets[0].exponent"),
         (put("assets", 0, "code", value="eur"), "$.assets[0].code"),
@@ -85,6 +89,8 @@ def test_the_chain_id_binds_every_byte_of_the_file() -> None:
         (put("validators", value=[]), "$.validators"),
         (put("validators", 0, "operator", value=world.lei(77)), "no participant has the LEI"),
         (put("validators", 1, "name", value="node0"), "name node0 stands twice"),
+        (put("validators", 1, "address", value="node1"), "$.validators[1].address"),
+        (put("validators", 1, "address", value="node1:70000"), "$.validators[1].address"),
         (put("validators", 0, "vote_key", value="00" * 32), "vote_key: 0000"),
         (put("validators", 0, "vote_key", value="AA" * 32), "$.validators[0].vote_key"),
         (put("validators", 0, "vote_key", value="aa"), "$.validators[0].vote_key"),
@@ -161,3 +167,25 @@ def test_a_huge_file_is_refused_unread() -> None:
 def test_no_file_is_written_that_would_be_refused() -> None:
     with pytest.raises(BadGenesis):
         dump_genesis(network="test", devnet=True, time=0, assets=[], participants=[], validators=[])
+
+
+def test_the_parameters_of_governance_are_the_files_or_the_default() -> None:
+    parameters = load_genesis(GOOD).parameters
+    assert (parameters.governance_threshold, parameters.readiness_ms) == (1, 60_000)
+    document = json.loads(GOOD)
+    del document["parameters"]["governance_threshold"], document["parameters"]["readiness_ms"]
+    assert load_genesis(json.dumps(document).encode()).parameters == parameters
+
+
+def test_a_network_without_operators_keeps_its_validators_and_may_say_so() -> None:
+    document = json.loads(GOOD)
+    document["participants"][0]["roles"].remove("operator")
+    load_genesis(json.dumps(document).encode())
+
+
+def test_validators_may_have_addresses_that_all_nodes_learn_from_the_file() -> None:
+    document = json.loads(GOOD)
+    assert "address" not in document["validators"][0]
+    document["validators"][0]["address"] = "node0.banka.example:4100"
+    validators = load_genesis(json.dumps(document).encode()).validator_set.validators
+    assert [v.address for v in validators] == ["node0.banka.example:4100", "", "", ""]

@@ -114,6 +114,8 @@ class World:
         keys: dict[str, tuple[int, int]] | None = None,
         assets: Sequence[tuple[str, int]] = (("EUR", 2), ("CNY", 2)),
         uetr_window_days: int = 35,
+        governance_threshold: int = 1,
+        readiness_ms: int = 60_000,
         network: str = "test",
     ) -> World:
         """`keys`: for each bank that has not one key of one: (keys, threshold).
@@ -153,7 +155,7 @@ class World:
                 genesis_validator(f"node{index}", first.lei, network=network, vote=vote, node=node)
                 for index, (vote, node) in enumerate(zip(votes, nodes, strict=True))
             ],
-            parameters=GenesisParameters(uetr_window_days),
+            parameters=GenesisParameters(uetr_window_days, governance_threshold, readiness_ms),
         )
         return cls(seed, made, votes, nodes, data, load_genesis(data))
 
@@ -191,9 +193,10 @@ class World:
             latest=latest,
         )
 
-    def _head(
+    def head(
         self, sender: str, id: str | None, valid_until: int | None
     ) -> tuple[bytes, str, str, int]:
+        """Chain, sender, id and end of validity: the first arguments of every `build_…`."""
         return (
             self.chain_id,
             self.lei(sender),
@@ -220,7 +223,7 @@ class World:
     ) -> CheckedInstruction:
         """A payment order. By default valid for a day from genesis."""
         raw = build_pay(
-            *self._head(sender, id, valid_until),
+            *self.head(sender, id, valid_until),
             payments=payments,
             signers=self._signers(sender, signers),
             all_or_none=all_or_none,
@@ -239,7 +242,7 @@ class World:
         valid_until: int | None = None,
     ) -> CheckedInstruction:
         raw = build_issue(
-            *self._head(sender, id, valid_until),
+            *self.head(sender, id, valid_until),
             uetr=_uetr(self.next_number()) if uetr is None else uetr,
             asset=asset,
             creditor=self.lei(creditor),
@@ -259,7 +262,7 @@ class World:
         valid_until: int | None = None,
     ) -> CheckedInstruction:
         raw = build_redeem(
-            *self._head(sender, id, valid_until),
+            *self.head(sender, id, valid_until),
             uetr=_uetr(self.next_number()) if uetr is None else uetr,
             asset=asset,
             amount=amount,
@@ -279,7 +282,7 @@ class World:
         valid_until: int | None = None,
     ) -> CheckedInstruction:
         raw = build_register_key(
-            *self._head(sender, id, valid_until),
+            *self.head(sender, id, valid_until),
             public_key=key.public_key if public_key is None else public_key,
             possession=prove_possession(key, ROLE_PARTICIPANT, self.lei(sender), self.chain_id)
             if possession is None
@@ -298,7 +301,7 @@ class World:
         valid_until: int | None = None,
     ) -> CheckedInstruction:
         raw = build_revoke_key(
-            *self._head(sender, id, valid_until),
+            *self.head(sender, id, valid_until),
             public_key=public_key,
             signers=self._signers(sender, signers),
         )

@@ -17,6 +17,7 @@ from aiohttp import WSMessage, WSMsgType
 
 from node.network.frames import (
     KEEP_ALIVE,
+    MAX_PARTIAL_BYTES,
     Assembler,
     Channel,
     Hello,
@@ -26,13 +27,18 @@ from node.network.frames import (
 )
 from node.network.impairment import Impairment
 from node.network.links import NO_FAULT, Limits, OnMessage, Refusal
-from node.network.outbox import Outbox
+from node.network.outbox import MAX_OUTBOX_BYTES, Outbox
 from node.network.rate import TokenBucket
 from node.network.transport import classify
 
 RELEASE_TICK_SECONDS = 0.001
 """Delayed payloads that are due within this time leave together: however they jitter, a link
 wakes no more often."""
+
+
+MAX_LINK_BYTES = MAX_OUTBOX_BYTES + MAX_PARTIAL_BYTES
+"""What one peer can make us keep: what it does not take, and what it does not finish. Buffers of
+its socket come on top: a few frames."""
 
 
 class WebSocket(Protocol):
@@ -122,6 +128,11 @@ class Link:
         self._holding_back = False
         self._keep_alive_due = False
         self._sent_frames = 0
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Received of payloads whose last chunk is missing."""
+        return self._assembler.partial_bytes
 
     # --- opening -------------------------------------------------------------------------------
 

@@ -92,6 +92,8 @@ class LinkStatus:
     queued_bytes: int
     last_refusal: str
     """Why the last attempt failed or the last link ended; empty if none did."""
+    unfinished_bytes: int = 0
+    """Received of payloads whose last chunk is missing."""
 
 
 class PeerLinks(Protocol):

@@ -157,4 +157,5 @@ class Peer:
             dropped_payloads=self.dropped_payloads,
             queued_bytes=link.outbox.queued_bytes if link else 0,
             last_refusal=self.last_refusal,
+            unfinished_bytes=link.unfinished_bytes if link else 0,
         )

@@ -302,7 +302,7 @@ class PeerNetwork:
             self._on_message,
             dialed=dialed,
             impairment=peer.impairment,
-            on_flood=partial(self._refuse, Refusal.FLOOD, Refusal.FLOOD, peer),
+            on_flood=partial(self._refuse, Refusal.FLOOD, f"{peer.name}: {Refusal.FLOOD}"),
         )
         try:
             await link.greet(self._hello)

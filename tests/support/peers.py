@@ -121,6 +121,12 @@ class Member:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def until_idle(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that this member does not report."""
+        async with asyncio.timeout(FAILSAFE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.001)
+
     async def until_refused(self, refusal: Refusal, times: int = 1) -> str:
         """Wait for a refusal; its latest detail."""
 

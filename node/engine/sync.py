@@ -136,13 +136,15 @@ class SyncServer:
 
     async def epochs(self, first: int) -> bytes:
         """See `SyncSource.epochs`."""
-        links: list[EpochLink] = []
+        sets: list[tuple[int, ValidatorSet]] = []
         for epoch in range(first, first + LINKS_PER_ANSWER):
             following = self._validator_set_of(epoch + 1)
             if following is None:
                 break
-            links.append(await self._in_thread(lambda e=epoch, v=following: self._link(e, v)))
-        return encode(tuple(links))
+            sets.append((epoch, following))
+        return await self._in_thread(
+            lambda: encode(tuple(self._link(epoch, following) for epoch, following in sets))
+        )
 
     def _link(self, epoch: int, following: ValidatorSet) -> EpochLink:
         seal = self._store.seal(epoch)

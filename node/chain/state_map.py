@@ -18,7 +18,7 @@ and loaded when first needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Annotated
 
@@ -181,6 +181,13 @@ class StateMap:
     def load(cls, root: bytes, get_node: GetNode) -> StateMap:
         """The map with this root, its nodes loaded when needed. `BrokenState` may then rise."""
         return cls(None if root == EMPTY else _Stored(root), get_node)
+
+    @classmethod
+    def subtree(cls, records: Iterable[tuple[bytes, bytes]], depth: int) -> StateMap:
+        """The part of a map in which these (key, record) stand, `depth` bits below its top; they
+        ascend by key hash and agree in those bits. Only `root` and `nodes_since` mean anything."""
+        ordered: list[_Change] = [(key_hash(key), record) for key, record in records]
+        return cls(_build(ordered, depth), _no_storage)
 
     @property
     def root(self) -> bytes:

@@ -5,6 +5,8 @@ again installs the genesis file.
     nostro genesis build --network NET --spec spec.json --validator … -o genesis.json
     nostro init --home DIR --genesis genesis.json
 
+With --join, init makes the home of an observer of a network that runs (`joining`).
+
 Private keys never leave the machine that made them: only public records travel, each with a proof
 of possession bound to network, role and operator.
 """
@@ -33,6 +35,7 @@ from node.chain.genesis import (
     genesis_validator,
     load_genesis,
 )
+from node.cli import joining
 from node.cli.auditor import write_whole
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
@@ -83,6 +86,7 @@ def register(subparsers: Any) -> None:
     home.add_argument(
         "--peer", metavar="NAME=HOST:PORT", action="append", default=[], help="for each other node"
     )
+    joining.add_options(init)
     init.set_defaults(handler=_init)
 
     genesis = subparsers.add_parser("genesis", help="build or show a genesis file")
@@ -107,6 +111,13 @@ def register(subparsers: Any) -> None:
 
 
 def _init(args: argparse.Namespace, output: Output) -> int:
+    if args.join:
+        if args.genesis is None or args.network is not None:
+            raise usage("--join needs --genesis, and no --network")
+        data = read_input(args.genesis, "the genesis file")
+        return joining.join(args, output, data, _load(data, args.genesis))
+    if args.validator is not None or args.no_snapshot or args.address is not None:
+        raise usage("--validator, --address and --no-snapshot belong to --join")
     founding = [name for name in ("name", "operator", "network") if getattr(args, name) is not None]
     if args.genesis is not None:
         if founding:

@@ -79,8 +79,7 @@ def _passphrases(home: Path, file: Path | None) -> Callable[[str], str]:
         read_passphrase,
     )
 
-    vote = home / "keys" / "vote.json"
-    if vote.exists() and read_key_info(vote).devnet:
+    if read_key_info(home / "keys" / "node.json").devnet:
         return lambda _: DEVNET_PASSPHRASE
 
     def ask(what: str) -> str:

@@ -89,6 +89,18 @@ class Metrics:
             ["reason"],
             registry=r,
         )
+        self.sync_height = Gauge(
+            "nostro_sync_height", "Height of a node that follows others: what it holds", registry=r
+        )
+        self.sync_target = Gauge(
+            "nostro_sync_target", "Highest height that one of its sources has shown", registry=r
+        )
+        self.sync_bytes = Gauge(
+            "nostro_sync_bytes", "Received from a source since the start", ["source"], registry=r
+        )
+        self.sync_source = Gauge(
+            "nostro_sync_source", "1 for the source that is followed", ["source"], registry=r
+        )
         self.alarms = Counter("nostro_alarms", "Reasons to stop signing", registry=r)
         self.equivocations = Counter("nostro_equivocations", "Double votes seen", registry=r)
 

@@ -31,6 +31,8 @@ from node.chain.signature import self_check, verify
 from node.chain.types import Receipt, ValidatorSet
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor, block_info
+from node.engine.feed import LinksByRole
+from node.engine.following import make_feed
 from node.engine.intake import Intake, Tip
 from node.engine.membership import Membership
 from node.engine.mempool import Mempool, PassedOver
@@ -38,6 +40,8 @@ from node.engine.metrics import Metrics
 from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
+from node.engine.snapshot import Snapshots
+from node.engine.sync import SyncServer
 from node.engine.view_log import ViewLog
 from node.engine.vote_keys import VoteKeys
 from node.ledger.genesis import genesis_state
@@ -50,6 +54,7 @@ from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
 from node.storage.errors import SignerUnusable, StoreCorrupt
 from node.storage.home import Home, open_home
+from node.storage.horizon import load_horizon
 from node.storage.keystore import Keystore, open_keystore
 
 log = logging.getLogger("nostro.node")
@@ -172,7 +177,7 @@ async def _assemble(
 
     def on_change(validators: ValidatorSet, index: int | None) -> None:
         view_log.begin_epoch(validators.epoch, [v.name for v in validators.validators])
-        links.reconfigure(validators, index, addresses(validators))
+        peers.reconfigure(validators, index, addresses(validators))
 
     async def submit(raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
         return await intake.submit(raw)
@@ -217,7 +222,7 @@ async def _assemble(
             intake.link_up(peer)
             replica.link_up(peer)
 
-    links = PeerNetwork(
+    peers = PeerNetwork(
         chain_id=genesis.chain_id,
         validator_set=validators,
         own_index=membership.index,
@@ -228,11 +233,44 @@ async def _assemble(
         on_link=on_link,
         on_refusal=lambda refusal, _: metrics.refused_links.labels(refusal.value).inc(),
     )
+    feed = make_feed(
+        home.config.join,
+        store=store,
+        membership=membership,
+        verify=verify_here,
+        chain_id=genesis.chain_id,
+        on_message=on_message,
+        on_link=on_link,
+        metrics=metrics,
+    )
+    links = LinksByRole(peers, feed, lambda: membership.index is None)
+    snapshots = Snapshots(
+        kv,
+        home.snapshots,
+        uetr_window_ms=genesis.parameters.uetr_window_ms,
+        height=lambda: executor.final_state.height,
+    )
+    stack.push_async_callback(snapshots.stop)
+
+    def set_of(epoch: int) -> ValidatorSet | None:
+        return executor.final_state.validator_set_of(epoch)
+
+    sync = SyncServer(
+        store,
+        height=lambda: executor.final_state.height,
+        horizon=lambda: load_horizon(kv),
+        validator_set_of=set_of,
+        snapshots=snapshots,
+        readers=readers,
+    )
 
     def on_final(plan: CommitPlan) -> None:
         kept.forget(plan.forgotten)
         service.on_final(plan)
         membership.on_final(plan)
+        sync.final()
+        if feed is not None:
+            feed.final()
 
     def on_dropped(digests: list[bytes]) -> None:
         intake.dropped(digests)
@@ -304,7 +342,7 @@ async def _assemble(
     await stack.enter_async_context(
         devnet_faults(
             genesis,
-            links,
+            peers,
             clock.set_offset,
             own_name=home.config.name,
             home=home.path,
@@ -319,6 +357,7 @@ async def _assemble(
         port=home.config.api.port,
         operator_host=home.config.operator.host,
         operator_port=home.config.operator.port,
+        sync=sync,
     )
     await api.start()
     stack.push_async_callback(api.stop)

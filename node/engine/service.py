@@ -125,6 +125,13 @@ class Service:
             self.instruments.payments.labels(status).inc(count)
 
     async def submit(self, raw: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        if self.membership.index is None and not any(x.connected for x in self.links.links()):
+            refused = SubmissionRefused(
+                "observer",
+                "this node only observes and passes on what it takes in, but none of its sources "
+                "answers now; send the same bytes to another node",
+            )
+            return [refused] * len(raw)
         return await self.intake.submit(raw)
 
     async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
@@ -225,7 +232,6 @@ class Service:
 
     def status(self) -> StatusView:
         core = self.replica.core
-        validators = self.membership.validators.validators
         own = self.membership.index
         state = self.executor.final_state
         return StatusView(
@@ -245,7 +251,7 @@ class Service:
             alarm=self.replica.alarm,
             peers=[
                 PeerView(
-                    name=validators[link.index].name,
+                    name=link.name,
                     index=link.index,
                     connected=link.connected,
                     detail=link.last_refusal,
@@ -269,12 +275,20 @@ class Service:
         if self.replica.alarm is not None:
             return False, f"this node does not sign: {self.replica.alarm}"
         validators = len(self.membership.validators.validators)
-        own = 0 if self.membership.index is None else 1
-        connected = own + sum(link.connected for link in self.links.links())
+        if self.membership.index is None:
+            return self._follows()
+        connected = 1 + sum(link.connected for link in self.links.links())
         needed = validators - (validators - 1) // 3
         if connected < needed:
             return False, f"{connected} of {validators} validators connected, {needed} are needed"
         return True, f"{connected} of {validators} validators connected"
+
+    def _follows(self) -> tuple[bool, str]:
+        """An observer is ready while it hears of what becomes final."""
+        sources = [link.name for link in self.links.links() if link.connected]
+        if sources:
+            return True, f"observes; follows {sources[0]}"
+        return False, "observes, but none of its sources answers"
 
     def metrics(self) -> str:
         instruments = self.instruments

@@ -23,6 +23,8 @@ STALL_SECONDS = 10.0
 """Without a byte for so long, beyond what a long poll asked for, a source counts as stuck."""
 ANSWER_SECONDS = 300.0
 """For one whole answer: a source that sends a byte now and then must not hold its reader."""
+POST_SECONDS = 15.0
+"""For one batch of instructions to be taken in."""
 DROPPED_SECONDS = 600.0
 """How long a source that lied is not asked again."""
 BACKOFF_FIRST_SECONDS = 0.2
@@ -170,6 +172,25 @@ class Sources:
                 return await self._body(source, response, path, limit)
         except TimeoutError:
             raise SourceUnavailable(f"{path}: it stopped sending") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise SourceUnavailable(f"{path}: {error or type(error).__name__}") from None
+
+    async def post(self, source: Source, path: str, body: bytes, content_type: str) -> None:
+        """Send something whose answer does not matter. Raises SourceUnavailable."""
+        assert self._session is not None, "not open"
+        timeout = aiohttp.ClientTimeout(total=POST_SECONDS, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._session.post(
+                source.url + path,
+                data=body,
+                headers={"Content-Type": content_type},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status >= 500:
+                    raise SourceUnavailable(f"{path} answered with {response.status}")
+        except TimeoutError:
+            raise SourceUnavailable(f"{path}: no answer") from None
         except (aiohttp.ClientError, OSError) as error:
             raise SourceUnavailable(f"{path}: {error or type(error).__name__}") from None
 

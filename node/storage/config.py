@@ -19,7 +19,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -190,6 +190,17 @@ def parse_url(text: object) -> str:
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise ValueError(f"{text!r} has more than scheme, host and port")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def peer_addresses(given: Sequence[str]) -> dict[str, Address]:
+    """Addresses of validators from NAME=HOST:PORT. Raises ValueError with what is wrong."""
+    peers = {}
+    for text in given:
+        name, _, address = text.partition("=")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{text!r} is not NAME=HOST:PORT")
+        peers[name] = parse_address(address)
+    return peers
 
 
 class _Reader:

@@ -5,6 +5,7 @@
     config.toml    see `config`
     keys/          node.json, and vote.json if it validates (see `keystore`)
     data/          the database (see `level`)
+    snapshots/     pieces of it that others load (see `node.engine.snapshot`)
     journal/       the consensus journal (see `journal`)
     signer/        the signer guard's record, made with the vote key (see `signer`)
     lock           held by the running node
@@ -70,6 +71,21 @@ class Home:
     @property
     def signer(self) -> Path:
         return self.path / "signer"
+
+    @property
+    def building(self) -> Path:
+        """Where a new database is filled from others; it takes the place of `data` when whole."""
+        return self.path / "data.building"
+
+    @property
+    def replaced(self) -> Path:
+        """Where the empty `data` goes for the moment in which `building` takes its place."""
+        return self.path / "data.replaced"
+
+    @property
+    def snapshots(self) -> Path:
+        """What is served to nodes that start; made anew by each process."""
+        return self.path / "snapshots"
 
     @property
     def index(self) -> int | None:
@@ -247,7 +263,7 @@ def _check_keys(home: Home) -> None:
     """The key files are those that the genesis file names for this node, and of its kind."""
     index = _index(home.genesis, home.config.name)
     vote = home.vote_key
-    if vote is not None and index is None:
+    if vote is not None and index is None and not home.config.join.urls:
         raise HomeError(
             f"it holds a vote key, but the genesis file names no validator {home.config.name!r}",
             home.path / "config.toml",

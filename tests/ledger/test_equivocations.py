@@ -9,7 +9,7 @@ from node.chain.instruction import CheckedInstruction
 from node.ledger.apply import BadBlock
 from node.ledger.equivocations import MAX_REPORTS
 from node.ledger.ledger import load_state
-from tests.support.governance import Council, content, epoch_vote
+from tests.support.council import Council, content, epoch_vote
 from tests.support.ledger_world import DAY_MS
 
 KINDS = [

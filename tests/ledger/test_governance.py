@@ -9,7 +9,7 @@ from node.ledger.apply import BadBlock
 from node.ledger.governance import MAX_OPEN_MS, MAX_OPEN_PROPOSALS
 from node.ledger.propose import SIGNATURE_WEIGHT, weight
 from node.ledger.work import BlockContext
-from tests.support.governance import THRESHOLD, Council
+from tests.support.council import THRESHOLD, Council
 from tests.support.ledger_world import BLOCK_MS, DAY_MS, signer
 
 

@@ -14,7 +14,7 @@ from node.chain.types import MAX_CHANGES, ReadyValidator, RemoveValidator
 from node.ledger.equivocations import MAX_REPORTS
 from node.ledger.governance import MAX_OPEN_MS, MAX_OPEN_PROPOSALS
 from node.ledger.reasons import OF_GOVERNANCE
-from tests.support.governance import Council, changed, content, epoch_vote
+from tests.support.council import Council, changed, content, epoch_vote
 from tests.support.ledger_world import BLOCK_MS, signer
 
 NOTARIZE, NULLIFY, FINALIZE = Kind.NOTARIZE, Kind.NULLIFY, Kind.FINALIZE

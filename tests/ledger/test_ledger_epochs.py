@@ -13,7 +13,7 @@ from node.chain.types import ValidatorSet
 from node.ledger.apply import BadBlock
 from node.ledger.ledger import load_state
 from node.ledger.state import State, StateDamaged
-from tests.support.governance import READINESS_MS, Council, changed, epoch_vote
+from tests.support.council import READINESS_MS, Council, changed, epoch_vote
 from tests.support.ledger_world import BLOCK_MS, Bank, signer
 
 

@@ -308,13 +308,11 @@ def test_a_peer_to_dial_without_an_address_is_named(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home", peers=peers).path
     for command in (("config", "check"), ("doctor",)):
         ran = run(*command, "--home", home)
-        assert ran.code == 1
-        assert "no address of node2, node3" in ran.out
+        # They may dial this node: it starts all the same.
+        assert ran.code == 0
+        assert "no address of node2, node3: this node can only wait" in ran.out
         assert "nobody" in ran.out
-    started = start(home)
-    assert started.returncode == 1
-    assert "no address of node2, node3" in started.stderr
-    # The last one dials nobody.
+    # The last one is the first to dial for nobody.
     last = make_home(tmp_path / "last", 3, peers={}).path
     assert run("config", "check", "--home", last).code == 0
 

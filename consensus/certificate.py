@@ -52,17 +52,21 @@ def verify_vote(vote: Vote, validator_keys: Sequence[bytes], verify: Verify) -> 
     return verify(validator_keys[vote.voter], VOTE_DOMAIN, payload, vote.signature)
 
 
-def contradict(first: Vote, second: Vote) -> bool:
-    """Whether no correct signer makes both votes: two notarize or two finalize with different
-    contents, or nullify with finalize, by one voter in one view. Notarize with nullify is no
-    fault. Says nothing about their signatures."""
-    if (first.epoch, first.view, first.voter) != (second.epoch, second.view, second.voter):
+def opposed(first: Vote | Certificate, second: Vote | Certificate) -> bool:
+    """Whether no correct validator signs both statements: two notarize or two finalize with
+    different contents, or nullify with finalize, in one view. Notarize with nullify is no fault."""
+    if (first.epoch, first.view) != (second.epoch, second.view):
         return False
-    if any(content_fault(vote.view, vote.kind, vote.content) for vote in (first, second)):
+    if any(content_fault(each.view, each.kind, each.content) for each in (first, second)):
         return False
     if first.kind is second.kind:
         return first.content != second.content
     return {first.kind, second.kind} == {Kind.NULLIFY, Kind.FINALIZE}
+
+
+def contradict(first: Vote, second: Vote) -> bool:
+    """Whether no correct signer makes both votes. Says nothing about their signatures."""
+    return first.voter == second.voter and opposed(first, second)
 
 
 def check(

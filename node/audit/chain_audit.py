@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from consensus.messages import Certificate
+from consensus.messages import Equivocation
+from node.audit.accountability import check_equivocation
 from node.audit.books import Books, BooksDisagree
-from node.audit.epochs import check_finalization
+from node.audit.chain_certificates import CertificateSource, ChainCertificates
+from node.audit.epochs import leader
 from node.audit.fault import Fault, shown
 from node.audit.recent import ReplayIndex
 from node.audit.report import EXIT_CODES, INVALID, UNDECIDED, VALID
@@ -35,15 +37,15 @@ from node.chain.genesis import BadGenesis, Genesis, load_genesis
 from node.chain.instruction import CheckedInstruction, InstructionRefused, check_parsed
 from node.chain.signature import UnsafeLibsodium, self_check
 from node.chain.state_map import StateMap
-from node.chain.types import Header
+from node.chain.types import Header, ValidatorSet
 from node.ledger.apply import BadBlock
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
-from node.ledger.state import ConservationBroken, recount
+from node.ledger.state import ConservationBroken, State, recount
 from node.ledger.work import Applied
 
 
-class ChainSource(Protocol):
+class ChainSource(CertificateSource, Protocol):
     """What is read of a chain; `node.storage.chain_store.ChainStore` has all of it."""
 
     def height(self) -> int | None:
@@ -55,8 +57,8 @@ class ChainSource(Protocol):
     def outcomes(self, height: int) -> list[bytes] | None:
         """Canonical bytes of a block's outcomes, in tree order."""
 
-    def finalization(self, height: int) -> Certificate | None:
-        """The certificate that names this very height, if there is one."""
+    def evidence(self) -> list[Equivocation]:
+        """The equivocations that the node has seen itself."""
 
     def state_records(self) -> Iterable[tuple[bytes, bytes]]:
         """(state key, record) at the last final block."""
@@ -89,6 +91,11 @@ class AuditReport:
     signatures: int = 0
     """Of senders and of validators, verified."""
     certificates: int = 0
+    """Finalizations, and the notarizations and nullifications that are stored with them."""
+    epochs: int = 1
+    """Begun; all but the last one ended."""
+    equivocations: int = 0
+    """Proven against validators, on the ledger or seen by the node itself."""
     totals: dict[str, int] = field(default_factory=dict)
     """Sum of all balances = issued − redeemed, minor units, by asset."""
     finding: Finding | None = None
@@ -113,7 +120,8 @@ class AuditReport:
             lines = [
                 f"replayed to height {self.height}, block {self.digest.hex()}",
                 f"{self.instructions:,} instructions, {self.payments:,} outcomes, "
-                f"{self.signatures:,} signatures, {self.certificates:,} certificates",
+                f"{self.signatures:,} signatures, {self.certificates:,} certificates, "
+                f"{self.epochs:,} epoch(s), {self.equivocations:,} equivocation(s) proven",
                 *(
                     f"{asset}: {total:,} minor units = issued − redeemed = sum of balances"
                     for asset, total in sorted(self.totals.items())
@@ -177,19 +185,24 @@ class _Replay:
         self._index = index
         self._report = report
         self._books = Books()
-        self._validators = validator_set_digest(genesis.validator_set)
-        self._leaders = len(genesis.validator_set.validators)
+        self._certificates = ChainCertificates(source, genesis.chain_id)
+        self._set_digest = (
+            genesis.validator_set,
+            validator_set_digest(genesis.validator_set),
+        )
 
     def run(self, tip: int, progress: Progress | None) -> None:
         header = self._start()
         certified = 0
         for height in range(1, tip + 1):
             block = self._read(height)
-            self._check_header(block.header, header)
+            validators = self._ledger.final.validator_set
+            self._check_header(block.header, header, validators)
             applied, checked = self._execute(block)
+            self._check_successor(block.header, applied)
             self._compare_outcomes(height, applied)
             self._enter(height, checked, applied)
-            if self._check_certificate(block, header):
+            if self._check_certificates(block.header, header, validators):
                 certified = height
             header = block.header
             self._count(block, checked, applied)
@@ -227,22 +240,39 @@ class _Replay:
         except BodyMismatch as error:
             raise _Stop(height, "block", "a block whose body fits its header", error) from error
 
-    def _check_header(self, header: Header, parent: Header) -> None:
+    def _check_header(self, header: Header, parent: Header, validators: ValidatorSet) -> None:
         for name, expected in (
             ("version", RULE_VERSION),
             ("chain_id", self._genesis.chain_id),
-            ("epoch", 0),
+            ("epoch", validators.epoch),
             ("height", parent.height + 1),
             ("parent", header_digest(parent)),
-            ("proposer", (header.epoch + header.view) % self._leaders),
-            ("validator_set", self._validators),
-            ("next_validator_set", self._validators),
+            ("proposer", leader(validators, header.view)),
+            ("validator_set", self._digest_of(validators)),
         ):
             found = getattr(header, name)
             if found != expected:
                 raise _Stop(parent.height + 1, f"header.{name}", expected, found)
-        if header.view <= parent.view:
-            raise _Stop(header.height, "header.view", f"above {parent.view}", header.view)
+        # An epoch's views begin anew, above view 0, which is the sealing block before it.
+        below = parent.view if parent.epoch == header.epoch else 0
+        if header.view <= below:
+            raise _Stop(header.height, "header.view", f"above {below}", header.view)
+
+    def _check_successor(self, header: Header, applied: Applied) -> None:
+        """The next set that the header names is the one that executing the block gives."""
+        expected = header.validator_set
+        if applied.next_validators is not None:
+            expected = validator_set_digest(applied.next_validators)
+            self._report.epochs += 1
+        if header.next_validator_set != expected:
+            found = header.next_validator_set
+            raise _Stop(header.height, "header.next_validator_set", expected, found)
+
+    def _digest_of(self, validators: ValidatorSet) -> bytes:
+        """A set's digest; most blocks ask for that of the set before."""
+        if self._set_digest[0] is not validators:
+            self._set_digest = (validators, validator_set_digest(validators))
+        return self._set_digest[1]
 
     def _execute(self, block: InspectedBlock) -> tuple[Applied, list[CheckedInstruction]]:
         height = block.header.height
@@ -282,28 +312,16 @@ class _Replay:
         except BooksDisagree as error:
             raise _Stop(height, error.where, error.expected, error.found) from error
 
-    def _check_certificate(self, block: InspectedBlock, parent: Header) -> bool:
-        """Whether the block has a certificate of its own, which is then sound.
-
-        Blocks without one are final through a later one, whose parents they are.
-        """
-        header = block.header
-        certificate = self._source.finalization(header.height)
-        if certificate is None:
-            return False
+    def _check_certificates(self, header: Header, parent: Header, validators: ValidatorSet) -> bool:
+        """Whether the block has a certificate of its own; all that are stored of it are sound."""
+        before = self._certificates.signatures
         try:
-            check_finalization(
-                certificate,
-                header,
-                parent,
-                self._genesis.validator_set,
-                chain_id=self._genesis.chain_id,
-            )
+            certified = self._certificates.check(header, parent, validators)
         except Fault as fault:
             raise _Stop(header.height, fault.where, fault.expected, fault.found) from fault
-        self._report.certificates += 1
-        self._report.signatures += len(certificate.signatures)
-        return True
+        self._report.certificates = self._certificates.checked
+        self._report.signatures += self._certificates.signatures - before
+        return certified
 
     def _count(
         self, block: InspectedBlock, checked: list[CheckedInstruction], applied: Applied
@@ -319,6 +337,7 @@ class _Replay:
     def _compare_end(self, tip: int, header: Header) -> None:
         """The whole state at the end: in the books, in the ledger, and as stored."""
         state = self._ledger.final
+        self._check_accusations(tip, state)
         try:
             self._books.compare_all(state)
             recount(state)
@@ -331,3 +350,23 @@ class _Replay:
         stored = StateMap.empty().update(dict(self._source.state_records()))
         if stored.root != header.state_root:
             raise _Stop(tip, "root of the stored state records", header.state_root, stored.root)
+        if (seal := self._source.seal(state.validator_set.epoch)) is not None:
+            expected = "none: it goes on"
+            raise _Stop(tip, f"end of epoch {state.validator_set.epoch}", expected, seal.height)
+
+    def _check_accusations(self, tip: int, state: State) -> None:
+        """Every equivocation that the ledger or the node holds against a validator is one."""
+        recorded = [Equivocation(each.first, each.second) for each in state.equivocations()]
+        proven = set()
+        for where, held in (("ledger", recorded), ("node", self._source.evidence())):
+            for number, each in enumerate(held):
+                at = f"equivocation {number} of the {where}"
+                validators = state.validator_set_of(each.first.epoch)
+                if validators is None:
+                    raise _Stop(tip, at, "an epoch that has begun", each.first.epoch)
+                try:
+                    check_equivocation(each, validators, self._genesis.chain_id, at)
+                except Fault as fault:
+                    raise _Stop(tip, fault.where, fault.expected, fault.found) from fault
+                proven.add((each.first.epoch, each.first.view, each.first.voter))
+        self._report.equivocations = len(proven)

@@ -37,6 +37,9 @@ MAX_DOSSIER_BYTES = 64 << 20
 """Bytes. An epoch of 256 validators takes a twentieth of a megabyte and a twelfth as many keys of
 a sender are what one may have; a seal that needed every carrier it can have takes two."""
 
+OLD_TAG = b"\xa9dossier/1"
+"""How a dossier of the first format begins, after the byte that counts its fields."""
+
 Path = Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_PROOF)]
 """RFC 6962 audit path, lowest sibling first."""
 
@@ -134,6 +137,8 @@ def decode_dossier(data: bytes) -> Dossier:
         raise BadDossier(
             f"the file has {len(data):,} bytes, no dossier has more than {MAX_DOSSIER_BYTES:,}"
         )
+    if data[1:11] == OLD_TAG:
+        raise BadDossier("it has format 1, which no node makes any more; have it made anew")
     try:
         return decode(data, Dossier)
     except Malformed as error:

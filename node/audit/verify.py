@@ -1,9 +1,10 @@
-"""Offline verification of a dossier: what it proves, to whom, and what it does not.
+"""Offline verification of evidence: what it proves, to whom, and what it does not.
 
 Trusted: the genesis file that the reader was handed (its digest is the chain id, it names the
 first validators) and SHA-256 and Ed25519. Nothing else: no node, no network, no account. What
-runs is this file and its rooms (`verify_finality`, `verify_order`, `epochs`), the shapes they
-read (`dossier`), the certificate check of `consensus` and `node/chain`.
+runs is this file and its rooms (`verify_finality` and `verify_order` for dossiers, `epochs` for
+who the validators were, `verify_accountability` and `accountability` for what accuses them), the
+shapes they read (`dossier`, `proofs`), the certificate check of `consensus` and `node/chain`.
 
 Each check stands alone and says in one line what it found. Any that fails makes the dossier
 INVALID; where a mandatory part is missing and nothing failed, the verdict is UNDECIDED. A claim
@@ -18,7 +19,9 @@ from functools import partial
 from node.audit import verify_finality as finality
 from node.audit import verify_order as order
 from node.audit.dossier import BadDossier, Dossier, decode_dossier
+from node.audit.proofs import EquivocationProof, ForkProof, tag_of
 from node.audit.report import FAIL, NOTE, VALID, Line, Report
+from node.audit.verify_accountability import check_equivocation_proof, check_fork
 from node.chain.genesis import BadGenesis, Genesis, load_genesis
 from node.chain.signature import UnsafeLibsodium, self_check
 
@@ -38,19 +41,19 @@ CHECKS: tuple[tuple[str, Callable[[Dossier, Genesis], str]], ...] = (
 )
 
 
-def verify_dossier(data: bytes, genesis_file: bytes) -> Report:
-    """Check a dossier against a genesis file. Raises nothing."""
+def verify_file(data: bytes, genesis_file: bytes) -> Report:
+    """Check any file of evidence against a genesis file. Raises nothing."""
     try:
         self_check()
         genesis = load_genesis(genesis_file)
     except (UnsafeLibsodium, BadGenesis) as error:
         line = Line(NOTE, "genesis", f"nothing can be checked: {error}")
         return Report([line], undecided=True)
-    return check_dossier(data, genesis)
+    return KINDS.get(tag_of(data), check_dossier)(data, genesis)
 
 
 def check_dossier(data: bytes, genesis: Genesis) -> Report:
-    """`verify_dossier` for a genesis file already read, and a library already checked."""
+    """What a dossier proves, with a genesis file already read and a library already checked."""
     report = Report()
     try:
         dossier = decode_dossier(data)
@@ -64,3 +67,10 @@ def check_dossier(data: bytes, genesis: Genesis) -> Report:
     if report.verdict == VALID:
         report.status = order.STATUSES[dossier.outcome.status]
     return report
+
+
+KINDS: dict[str | None, Callable[[bytes, Genesis], Report]] = {
+    str(ForkProof.__struct_config__.tag): check_fork,
+    str(EquivocationProof.__struct_config__.tag): check_equivocation_proof,
+}
+"""Kinds of files besides dossiers, by their tag."""

@@ -131,10 +131,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _verify(args: argparse.Namespace, output: Output) -> int:
     from node.audit.report import FAIL, VALID, Line  # noqa: PLC0415
-    from node.audit.verify import verify_dossier  # noqa: PLC0415
+    from node.audit.verify import verify_file  # noqa: PLC0415
 
     dossier = read_input(args.file, "the dossier")
-    report = verify_dossier(dossier, read_input(args.genesis, "the genesis file"))
+    report = verify_file(dossier, read_input(args.genesis, "the genesis file"))
     code = report.exit_code
     lines = list(report.lines)
     if report.verdict == VALID and args.expect not in (None, report.status):

@@ -53,8 +53,9 @@ def test_a_sound_chain_is_replayed_to_its_tip_and_its_money_counted() -> None:
     assert (report.verdict, report.exit_code, report.finding) == (VALID, 0, None)
     assert seen == [(height, 6) for height in range(1, 7)]
     assert report.digest == header_digest(sample().tip)
-    assert (report.instructions, report.payments, report.certificates) == (12, 19, 4)
-    assert report.signatures == 4 * 3 + 13
+    assert (report.instructions, report.payments, report.certificates) == (12, 19, 4 + 6 + 2)
+    assert report.signatures == 12 * 3 + 13
+    assert (report.epochs, report.equivocations) == (1, 0)
     assert report.totals == {"EUR": 10**9 + 500 - 600, "CNY": 10**9}
     assert "EUR: 999,999,900 minor units = issued − redeemed = sum of balances" in report.text()
 

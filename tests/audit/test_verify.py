@@ -21,7 +21,7 @@ from node.audit.dossier import (
     decode_dossier,
 )
 from node.audit.report import INVALID, NOTE, UNDECIDED, VALID
-from node.audit.verify import CHECKS, check_dossier, verify_dossier
+from node.audit.verify import CHECKS, check_dossier, verify_file
 from node.chain.encoding import encode
 from node.chain.instruction import build_pay, envelope_digest
 from node.chain.signature import RECEIPT_DOMAIN
@@ -58,7 +58,7 @@ STATUS_OF = {
 
 @pytest.mark.parametrize("number", STATUS_OF)
 def test_every_kind_of_payment_is_proven_with_its_status(number: int) -> None:
-    report = verify_dossier(dossier_bytes(number), world.genesis_bytes())
+    report = verify_file(dossier_bytes(number), world.genesis_bytes())
     assert (report.verdict, report.exit_code, report.status) == (VALID, 0, STATUS_OF[number])
     assert {line.check for line in report.lines if line.result == "PASS"} >= {
         name for name, _ in CHECKS if name != "receipt"
@@ -73,7 +73,7 @@ def test_a_block_without_a_certificate_of_its_own_is_proven_by_a_later_one() -> 
 
 
 def test_the_report_says_what_it_does_not_show() -> None:
-    report = verify_dossier(dossier_bytes(6), world.genesis_bytes())
+    report = verify_file(dossier_bytes(6), world.genesis_bytes())
     notes = {line.check: line.text for line in report.lines if line.result == NOTE}
     assert set(notes) == {"checkpoint", "delivery", "receipt"}
     assert "nor, without a replay, that execution was right" in notes["checkpoint"]
@@ -81,7 +81,7 @@ def test_the_report_says_what_it_does_not_show() -> None:
 
 
 def test_amounts_are_told_in_the_assets_own_decimals() -> None:
-    text = verify_dossier(dossier_bytes(6), world.genesis_bytes()).text()
+    text = verify_file(dossier_bytes(6), world.genesis_bytes()).text()
     assert f"1250.00 EUR from {BANKA.lei} to {BANKB.lei}" in text
     assert "debtor's balance then" in text
 
@@ -89,7 +89,7 @@ def test_amounts_are_told_in_the_assets_own_decimals() -> None:
 def test_a_retry_proves_the_status_and_names_the_outcome_that_stands() -> None:
     chain = sample()
     entry = chain.uetrs[world.uetr(11)]._replace(height=4, instruction=1, payment=0)
-    report = verify_dossier(build_dossier(chain, entry), world.genesis_bytes())
+    report = verify_file(build_dossier(chain, entry), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "settled")
     assert report.dossier is not None
     assert report.dossier.outcome.original == OriginalOutcome(2, 2, 0)
@@ -112,14 +112,14 @@ def test_a_rejection_says_where_it_tells_nothing_of_the_debtors_own_payment() ->
     chain.add(copy, pay(chain, "OWN", 1), pay(chain, "OTHER", 1, amount=1))
     settled = chain.uetrs[world.uetr(1)]
     copied = settled._replace(instruction=0)
-    report = verify_dossier(build_dossier(chain, copied), world.genesis_bytes())
+    report = verify_file(build_dossier(chain, copied), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "rejected")
     assert "NOTE  order: " in report.text()
     other = settled._replace(instruction=2)
-    report = verify_dossier(build_dossier(chain, other), world.genesis_bytes())
+    report = verify_file(build_dossier(chain, other), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "rejected")
     assert "NOTE  duplicate: " in report.text()
-    report = verify_dossier(build_dossier(chain, settled), world.genesis_bytes())
+    report = verify_file(build_dossier(chain, settled), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "settled")
     assert {line.check for line in report.lines if line.result == NOTE} == {
         "receipt",
@@ -131,7 +131,7 @@ def test_a_rejection_says_where_it_tells_nothing_of_the_debtors_own_payment() ->
 def test_a_receipt_kept_by_the_client_is_checked_with_the_rest() -> None:
     sound = dossier(6)
     with_receipt = attach_receipt(dossier_bytes(6), encode(receipt(sound)))
-    report = verify_dossier(with_receipt, world.genesis_bytes())
+    report = verify_file(with_receipt, world.genesis_bytes())
     assert report.verdict == VALID
     assert "node2 stated to have it" in report.text()
     with pytest.raises(BadDossier, match="receipt"):
@@ -148,7 +148,7 @@ def test_a_failure_names_field_expected_found_and_meaning() -> None:
 
 
 def test_evidence_of_another_chain_is_invalid_however_alike_the_genesis_files() -> None:
-    report = verify_dossier(dossier_bytes(6), world.genesis_bytes() + b"\n")
+    report = verify_file(dossier_bytes(6), world.genesis_bytes() + b"\n")
     assert report.verdict == INVALID
     assert "chain" in failures(report)
     assert "another chain than the genesis file describes" in report.text()
@@ -156,7 +156,7 @@ def test_evidence_of_another_chain_is_invalid_however_alike_the_genesis_files() 
 
 @pytest.mark.parametrize("genesis", [b"", b"{}", b"\x00" * 64, dossier_bytes(6)])
 def test_without_a_genesis_file_nothing_is_decided(genesis: bytes) -> None:
-    report = verify_dossier(dossier_bytes(6), genesis)
+    report = verify_file(dossier_bytes(6), genesis)
     assert (report.verdict, report.exit_code) == (UNDECIDED, 2)
 
 
@@ -226,7 +226,7 @@ def test_missing_and_extra_fields_are_invalid() -> None:
     ids=["empty", "cut", "stub", "newline", "hex", "gzip", "pdf", "genesis", "nested", "huge"],
 )
 def test_a_file_that_is_no_dossier_is_called_so_in_a_sentence(data: bytes, sentence: str) -> None:
-    report = verify_dossier(data, world.genesis_bytes())
+    report = verify_file(data, world.genesis_bytes())
     assert (report.verdict, failures(report)) == (INVALID, ["file"])
     assert sentence in report.text()
     assert "this is not a dossier" in report.text()
@@ -284,11 +284,14 @@ def test_the_verifier_needs_nothing_of_a_node() -> None:
         "consensus.messages",
         "node",
         "node.audit",
+        "node.audit.accountability",
         "node.audit.dossier",
         "node.audit.epochs",
         "node.audit.fault",
+        "node.audit.proofs",
         "node.audit.report",
         "node.audit.verify",
+        "node.audit.verify_accountability",
         "node.audit.verify_finality",
         "node.audit.verify_order",
     } | {name for name in own if name == "node.chain" or name.startswith("node.chain.")}

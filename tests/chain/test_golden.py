@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from consensus import messages
-from node.audit import dossier, epochs
+from node.audit import dossier, epochs, proofs
 from node.chain import records, state_map, types
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.genesis import load_genesis
@@ -28,7 +28,7 @@ def test_the_golden_file_is_what_this_code_writes() -> None:
 def test_every_struct_of_the_chain_and_of_consensus_has_a_golden_vector() -> None:
     structs = {
         name
-        for module in (types, records, state_map, messages, epochs, dossier)
+        for module in (types, records, state_map, messages, epochs, dossier, proofs)
         for name, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, msgspec.Struct)
         and member.__module__ == module.__name__
@@ -54,7 +54,7 @@ def test_golden_bytes_decode_to_the_sample_and_nothing_else() -> None:
 def test_every_format_names_itself_and_its_version() -> None:
     inner = {"KeySignature", "OriginalOutcome", "KeyRecord", "Neighbour", "Content"}
     inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "EndedEpoch", "Finality"}
-    inner |= {"PendingEpoch"}
+    inner |= {"PendingEpoch", "Branch", "Rival"}
     for name, value in SAMPLES.items():
         tag = type(value).__struct_config__.tag
         if name.partition(",")[0] in inner:

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from consensus import messages
-from node.audit import dossier, epochs
+from node.audit import dossier, epochs, proofs
 from node.chain import encoding, records, state_map, types
 from node.engine import gossip
 from node.network import frames, transport
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "byte-formats.md").read_text()
-MODULES = (types, records, state_map, messages, epochs, dossier, frames, gossip)
+MODULES = (types, records, state_map, messages, epochs, dossier, proofs, frames, gossip)
 
 
 def described() -> dict[str, tuple[str, tuple[str, ...]]]:

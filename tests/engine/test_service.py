@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from node.api.service import EventsUnavailable, EventView, UnknownParticipant
-from node.audit.verify import verify_dossier
+from node.audit.verify import verify_file
 from node.chain.instruction import CheckedInstruction
 from node.chain.types import Receipt
 from tests.support.cluster import Cluster
@@ -67,7 +67,7 @@ async def test_a_final_payment_has_evidence_and_its_block_a_certificate() -> Non
         assert view is not None
         dossier = service.evidence(uetr(payment))
         assert dossier is not None
-        assert verify_dossier(dossier, world.genesis_bytes).status == "settled"
+        assert verify_file(dossier, world.genesis_bytes).status == "settled"
         block = service.block(view.height)
         assert block is not None
         assert block.certificate is not None

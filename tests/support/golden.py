@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from consensus import messages as m
 from node.audit import dossier as d
 from node.audit import epochs as e
+from node.audit import proofs as p
 from node.chain import records as r
 from node.chain import types as t
 from node.chain.block import (
@@ -191,6 +192,14 @@ def samples() -> dict[str, Any]:
         finality=finality,
         receipt=signed_receipt,
     )
+    nullification = replace(
+        finalization,
+        kind=m.Kind.NULLIFY,
+        content=None,
+        signatures=tuple((i, _vote(m.Kind.NULLIFY, None, i).signature) for i in range(3)),
+    )
+    branch = p.Branch(header, (header,), finalization)
+    rival = p.Rival(_digest("other block"), (_digest("sibling"),))
     return {
         "Payment": plain,
         "Payment, all fields": full,
@@ -282,6 +291,11 @@ def samples() -> dict[str, Any]:
         "Ancestry": ancestry,
         "EpochLink": epoch_link,
         "EndedEpoch": ended,
+        "Branch": branch,
+        "Rival": rival,
+        "ForkProof": p.ForkProof((epoch_link,), branch, branch, rival, (nullification,)),
+        "ForkProof, one height": p.ForkProof((), branch, branch, None, ()),
+        "EquivocationProof": p.EquivocationProof((epoch_link,), equivocation),
         "Finality": finality,
         "Dossier": dossier,
         "Dossier, no parts": replace(

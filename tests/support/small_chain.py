@@ -15,6 +15,7 @@ from consensus.messages import (
     VOTE_DOMAIN,
     Certificate,
     Content,
+    Equivocation,
     Kind,
     quorum,
     vote_payload,
@@ -92,6 +93,7 @@ class SmallChain:
     passed: dict[tuple[int, int, Kind], Certificate] = field(default_factory=dict)
     """Notarizations and nullifications, by epoch, view and kind."""
     seals: dict[int, Sealed] = field(default_factory=dict)
+    witnessed: list[Equivocation] = field(default_factory=list)
     voters: dict[bytes, Ed25519Signer] = field(default_factory=dict)
     """Vote keys by public key."""
     nodes: dict[bytes, bytes] = field(default_factory=dict)
@@ -264,6 +266,9 @@ class SmallChain:
             for (of, view, _), each in sorted(self.passed.items())
             if of == epoch and first_view <= view <= last_view
         ]
+
+    def evidence(self) -> list[Equivocation]:
+        return list(self.witnessed)
 
     def state_record(self, key: bytes) -> bytes | None:
         return self.records.get(key)

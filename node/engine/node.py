@@ -41,6 +41,7 @@ from node.engine.pool_store import PoolStore
 from node.engine.replica import Replica
 from node.engine.service import Service
 from node.engine.snapshot import Snapshots
+from node.engine.statesync import start_from_snapshot
 from node.engine.sync import SyncServer
 from node.engine.view_log import ViewLog
 from node.engine.vote_keys import VoteKeys
@@ -142,6 +143,8 @@ async def _assemble(
 ) -> Node:
     genesis = home.genesis
     clock = WallClock()
+    metrics = Metrics()
+    await start_from_snapshot(home, metrics)
     kv = home.open_database()
     stack.callback(kv.close)
     io = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="disk")
@@ -158,7 +161,6 @@ async def _assemble(
     decoded = [decode_record(record) for record in records]
     del records
 
-    metrics = Metrics()
     pool = Mempool(home.config.mempool)
     kept = PoolStore(kv, io)
     executor = Executor(genesis, state, pool)

@@ -27,6 +27,7 @@ from node.network.faults import (
 )
 from node.network.frames import CHANNEL_LIMIT, Channel
 from node.network.impairment import Impairment
+from node.network.link import RELEASE_TICK_SECONDS
 from node.network.links import Limits, LinkFault, Refusal
 from node.network.memory import MemoryNetwork
 from node.network.outbox import MAX_OUTBOX_BYTES, MAX_QUEUED, Outbox
@@ -357,6 +358,46 @@ async def test_a_slow_link_keeps_order_and_costs_the_others_nothing() -> None:
         await second.until_received(301)
         assert [payload for _, _, payload in second.received[:-1]] == sent
         assert first.network.queued(1, Channel.CONSENSUS) == 0
+
+
+async def test_delay_wakes_a_link_at_most_once_a_tick() -> None:
+    """However many payloads wait and however they jitter: no spinning."""
+    async with cluster(2) as (first, second):
+        loop = asyncio.get_running_loop()
+        first.network.impair({"node1": LinkFault(delay_ms=20, jitter_ms=40)})
+        link = first.network._peers[second.key].link
+        assert link is not None
+        release, calls = link.outbox.release, []
+
+        def counted(now: float) -> None:
+            calls.append(now)
+            release(now)
+
+        link.outbox.release = counted  # type: ignore[method-assign]
+        began = loop.time()
+        for number in range(2000):
+            assert first.network.send(1, Channel.MEMPOOL, number.to_bytes(2, "big"))
+        await second.until_received(2000)
+        took = loop.time() - began
+        assert len(calls) <= took / RELEASE_TICK_SECONDS + 1
+        assert link.outbox.queued_bytes == 0
+
+
+async def test_a_link_that_delays_and_loses_all_stays_up() -> None:
+    """Keep-alives are not payloads, and what waits for its time is not left unread by the peer."""
+    limits = Limits(watch_seconds=0.02, silent_watches=5)
+    async with cluster(2, limits=limits) as (first, second):
+        first.network.impair({"node1": LinkFault(delay_ms=60_000)})
+        second.network.impair({"node0": LinkFault(loss=1)})
+        assert first.network.send(1, Channel.SYNC, b"waits")
+        assert second.network.send(0, Channel.SYNC, b"lost")
+        before = second.network.links()[0].received_bytes
+        # 20 keep-alives, five bytes each: many more watches than silence would be allowed.
+        await second.until_idle(lambda: second.network.links()[0].received_bytes >= before + 100)
+        assert first.events == [(1, True)]
+        assert second.events == [(0, True)]
+        assert not first.received
+        assert not second.received
 
 
 async def test_a_delayed_link_is_dropped_and_stopped_without_a_trace() -> None:

@@ -9,6 +9,7 @@ built on the wrong parent, executed twice or executed out of order is a bad bloc
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from consensus.messages import (
     View,
 )
 from devnet.sim.crypto import CHAIN_ID
+from node.chain.encoding import UNDECODABLE
+from node.storage.errors import StorageError, StoreCorrupt
 
 GENESIS_TIME = 1_750_000_000_000
 """Timestamp of the genesis block, in ms since the Unix epoch."""
@@ -72,7 +75,7 @@ def decode_block(raw: bytes) -> Block:
     """The block of these bytes. Raises BodyMismatch for a body that is not its header's."""
     try:
         block = _decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise BodyMismatch(f"not a block: {error}") from error
     if _encode(block) != raw:
         raise BodyMismatch("not the canonical encoding")
@@ -163,6 +166,33 @@ class Database:
         assert added[0].info.height == len(self.blocks) + 1
         added[-1] = Stored(added[-1].info, added[-1].body, finalization)
         self.blocks += added
+
+    def copy(self, height: int) -> Database:
+        """A copy made when the chain was at most this high: what an operator takes to a node."""
+        copied = Database()
+        copied.blocks = self.blocks[:height]
+        while copied.blocks and copied.blocks[-1].finalization is None:
+            copied.blocks.pop()
+        return copied
+
+    def rot(self, rng: random.Random) -> None:
+        """The medium changes a bit of a stored block."""
+        place = rng.randrange(len(self.blocks))
+        stored = self.blocks[place]
+        body = bytearray(stored.body)
+        body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+        self.blocks[place] = Stored(stored.info, bytes(body), stored.finalization)
+
+    def damage(self) -> StorageError | None:
+        """What a start says to what is stored: the first block that is not its header's."""
+        for height, stored in enumerate(self.blocks, 1):
+            try:
+                info = info_of(decode_block(stored.body).header)
+            except BodyMismatch as error:
+                return StoreCorrupt(f"stored block {height}: {error}", "database", "Replace it")
+            if info != stored.info:
+                return StoreCorrupt(f"stored block {height} is another", "database", "Replace it")
+        return None
 
     def serve(self, first: int) -> SyncResponse | None:
         """Finalized blocks from height `first` on, ending at a certified one; None if none."""

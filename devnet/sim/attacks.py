@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import combinations
 
@@ -13,7 +12,6 @@ from consensus.messages import (
     BlockRequest,
     BlockResponse,
     Certificate,
-    CertificateRequest,
     Content,
     Epoch,
     Kind,
@@ -22,26 +20,25 @@ from consensus.messages import (
     OwnVotesRequest,
     OwnVotesResponse,
     Proposal,
-    SyncRequest,
     SyncResponse,
     ValidatorIndex,
     View,
     Vote,
 )
+from devnet.sim.answers import (
+    OTHER_EPOCH,
+    REMEMBERED,
+    FalseAnswers,
+    Flooder,
+    HistoryReplayer,
+    Replayer,
+)
 from devnet.sim.application import Block, decode_block, encode_block, info_of, payload_root
 from devnet.sim.byzantine import Common, Liar, Lies, votes_in
-from devnet.sim.crypto import sign
 from devnet.sim.disk import ModelDisk
 from devnet.sim.network import Packet
 from devnet.sim.oracle import ballot_of
 from devnet.sim.world import MILLISECOND
-
-REMEMBERED = 400
-"""Messages, and statements, that a liar keeps to use again."""
-FLOOD = 12
-"""Messages of one burst to each member."""
-OTHER_EPOCH = 1
-"""An epoch that this chain's validators might sign in with the same keys."""
 
 
 class EquivocatingLeader(Liar):
@@ -347,44 +344,6 @@ class Impersonator(Liar):
                 self.post(to, usurped, "proposal by one that does not lead")
 
 
-class Replayer(Liar):
-    """Sends again what once was true: of old views, and of another epoch as if of this one."""
-
-    def __init__(self, common: Common, lies: Lies) -> None:
-        super().__init__(common, lies)
-        self._old: deque[Message] = deque(maxlen=REMEMBERED)
-
-    def heard(self, sender: int, message: Message) -> None:
-        if not isinstance(message, BlockRequest | CertificateRequest | SyncRequest):
-            self._old.append(message)
-
-    def say(self, message: Message, targets: Iterable[int]) -> None:
-        self._old.append(message)
-        super().say(message, targets)
-
-    def strike(self) -> None:
-        for to in self.others:
-            for _ in range(3):
-                if self._old:
-                    self.post(to, self.rng.choice(self._old), "message of before")
-        self._other_epoch()
-
-    def _other_epoch(self) -> None:
-        """Votes and certificates that a quorum signed in another epoch, with these same keys."""
-        rng = self.rng
-        view, kind = self.view + rng.choice((0, 0, 1, 7)), rng.choice(tuple(Kind))
-        content = None if kind is Kind.NULLIFY else Content(view - 1, self.noise())
-        signatures = tuple((i, sign(i, OTHER_EPOCH, view, kind, content)) for i in range(self.size))
-        for to in self.others:
-            epoch = rng.choice((0, OTHER_EPOCH))
-            voter, signature = rng.choice(signatures)
-            vote = Vote(epoch, view, kind, content, voter, signature)
-            self.post(to, vote, f"vote of epoch {OTHER_EPOCH} said to be of {epoch}")
-            certificate = Certificate(epoch, view, kind, content, signatures)
-            name = f"certificate of epoch {OTHER_EPOCH} said to be of {epoch}"
-            self.post(to, certificate, name)
-
-
 class Amnesiac(Liar):
     """Loses its journal again and again, and signs as if it had never signed before."""
 
@@ -433,38 +392,6 @@ class SelectiveSender(Liar):
                 self.post(to, message)
             elif isinstance(message, Vote | Proposal | Certificate | BlockResponse):
                 self.lies.withheld(to, f"{type(message).__name__} sent to others only")
-
-
-class Flooder(Liar):
-    """Sends far more than anybody asked for, of every kind of message, mostly useless."""
-
-    def strike(self) -> None:
-        for to in self.others:
-            for _ in range(FLOOD):
-                message = self._junk()
-                self.post(to, message, f"flood of {type(message).__name__}")
-
-    def _junk(self) -> Message:
-        rng = self.rng
-        view = max(1, self.view + rng.choice((-3, 0, 1, 2, 1_000, 2**50)))
-        kind = rng.choice(tuple(Kind))
-        content = None if kind is Kind.NULLIFY else Content(view - 1, self.noise())
-        vote = Vote(0, view, kind, content, self.index, self.noise(64))
-        return rng.choice(
-            (
-                vote,
-                Vote(0, view, kind, content, 2**40, self.noise(64)),
-                Proposal(vote, self.noise(200)),
-                BlockRequest(0, view, self.noise()),
-                CertificateRequest(0, 0, 2**60),
-                CertificateRequest(0, view, 1),
-                OwnVotesRequest(0, view),
-                OwnVotesResponse(0, view, None, (vote,) * 3),
-                BlockResponse(0, self.noise(200)),
-                SyncRequest(rng.choice((0, 1, 2**60))),
-                SyncResponse((self.noise(200),) * 3, (), Certificate(0, view, kind, content, ())),
-            )
-        )
 
 
 class Twins(Liar):
@@ -550,6 +477,8 @@ ATTACKS: dict[str, Callable[[Common, Lies], Liar]] = {
     "amnesiac": Amnesiac,
     "selective-sender": SelectiveSender,
     "flooder": Flooder,
+    "false-answers": FalseAnswers,
+    "history-replayer": HistoryReplayer,
     "twins": Twins,
     "mixed": _any_of_them,
 }

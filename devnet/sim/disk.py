@@ -22,6 +22,7 @@ from typing import Protocol
 from consensus.interface import Signer, SigningRefused
 from consensus.messages import Content, Epoch, Kind, View
 from devnet.sim.crypto import CHAIN_ID, MemoisedSigner, sign
+from node.storage.errors import JournalCorrupt, StorageError
 from node.storage.journal import Journal
 from node.storage.signer import GuardedSigner
 from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
@@ -62,6 +63,13 @@ class NodeDisk(Protocol):
     def journal(self) -> list[bytes]:
         """The records that the next start will find; only after a crash."""
 
+    def rot(self, rng: random.Random) -> StorageError:
+        """The medium damages journal or signer's record, while the node is down; what the next
+        start says to it. Fails with AssertionError if it would start as if nothing had happened."""
+
+    def replaced(self) -> NodeDisk:
+        """A new, empty disk in the place of a damaged one."""
+
 
 # --- the harsh model ----------------------------------------------------------------------------
 
@@ -71,6 +79,7 @@ class ModelDisk:
     the guard's only if the journal's sync was complete."""
 
     def __init__(self, index: int) -> None:
+        self._index = index
         self._records: list[bytes] = []
         self._durable = 0
         self._guard = _GuardModel(index)
@@ -114,6 +123,12 @@ class ModelDisk:
 
     def journal(self) -> list[bytes]:
         return list(self._records)
+
+    def rot(self, rng: random.Random) -> StorageError:
+        return JournalCorrupt("damaged", "journal", "Only as an observer, with a new key", 0)
+
+    def replaced(self) -> NodeDisk:
+        return ModelDisk(self._index)
 
 
 class _GuardModel:
@@ -162,6 +177,7 @@ class StorageDisk:
 
     def __init__(self, index: int, seed: int) -> None:
         self._index = index
+        self._seed = seed
         self._disk = SimulatedDisk(seed)
         self._waiting: list[bytes] = []
         """Appended while a sync is under way: it waits in memory for the next."""
@@ -213,6 +229,29 @@ class StorageDisk:
 
     def journal(self) -> list[bytes]:
         return list(self._found)
+
+    def rot(self, rng: random.Random) -> StorageError:
+        disk = self._disk
+        # Kill -9 leaves an exact mark, and so no damage that could pass for a torn tail.
+        disk.crash(rng, power=False)
+        directory = rng.choice(("journal", "signer"))
+        names = [name for name in disk.list(directory) if name != "lock"]
+        file = f"{directory}/{rng.choice(names)}"
+        data = bytearray(disk.read(file))
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        else:
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        disk.overwrite(file, bytes(data))
+        try:
+            self._open_files()
+        except StorageError as refused:
+            if file in refused.where:
+                return refused
+        raise AssertionError(f"{file} was damaged, and the node does not refuse it by name")
+
+    def replaced(self) -> NodeDisk:
+        return StorageDisk(self._index, self._seed + 1)
 
 
 class WatchedSigner:

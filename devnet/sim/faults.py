@@ -46,6 +46,8 @@ class Profile:
     """Short losses of everything towards one node: enough to miss one certificate of several."""
     filter_rate: float
     instruction_rate: float
+    rot_rate: float
+    """Media that damage what they hold, while their node is down; at most f nodes."""
     idle_share: float
     """Share of the fault phase, in its middle, without new instructions."""
 
@@ -82,6 +84,7 @@ def draw_profile(rng: random.Random, skew: int) -> Profile:
         flicker_rate=rng.choice((0.0, 0.0, 0.5, 2.0)),
         filter_rate=rng.choice((0.0, 0.0, 0.3)),
         instruction_rate=rng.choice((0.3, 1.0, 5.0)),
+        rot_rate=0.0,
         idle_share=rng.choice((0.0, 0.3, 0.7)),
     )
 
@@ -90,13 +93,20 @@ class Faults:
     """Carries a profile out on a set of honest nodes until `heal`."""
 
     def __init__(
-        self, world: World, network: Network, nodes: Sequence[HonestNode], profile: Profile
+        self,
+        world: World,
+        network: Network,
+        nodes: Sequence[HonestNode],
+        profile: Profile,
+        damageable: int,
     ) -> None:
+        """`damageable`: nodes, at most, whose media may fail."""
         self._world = world
         self._network = network
         self._nodes = nodes
         self._profile = profile
         self._instructions = 0
+        self._damageable = damageable
 
     def begin(self, until: int) -> None:
         """Schedule everything that goes wrong before the virtual microsecond `until`."""
@@ -109,6 +119,8 @@ class Faults:
             world.at(time, self._flicker)
         for time in _arrivals(rng, profile.filter_rate, until):
             world.at(time, self._filter)
+        for time in _arrivals(rng, profile.rot_rate, until):
+            world.at(time, self._rot)
         if profile.habits.skew:
             for time in _arrivals(rng, 0.1, until):
                 world.at(time, rng.choice(self._nodes).step_clock)
@@ -132,6 +144,32 @@ class Faults:
         for node in victims:
             if node.up:
                 node.crash("crash at a random time")
+
+    def _rot(self) -> None:
+        """A node dies, and its medium with it. Its start refuses, by name; then its operator does
+        what docs/how-to/recover.md says: a database is replaced by another node's, of whatever
+        height; a key whose journal or record is damaged is given up."""
+        rng, world = self._world.random, self._world
+        if not self._damageable:
+            return
+        node = rng.choice(self._nodes)
+        if node.up:
+            node.crash("crash of a medium")
+        journal = rng.random() < 0.5
+        refused = node.rot(rng, journal)
+        if refused is None:
+            return
+        self._damageable -= 1
+        world.record(node.index, "refused", type(refused).__name__.encode(), refused)
+        world.faults[f"damage refused: {type(refused).__name__}"] += 1
+        if journal:
+            node.retire()
+        if not journal or rng.random() < 0.5:
+            donor = rng.choice([other for other in self._nodes if other is not node])
+            height = donor.height if rng.random() < 0.5 else rng.randint(0, donor.height)
+            older = height < node.height
+            world.faults["older database restored" if older else "database restored"] += 1
+            node.restore(donor.database.copy(height))
 
     def _partition(self) -> None:
         rng, size = self._world.random, len(self._nodes)

@@ -60,6 +60,7 @@ from devnet.sim.network import Gossip, Network, Packet
 from devnet.sim.oracle import Oracle, own_votes
 from devnet.sim.points import PersistencePoints
 from devnet.sim.world import MILLISECOND, World
+from node.storage.errors import StorageError
 
 GOSSIP_INTERVAL = 700 * MILLISECOND
 """Virtual microseconds between repetitions of an instruction that is not final yet."""
@@ -99,6 +100,8 @@ class HonestNode:
         self._guarded = guarded
         self.points: PersistencePoints | None = None
         """Counts this node's persistence points, and crashes it at one (see `points`)."""
+        self.retired = False
+        """The key is given up, and the node follows as an observer."""
         self._kept: dict[int, None] = {}
         """Instructions durably accepted from clients and not final: on disk."""
         self._world = world
@@ -149,7 +152,7 @@ class HonestNode:
         rng.shuffle(shuffled)
         self._world.record(self.index, "start", b"%d" % len(records))
         self._core = self._factory(
-            index=self.index,
+            index=None if self.retired else self.index,
             validators=self._validators,
             epoch=Epoch(0),
             floor=self.database.floor,
@@ -200,6 +203,36 @@ class HonestNode:
     def _restart(self, incarnation: int) -> None:
         if not self.up and incarnation == self._incarnation:
             self.start()
+
+    # --- the operator -------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Journal or signer's record damaged, and refused: nobody knows any more what this key
+        has signed. New files, no key; only while it is down."""
+        assert not self.up
+        self.retired = True
+        self._disk = self._disk.replaced()
+
+    def restore(self, database: Database) -> None:
+        """Another node's database in the place of this one's; only while it is down. It may be
+        older than what the journal was rotated for."""
+        assert not self.up
+        self.database = database
+        for number in instructions_of(stored.body for stored in database.blocks):
+            self._kept.pop(number, None)
+
+    def rot(self, rng: random.Random, journal: bool) -> StorageError | None:
+        """The medium damages journal or database of a node that is down: what its start says."""
+        assert not self.up
+        if journal:
+            return self._disk.rot(rng)
+        if not self.database.blocks:
+            return None
+        self.database.rot(rng)
+        found = self.database.damage()
+        if found is None:
+            raise self._oracle.fail("damage-refused", f"node {self.index} starts on a damaged one")
+        return found
 
     def heal(self) -> None:
         """The machine behaves from now on, and is up shortly."""
@@ -420,6 +453,8 @@ class HonestNode:
                 self._point("between sends")
 
     def _leave(self, effect: Send | Broadcast) -> None:
+        if self.retired and isinstance(effect, Send) and effect.to == self.index:
+            return  # its core is no validator any more, and asks for what its own place has
         self._oracle.sent(self.index, effect.message)
         if isinstance(effect, Broadcast):
             self._world.record(self.index, "broadcast", b"", effect.message)

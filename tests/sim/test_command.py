@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from devnet.sim import suite
+from devnet.sim import suite, twins
 from devnet.sim.__main__ import main
 from devnet.sim.batch import Failure
 from devnet.sim.world import Violation
@@ -77,11 +77,12 @@ def test_an_exhaustive_part_reports_what_it_counted(
 ) -> None:
     monkeypatch.setattr(suite, "points", lambda: [(suite._points, (0, 2, 7))])
     monkeypatch.setattr(suite, "twin_schedules", lambda: [(suite._twins, (63,))])
+    monkeypatch.setattr(twins, "ROUNDS", 2)
     assert main(["--points", "--twins", "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["exhausted"]
     assert counts["persistence points"] > 10
     assert counts["crash runs"] >= counts["persistence points"]
-    assert counts["twins scenarios"] > 100
+    assert counts["twins scenarios"] == 640 // suite.TWIN_PARTS
 
 
 def test_an_exhaustive_part_that_breaks_a_rule_exits_1(

@@ -5,10 +5,12 @@ A failing seed prints the command that replays it, goes into `KEPT`, and stays t
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from devnet.sim.batch import Failure, attempt
-from devnet.sim.run import validators_of
+from devnet.sim.run import ROTTEN, Result, validators_of
 
 SEEDS = 500
 SHARD = 10
@@ -37,3 +39,14 @@ def test_the_seeds_mix_both_sizes() -> None:
     sizes = [validators_of(seed) for seed in range(SEEDS)]
     assert set(sizes) == {4, 7}
     assert min(sizes.count(4), sizes.count(7)) >= SEEDS // 4
+
+
+def test_media_that_fail_are_refused_by_name_and_their_nodes_restored() -> None:
+    faults: Counter[str] = Counter()
+    for seed in [seed for seed in range(90) if seed % 6 in ROTTEN]:
+        outcome = attempt((seed, validators_of(seed)))
+        assert isinstance(outcome, Result), outcome.text
+        faults.update(outcome.faults)
+    for named in ("StoreCorrupt", "JournalCorrupt", "SignerUnusable"):
+        assert faults[f"damage refused: {named}"] > 0
+    assert faults["older database restored"] > 0

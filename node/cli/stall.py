@@ -32,9 +32,10 @@ class Progress:
 
 def explain(status: StatusView, now: int) -> Progress:
     """What one node sees. `now`: ms since the epoch, by the clock of the node's machine."""
-    own = 0 if status.validator is None else 1
-    total = len(status.peers) + own
-    connected = own + sum(peer.connected for peer in status.peers)
+    if status.validator is None:
+        return _observed(status, now)
+    total = len(status.peers) + 1
+    connected = 1 + sum(peer.connected for peer in status.peers)
     needed = quorum(total)
     begin = f"{connected} of {total} validators connected, {needed} {_verb(needed)} needed"
     parts = [_down(peer, now) for peer in status.peers if not peer.connected]
@@ -52,11 +53,30 @@ def explain(status: StatusView, now: int) -> Progress:
     return Progress("ok", "; ".join([begin, *parts]))
 
 
+def _observed(status: StatusView, now: int) -> Progress:
+    """What a node that is no validator sees: its peers are the sources that it follows."""
+    sources = [peer.name for peer in status.peers if peer.connected]
+    if not status.peers:
+        text = "this node is no validator and follows nobody: name a source under [join] urls"
+        return Progress("fail", f"{text}; {_nothing_final(status, now)}")
+    if not sources:
+        parts = [_down(peer, now) for peer in status.peers]
+        begin = f"this node observes, and none of its {len(status.peers)} sources answers"
+        return Progress("fail", "; ".join([begin, *parts, _nothing_final(status, now)]))
+    if _stalled(status, now):
+        text = f"this node observes through {', '.join(sources)}"
+        return Progress("fail", f"{text}, but {_nothing_final(status, now)}")
+    text = f"this node observes through {', '.join(sources)}"
+    return Progress("ok", f"{text}; {_last_final(status, now)}")
+
+
 def explain_all(statuses: Sequence[StatusView], now: int) -> Progress:
     """What the nodes that answer see together: one sentence, and whoever sees it otherwise."""
     if not statuses:
         return Progress("fail", "no node answers")
-    seen = [(status.node, explain(status, now)) for status in statuses]
+    # An observer that lags says nothing of the network while a validator can be asked.
+    asked = [status for status in statuses if status.validator is not None] or statuses
+    seen = [(status.node, explain(status, now)) for status in asked]
     stalled = [(node, progress) for node, progress in seen if progress.result == "fail"]
     if len(stalled) == len(seen):
         node, progress = seen[0]

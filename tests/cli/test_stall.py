@@ -152,12 +152,38 @@ SITUATIONS = [
         "since 22:14:59 UTC, no instruction waits",
     ),
     (
-        "an observer counts the validators that it sees",
-        status(validator=None, node="watch", down=("node0",)),
-        "warn",
-        "3 of 4 validators connected, 3 are needed; node0 unreachable since 22:14:03 UTC (cannot "
-        "connect); block 12 is final since 22:14:59 UTC, no instruction waits; with one more "
-        "down nothing would become final",
+        "an observer follows what answers",
+        status(validator=None, node="watch", validators=2, down=("node0",)),
+        "ok",
+        "this node observes through node1; block 12 is final since 22:14:59 UTC, no instruction "
+        "waits",
+    ),
+    (
+        "an observer whose sources are silent",
+        status(validator=None, node="watch", validators=1, down=("node0",)),
+        "fail",
+        "this node observes, and none of its 1 sources answers; node0 unreachable since 22:14:03 "
+        "UTC (cannot connect); nothing final since 22:14:59 UTC, no instruction waits",
+    ),
+    (
+        "a validator that was removed and has no source",
+        status(validator=None, node="watch", validators=0),
+        "fail",
+        "this node is no validator and follows nobody: name a source under [join] urls; nothing "
+        "final since 22:14:59 UTC, no instruction waits",
+    ),
+    (
+        "an observer whose source has nothing new while instructions wait",
+        status(
+            validator=None,
+            node="watch",
+            validators=1,
+            waiting=1,
+            finalized_at=NOW - WAITING_STALL_MS - 1,
+        ),
+        "fail",
+        "this node observes through node0, but nothing final since 22:14:49 UTC, 1 instruction "
+        "waits",
     ),
     (
         "just started with what waited from before",
@@ -200,3 +226,9 @@ def test_a_node_cut_off_from_the_others_is_named_beside_what_they_see() -> None:
 
 def test_no_answer_is_no_good_news() -> None:
     assert explain_all([], NOW) == Progress("fail", "no node answers")
+
+
+def test_an_observer_is_not_asked_while_a_validator_answers() -> None:
+    silent = status(validator=None, node="watch", validators=0)
+    assert explain_all([status(), silent], NOW).result == "ok"
+    assert explain_all([silent], NOW).result == "fail"

@@ -30,6 +30,7 @@ from consensus.interface import (
     Now,
     Pending,
     Received,
+    Rejected,
     Send,
     Signer,
     Straggler,
@@ -39,11 +40,15 @@ from consensus.interface import (
 from consensus.messages import (
     BlockRequest,
     BlockResponse,
+    Body,
     Certificate,
     CertificateRequest,
+    Certified,
     Epoch,
     Kind,
     Message,
+    OwnProposal,
+    OwnVote,
     OwnVotesRequest,
     OwnVotesResponse,
     Proposal,
@@ -51,6 +56,7 @@ from consensus.messages import (
     ValidatorIndex,
     View,
     Vote,
+    Witnessed,
 )
 
 MAX_EARLY = 16
@@ -95,6 +101,19 @@ def epoch_of(message: Message) -> int | None:
             return message.epoch
         case _:
             return None
+
+
+def _recorded_in(record: Record) -> int:
+    """The epoch that a record is of."""
+    match record:
+        case OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote)):
+            return vote.epoch
+        case Body(epoch=epoch):
+            return epoch
+        case Certified(certificate=certificate):
+            return certificate.epoch
+        case Witnessed(equivocation=equivocation):
+            return equivocation.first.epoch
 
 
 def _asks_for_answer(message: Message) -> bool:
@@ -144,6 +163,10 @@ class Epochs:
         self._early: dict[ValidatorIndex, list[Message]] = {}
         self._told_at: dict[ValidatorIndex, int] = {}
         """When a peer of another epoch was last answered or asked, monotonic ms."""
+        records = list(records)
+        self._ahead = [record for record in records if _recorded_in(record) > epoch]
+        """Of epochs that the database, replaced by an older copy, has yet to come to again: what
+        was signed in them stays signed."""
         self._core = self._make(index, validators, floor, records)
 
     def _make(
@@ -198,7 +221,7 @@ class Epochs:
 
     def live_records(self) -> list[Record]:
         """See `Core.live_records`."""
-        return self._core.live_records()
+        return self._core.live_records() + self._ahead
 
     def next_deadline(self) -> int | None:
         """See `Core.next_deadline`."""
@@ -232,7 +255,9 @@ class Epochs:
         stopped = None if self._core.retired else self._core.stopped
         self._epoch = event.epoch
         self._told_at = {}
-        self._core = self._make(event.index, event.validators, event.floor, ())
+        ahead = self._ahead
+        self._ahead = [record for record in ahead if _recorded_in(record) > event.epoch]
+        self._core = self._make(event.index, event.validators, event.floor, ahead)
         if stopped is not None:
             # What made this node doubt its own state has not changed with the validators.
             self._core.stop(stopped)
@@ -250,13 +275,16 @@ class Epochs:
         self, sender: ValidatorIndex, message: Message, epoch: int, now: Now
     ) -> list[Effect]:
         """Of an epoch that has not begun here: to be kept, and a reason to ask."""
+        effects: list[Effect] = []
         kept = self._early.setdefault(sender, [])
         if epoch == self._epoch + 1 and len(kept) < MAX_EARLY and self._may_keep(message):
             kept.append(message)
-        if self._core.ended or not self._may_tell(sender, now):
-            return []
-        view = self._core.view
-        return [Send(sender, CertificateRequest(self._epoch, view, view))]
+        else:
+            effects.append(Rejected(sender, "message: of an epoch that has not begun here"))
+        if not self._core.ended and self._may_tell(sender, now):
+            view = self._core.view
+            effects.append(Send(sender, CertificateRequest(self._epoch, view, view)))
+        return effects
 
     def _may_keep(self, message: Message) -> bool:
         if isinstance(message, Proposal):
@@ -270,9 +298,10 @@ class Epochs:
         self, sender: ValidatorIndex, message: Message, epoch: int, now: Now
     ) -> list[Effect]:
         """Of an epoch that has ended here: its sender is told what ended it."""
-        if not _asks_for_answer(message) or not self._may_tell(sender, now):
-            return []
-        return [Straggler(sender, Epoch(epoch))]
+        effects: list[Effect] = [Rejected(sender, "message: of an epoch that has ended")]
+        if _asks_for_answer(message) and self._may_tell(sender, now):
+            effects.append(Straggler(sender, Epoch(epoch)))
+        return effects
 
     def _may_tell(self, peer: ValidatorIndex, now: Now) -> bool:
         told_at = self._told_at.get(peer)

@@ -622,6 +622,21 @@ def test_what_a_rotated_journal_keeps_is_of_the_new_epoch() -> None:
     assert again.epochs.view == 2
 
 
+def test_an_older_database_does_not_make_a_node_forget_votes_of_later_epochs() -> None:
+    member, chain = moved_on()
+    member.get(chain.proposal(chain.block(1)))
+    (signed,) = (vote for vote in votes(member.all, Kind.NOTARIZE) if vote.epoch == 1)
+    old = Chain()
+    back = member.again(old)  # an operator put an older copy of the database in
+    rotated = back.epochs.live_records()
+    one, seal = sealing(old)
+    again = Member(chain=old, ring=member.ring, records=rotated)
+    again.get(sealed(old, seal))
+    again.get(chunk(old, [one, seal], []))
+    effects = again.enter(chain)
+    assert votes(effects, Kind.NOTARIZE) == [signed], "brought back, not forgotten"
+
+
 # --- chunks ---------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,12 @@ def _run_one(script: Script, directory: Path | None, output: Output) -> dict[str
             report = asyncio.run(Run(fitted, found, output.line).run())
         else:
             report = _run_on_own(script, place, output)
+    except KeyboardInterrupt:
+        if own:
+            shutil.rmtree(place)
+        else:
+            output.note(f"faults may be left: nostro devnet heal --dir {place}")
+        raise
     except BadScript as error:
         raise usage(str(error)) from error
     except (RunFailed, control.NotRunning, control.NoAnswer) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from devnet.scenario.observed import Observations, Outcome
@@ -150,6 +151,9 @@ def _final_once(seen: Observations) -> Iterator[str]:
     """What any node told to be final is on every node, once, at the same place, as told."""
     told: dict[Outcome, str] = {}
     for node, outcomes in seen.told.items():
+        for before, outcome in pairwise(outcomes):
+            if before[1:4] >= outcome[1:4]:
+                yield f"{node} told {_places([outcome])} after {_places([before])}"
         for outcome in outcomes:
             told.setdefault(outcome, node)
     for node in seen.nodes:

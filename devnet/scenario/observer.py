@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import urllib.request
 from collections.abc import AsyncIterator, Iterable
 
 from devnet.network import Network
+from devnet.ports import HOST
 from devnet.scenario.observed import BlockSeen, Claim, Observations, Outcome, Read
 from node.api.client import ApiClient, ApiError
 from node.api.service import AccountsView, AssetView, EventView
@@ -22,6 +25,8 @@ READ_SECONDS = 1.0
 """Between two reads of all balances at one node."""
 COLLECT_SECONDS = 300.0
 """For reading a node's whole chain again."""
+METRICS_SECONDS = 5.0
+MAX_METRICS_BYTES = 4 * 1024 * 1024
 AFTER_ALL = 2**31
 """An outcome's position beyond any that a block can hold."""
 
@@ -36,6 +41,8 @@ class Observer:
     def __init__(self, network: Network, seen: Observations) -> None:
         self._network = network
         self.seen = seen
+        self._known: dict[Outcome, Outcome] = {}
+        """What every node tells is kept once."""
 
     @classmethod
     async def begin(cls, network: Network) -> Observer:
@@ -60,6 +67,12 @@ class Observer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _outcome(self, event: EventView) -> Outcome:
+        outcome = Outcome(
+            event.uetr or "", event.height, event.instruction, event.payment, event.status
+        )
+        return self._known.setdefault(outcome, outcome)
+
     async def _height(self, name: str) -> int | None:
         async with ApiClient([self._network.api(name)]) as client:
             with contextlib.suppress(ApiError):
@@ -78,7 +91,7 @@ class Observer:
                     if after is not None:
                         async for event in client.events(after):
                             after = (event.height, event.index)
-                            self.seen.told[name].append(_outcome(event))
+                            self.seen.told[name].append(self._outcome(event))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _read_on(self, name: str) -> None:
@@ -112,12 +125,26 @@ class Observer:
             try:
                 async with asyncio.timeout(COLLECT_SECONDS):
                     await self._collect(name)
+                    await self._incriminated(name)
             except (ApiError, NotObserved) as error:
                 self.seen.complaints.append(f"the chain of {name} cannot be read: {error}")
             except TimeoutError:
                 self.seen.complaints.append(
                     f"the chain of {name} could not be read within {COLLECT_SECONDS:.0f} s"
                 )
+
+    async def _incriminated(self, name: str) -> None:
+        """No node of a scenario lies, so none may look as if it did."""
+        ports = self._network.settings.ports[self._network.node_names.index(name)]
+        try:
+            text = await asyncio.to_thread(_metrics, f"http://{HOST}:{ports.operator}/metrics")
+        except OSError as error:
+            raise NotObserved(f"its metrics cannot be read: {error}") from error
+        seen = re.search(r"^nostro_equivocations_total ([0-9.e+]+)$", text, re.MULTILINE)
+        if seen is None or float(seen[1]):
+            self.seen.complaints.append(
+                f"{name} counts {seen[1] if seen else 'no'} equivocations, where no node lied"
+            )
 
     async def _collect(self, name: str) -> None:
         async with ApiClient([self._network.api(name)]) as client:
@@ -133,7 +160,7 @@ class Observer:
             async for event in client.events((0, AFTER_ALL)):
                 if event.height > chain[-1].height:
                     break
-                outcomes.append(_outcome(event))
+                outcomes.append(self._outcome(event))
                 if len(outcomes) == expected:
                     return
             raise NotObserved(
@@ -141,8 +168,10 @@ class Observer:
             )
 
 
-def _outcome(event: EventView) -> Outcome:
-    return Outcome(event.uetr or "", event.height, event.instruction, event.payment, event.status)
+def _metrics(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=METRICS_SECONDS) as answer:
+        text: bytes = answer.read(MAX_METRICS_BYTES)
+    return text.decode()
 
 
 def _minor(text: str) -> int:

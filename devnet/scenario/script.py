@@ -25,7 +25,7 @@ MAX_STEPS = 1_000
 """After repetition."""
 MAX_SECONDS = 24 * 3600.0
 MAX_RATE = 100_000
-MAX_PAYMENTS = 500_000
+MAX_PAYMENTS = 200_000
 """Of one run: every one is followed at every node and kept for the judge."""
 MAX_BATCH = 10_000
 RECOVERY_SECONDS = 20.0

@@ -97,6 +97,14 @@ def told_otherwise(seen: Observations) -> None:
     seen.told["node0"][1] = PAYMENTS[1]._replace(status="rejected")
 
 
+def told_again(seen: Observations) -> None:
+    seen.told["node0"].append(PAYMENTS[3])
+
+
+def told_out_of_order(seen: Observations) -> None:
+    seen.told["node0"].reverse()
+
+
 def moved(seen: Observations) -> None:
     seen.outcomes["node1"][0] = PAYMENTS[0]._replace(payment=1)
 
@@ -180,6 +188,8 @@ def nobody_up(seen: Observations) -> None:
         (missing_on_one_node, "final-once", "node1 has nothing of it"),
         (told_and_then_gone, "final-once", "node0 told that somebody-else's is settled at 2"),
         (told_otherwise, "final-once", "is rejected at 1 [0, 1]; node0 has settled at 1 [0, 1]"),
+        (told_again, "final-once", "node0 told settled at 2 [0, 1] after settled at 2 [0, 1]"),
+        (told_out_of_order, "final-once", "node0 told settled at 2 [0, 0] after settled at 2"),
         (moved, "final-once", "node1 has settled at 1 [0, 1]"),
         (not_in_the_headers, "final-once", "lists 5 outcomes of blocks whose headers count 4"),
         (lost, "nothing-lost", "never-heard-of-again was handed in and is not final"),

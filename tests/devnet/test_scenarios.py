@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 
 from devnet import control
 from devnet.scenario.script import shipped
-from tests.support.devnet import Devnet, nostro
+from tests.support.devnet import Devnet, Processes, nostro
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("devnet")]
 
@@ -41,6 +44,16 @@ def run(*arguments: str, expect: int, logs: str = "") -> Any:
     done = nostro("devnet", "scenario", *arguments, "--json")
     assert done.returncode == expect, done.stdout + done.stderr + logs
     return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def entries(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+def pids(devnet: Path) -> list[int]:
+    """Of the nodes that run."""
+    nodes = json.loads((devnet / "devnet.json").read_text())["nodes"]
+    return [node["pid"] for node in nodes if node["pid"]]
 
 
 def passed(document: Any) -> None:
@@ -77,7 +90,7 @@ def test_without_a_directory_it_runs_on_a_devnet_of_its_own_and_leaves_nothing(
     document = run(OWN, "--short", expect=0)
     passed(document)
     assert document["directory"] is None
-    assert list(tmp_path.iterdir()) == []
+    assert entries(tmp_path) == []
 
 
 def test_a_failed_judgement_names_the_rule_and_keeps_everything(
@@ -98,10 +111,33 @@ def test_a_failed_judgement_names_the_rule_and_keeps_everything(
     assert (directory / "logs" / "node0.log").stat().st_size > 0
     assert "restart node1" in (directory / "scenario.log").read_text()
     # Its processes have ended all the same.
-    pids = [node["pid"] for node in json.loads((directory / "devnet.json").read_text())["nodes"]]
-    assert pids == [None] * 4
+    assert pids(directory) == []
     assert not control.is_running(directory)
     shutil.rmtree(directory)
+
+
+async def test_an_interrupted_run_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "node.cli", "devnet", "scenario", OWN, "--short"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            if b"restart node0" in line:
+                break
+        running = Processes(pids(*entries(tmp_path)))
+        process.send_signal(signal.SIGINT)
+        _, told = await process.communicate()
+    assert process.returncode == 130, told
+    assert b"interrupted" in told
+    assert running.still_there() == []
+    running.close()
+    assert entries(tmp_path) == []
 
 
 def test_a_step_that_cannot_be_done_ends_without_a_judgement(

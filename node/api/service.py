@@ -15,6 +15,12 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from node.api.governance import (
+    EquivocationView,
+    InstructionView,
+    ProposalView,
+    ValidatorsView,
+)
 from node.chain.types import Receipt
 
 MAX_BATCH_ITEMS = 1_000
@@ -203,6 +209,31 @@ class MempoolView(_View, frozen=True, kw_only=True):
     bytes: int
 
 
+class SourceView(_View, frozen=True, kw_only=True):
+    """A node that an observer gets the chain from."""
+
+    url: str
+    connected: bool
+    """Whether its last answer was of use."""
+    since: int
+    """When `connected` became what it is, by this node's clock, ms since the epoch."""
+    detail: str
+    """Why it was left the last time."""
+    received_bytes: int
+
+
+class FollowsView(_View, frozen=True, kw_only=True):
+    """How an observer keeps up."""
+
+    syncing: bool
+    """Whether a source has shown final blocks that this node does not hold yet."""
+    target: int
+    """The highest height that a source has shown final."""
+    source: str | None
+    """The URL that is followed; null while none answers."""
+    sources: list[SourceView]
+
+
 class StatusView(_View, frozen=True, kw_only=True):
     node: str
     """Short name of this node."""
@@ -234,6 +265,11 @@ class StatusView(_View, frozen=True, kw_only=True):
     did not since it started."""
     given_up: list[GivenUpView] = []
     """The latest views given up since then, at most 8, oldest first."""
+    follows: FollowsView | None = None
+    """Of an observer; null for a validator."""
+    kept_from: int = 0
+    """Lowest height whose block is held here; above 0 where the node prunes, or began with a
+    snapshot."""
 
 
 class EventView(_View, frozen=True, kw_only=True):
@@ -317,11 +353,26 @@ class NodeService(Protocol):
     def assets(self) -> list[AssetView]:
         """All assets, ascending by code."""
 
+    def validators(self) -> ValidatorsView:
+        """The validators in force after the last final block, and those of a pending epoch."""
+
+    def proposals(self) -> list[ProposalView]:
+        """Open proposals, by id."""
+
+    def equivocations(self) -> list[EquivocationView]:
+        """Proven equivocations, by epoch, view and validator."""
+
+    def instruction(self, sender: str, id: str) -> InstructionView | None:
+        """What became of an instruction, by LEI and id; None: none is final and remembered."""
+
     def block(self, height: int) -> BlockView | None:
         """A final block; None where none is final at this height."""
 
     def height(self) -> int:
         """Last final height."""
+
+    def kept_from(self) -> int:
+        """Lowest height whose blocks and outcomes this node holds: 0 for an archive."""
 
     def status(self) -> StatusView: ...
 

@@ -69,6 +69,13 @@ class Streams:
                 f"height {after[0]} is not final here yet; the last final height is "
                 f"{self._service.height()}",
             )
+        kept_from = self._service.kept_from()
+        if after is not None and after[0] < kept_from:
+            raise Refused(
+                "pruned",
+                f"outcomes below height {kept_from} are not kept here, and those after height "
+                f"{after[0]} were asked for; an archive node has them",
+            )
         self._open += 1
         events = self._service.events(after)
         try:

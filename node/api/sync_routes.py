@@ -17,6 +17,8 @@ from aiohttp import web
 from node.api.problems import Refused
 
 SYNC_TYPE = "application/vnd.nostro.sync+msgpack"
+HEIGHT_HEADER = "Nostro-Height"
+"""Of an answer: the last final height that the node claims. For people to see progress by."""
 MAX_SYNC_WAIT_SECONDS = 60.0
 """Longest wait of one `GET /v1/sync`."""
 MAX_ANSWERS = 8
@@ -86,8 +88,11 @@ class SyncRoutes:
         if first < 1:
             raise Refused("bad-parameter", "first is 0: everybody has the genesis block already")
         if first > self._source.height() and not await self._final(first, wait):
-            return web.Response(status=204)
+            return web.Response(status=204, headers=self._claim())
         return await self._send(request, lambda: self._source.blocks(first))
+
+    def _claim(self) -> dict[str, str]:
+        return {HEIGHT_HEADER: str(self._source.height())}
 
     async def _final(self, height: int, wait: float) -> bool:
         if wait <= 0:
@@ -148,7 +153,7 @@ class SyncRoutes:
             data = await read()
             if data is None:
                 return web.Response(status=204)
-            response = web.StreamResponse(headers={"Content-Type": SYNC_TYPE})
+            response = web.StreamResponse(headers={"Content-Type": SYNC_TYPE, **self._claim()})
             response.content_length = len(data)
             async with asyncio.timeout(SEND_SECONDS):
                 await response.prepare(request)

@@ -67,6 +67,9 @@ def _observed(status: StatusView, now: int) -> Progress:
         text = f"this node observes through {', '.join(sources)}"
         return Progress("fail", f"{text}, but {_nothing_final(status, now)}")
     text = f"this node observes through {', '.join(sources)}"
+    if status.follows is not None and status.follows.syncing:
+        target = status.follows.target
+        return Progress("warn", f"{text}; syncing: height {status.height} of {target}")
     return Progress("ok", f"{text}; {_last_final(status, now)}")
 
 

@@ -34,7 +34,7 @@ from consensus.messages import (
     encode,
 )
 from node.api.documents import BATCH_TYPE
-from node.api.service import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
+from node.api.service import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, FollowsView, SourceView
 from node.chain.block import BodyMismatch, inspect_block
 from node.chain.types import Header
 from node.engine.gossip import Offer, Push, Want, decode_gossip
@@ -53,6 +53,8 @@ BATCH_OVERHEAD_BYTES = 8
 """Of one instruction in a batch."""
 MAX_FORWARDED_BYTES = 16 * 1024 * 1024
 """Instructions waiting to be passed on; more are offered again later by the mempool."""
+NEAR_BLOCKS = 4
+"""Behind by more, a node counts as syncing: fewer are on their way at any time."""
 MAX_DELIVERIES = 4
 """How often one answer is given to the core. Asking again means that it refused it, or was slow."""
 
@@ -109,8 +111,6 @@ class FeedLinks:
         """The highest height that a source has shown final."""
         self.behind = False
         """Whether a source has shown blocks that the database does not hold yet."""
-        self.reached = False
-        """Whether everything that a source has shown was taken at least once."""
 
     # --- PeerLinks ----------------------------------------------------------------------------
 
@@ -197,6 +197,27 @@ class FeedLinks:
         """URL of the source that is followed; empty if none answers."""
         return next((s.url for s in self._sources.all if s.connected), "")
 
+    def view(self) -> FollowsView:
+        """For `/v1/status`."""
+        height = self._tip().height
+        claimed = max((s.claimed for s in self._sources.all if s.connected), default=0)
+        target = max(self.target, claimed, height)
+        return FollowsView(
+            syncing=target > height + NEAR_BLOCKS,
+            target=target,
+            source=self.source or None,
+            sources=[
+                SourceView(
+                    url=source.url,
+                    connected=source.connected,
+                    since=source.since,
+                    detail=source.reason,
+                    received_bytes=source.received_bytes,
+                )
+                for source in self._sources.all
+            ],
+        )
+
     def _deliver(self, sender: int, channel: Channel, payload: bytes) -> None:
         if self._tasks:
             self._on_message(sender, channel, payload)
@@ -225,7 +246,7 @@ class FeedLinks:
                 self._on_link(0, True)
             self._sources.worked(source)
             if answer is None:
-                self.behind, self.reached = False, True
+                self.behind = False
             else:
                 await self._hand_over(answer)
             self._count(source)
@@ -233,7 +254,7 @@ class FeedLinks:
     def _count(self, source: Source) -> None:
         metrics = self._metrics
         metrics.sync_height.set(self._tip().height)
-        metrics.sync_target.set(self.target)
+        metrics.sync_target.set(max(self.target, source.claimed))
         for each in self._sources.all:
             metrics.sync_source.labels(each.url).set(each is source and each.connected)
             metrics.sync_bytes.labels(each.url).set(each.received_bytes)
@@ -282,6 +303,7 @@ class FeedLinks:
             pass
         refused = self._tip().height < answer.last
         self._answer = None
+        self.behind = refused or self._tip().height < self.target
         if refused:
             self._sources.failed(
                 answer.source,

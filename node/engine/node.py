@@ -38,6 +38,7 @@ from node.engine.membership import Membership
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
 from node.engine.pool_store import PoolStore
+from node.engine.prune import Pruner, check_retention, make_pruner
 from node.engine.replica import Replica
 from node.engine.service import Service
 from node.engine.snapshot import Snapshots
@@ -76,12 +77,15 @@ class Node:
         replica: Replica,
         intake: Intake,
         membership: Membership,
+        *,
+        pruner: Pruner | None,
     ) -> None:
         self.service = service
         self.api = api
         self._replica = replica
         self._intake = intake
         self._membership = membership
+        self._pruner = pruner
 
     async def run(self) -> None:
         """Take part until cancelled. Raises what storage raises when it cannot write: a node that
@@ -90,6 +94,8 @@ class Node:
             tasks.create_task(self._replica.run(), name="replica")
             tasks.create_task(self._intake.run(), name="intake")
             tasks.create_task(self._membership.run(), name="membership")
+            if self._pruner is not None:
+                tasks.create_task(self._pruner.run(), name="pruner")
 
 
 async def run_node(path: Path, passphrase: Callable[[str], str]) -> None:
@@ -143,6 +149,7 @@ async def _assemble(
 ) -> Node:
     genesis = home.genesis
     clock = WallClock()
+    check_retention(home.config.storage, genesis, str(home.path / "config.toml"))
     metrics = Metrics()
     await start_from_snapshot(home, metrics)
     kv = home.open_database()
@@ -336,7 +343,11 @@ async def _assemble(
         links=links,
         store=store,
         instruments=metrics,
+        horizon=lambda: load_horizon(kv),
     )
+    if feed is not None:
+        service.follows = feed.view
+    pruner = make_pruner(home.config.storage, store, kv)
     restored = intake.restore()
     if restored:
         log.info("%d accepted instructions wait from before the restart", restored)
@@ -363,7 +374,7 @@ async def _assemble(
     )
     await api.start()
     stack.push_async_callback(api.stop)
-    return Node(service, api, replica, intake, membership)
+    return Node(service, api, replica, intake, membership, pruner=pruner)
 
 
 class RecordedSigner(Signer, Protocol):

@@ -9,11 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Protocol
 
+from node.api.governance import (
+    EquivocationView,
+    InstructionView,
+    ProposalView,
+    ValidatorsView,
+)
+from node.api.problems import Refused
 from node.api.service import (
     AccountsView,
     AssetView,
@@ -21,6 +28,7 @@ from node.api.service import (
     CertificateView,
     EventsUnavailable,
     EventView,
+    FollowsView,
     GivenUpView,
     MempoolView,
     ParticipantView,
@@ -42,6 +50,12 @@ from node.chain.types import (
     ValidatorSet,
 )
 from node.engine.executor import CommitPlan, Executor
+from node.engine.governance_views import (
+    equivocations_view,
+    instruction_view,
+    proposals_view,
+    validators_view,
+)
 from node.engine.intake import Intake
 from node.engine.mempool import Mempool
 from node.engine.metrics import Metrics
@@ -58,6 +72,7 @@ from node.engine.views import (
 from node.ledger.entries import UetrEntry
 from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
+from node.storage.horizon import Horizon
 
 SOFTWARE_VERSION = version("nostro")
 
@@ -72,6 +87,10 @@ class Place(Protocol):
     @property
     def index(self) -> int | None:
         """In that set; None for an observer."""
+
+
+def _follows_nobody() -> FollowsView | None:
+    return None
 
 
 @dataclass(slots=True)
@@ -89,6 +108,10 @@ class Service:
     links: PeerLinks
     store: ChainStore
     instruments: Metrics
+    horizon: Callable[[], Horizon] = Horizon
+    """How far back the database goes."""
+    follows: Callable[[], FollowsView | None] = _follows_nobody
+    """How a node that is no validator keeps up."""
     _waiting: dict[bytes, list[asyncio.Future[None]]] = field(default_factory=dict)
     _new_block: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -165,7 +188,8 @@ class Service:
     def _with_parties(self, entry: UetrEntry) -> PaymentView:
         """The view with what only the block's body tells."""
         raw = self.store.block(entry.height)
-        assert raw is not None, "the index names a block that the database does not hold"
+        if raw is None:
+            return payment_view(entry)  # pruned: the index still tells what became of it
         instruction = decode(decode(raw, Block).instructions[entry.instruction], Instruction)
         return payment_with_parties(entry, instruction, self.executor.final_state)
 
@@ -173,7 +197,18 @@ class Service:
         entry = self.store.uetr(uetr)
         if entry is None:
             return None
+        if not self.horizon().proves(entry.height):
+            raise Refused(
+                "pruned",
+                f"the payment is final in block {entry.height}, but its evidence is not kept here, "
+                f"only that of blocks from {self._proven_from()} on; an archive node has it",
+                "final",
+            )
         return build_dossier(self.store, entry)
+
+    def _proven_from(self) -> int:
+        horizon = self.horizon()
+        return max(horizon.blocks, horizon.states + 1 if horizon.states else 0)
 
     # --- accounts ----------------------------------------------------------------------------
 
@@ -186,12 +221,35 @@ class Service:
     def assets(self) -> list[AssetView]:
         return assets_view(self.executor.final_state)
 
+    # --- governance --------------------------------------------------------------------------
+
+    def validators(self) -> ValidatorsView:
+        return validators_view(self.executor.final_state)
+
+    def proposals(self) -> list[ProposalView]:
+        return proposals_view(self.executor.final_state)
+
+    def equivocations(self) -> list[EquivocationView]:
+        return equivocations_view(self.executor.final_state)
+
+    def instruction(self, sender: str, id: str) -> InstructionView | None:
+        return instruction_view(self.executor.final_state, self.store.outcomes, sender, id)
+
     # --- blocks ------------------------------------------------------------------------------
 
     def height(self) -> int:
         return self.executor.final_state.height
 
+    def kept_from(self) -> int:
+        return self.horizon().blocks
+
     def block(self, height: int) -> BlockView | None:
+        if height < self.horizon().headers:
+            raise Refused(
+                "pruned",
+                f"this node began with a snapshot and has no headers below height "
+                f"{self.horizon().headers}; an archive node has block {height}",
+            )
         header = self.store.header(height)
         if header is None or height > self.height():
             return None
@@ -249,6 +307,8 @@ class Service:
             validator=own,
             signing=own is not None and self.replica.alarm is None,
             alarm=self.replica.alarm,
+            follows=self.follows(),
+            kept_from=self.kept_from(),
             peers=[
                 PeerView(
                     name=link.name,
@@ -285,10 +345,16 @@ class Service:
 
     def _follows(self) -> tuple[bool, str]:
         """An observer is ready while it hears of what becomes final."""
-        sources = [link.name for link in self.links.links() if link.connected]
-        if sources:
-            return True, f"observes; follows {sources[0]}"
-        return False, "observes, but none of its sources answers"
+        follows = self.follows()
+        if follows is None:
+            return False, "observes, but has no sources to follow ([join] urls in config.toml)"
+        if follows.source is None:
+            return False, "observes, but none of its sources answers"
+        if follows.syncing:
+            return False, (
+                f"syncing: height {self.height()} of {follows.target} from {follows.source}"
+            )
+        return True, f"observes; follows {follows.source}"
 
     def metrics(self) -> str:
         instruments = self.instruments
@@ -310,7 +376,10 @@ class Service:
         while True:
             new_block = self._new_block
             while height <= self.height():
-                for position, raw in enumerate(self.store.outcomes(height) or ()):
+                outcomes = self.store.outcomes(height)
+                if outcomes is None:
+                    raise EventsUnavailable(f"the outcomes of height {height} were pruned")
+                for position, raw in enumerate(outcomes):
                     if position > index:
                         yield event_view(position, decode(raw, Outcome))
                 height, index = height + 1, -1

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from node.api.sync_routes import HEIGHT_HEADER
+
 log = logging.getLogger("nostro.sources")
 
 CONNECT_SECONDS = 5.0
@@ -64,6 +66,8 @@ class Source:
     dropped: int = 0
     """How often it lied."""
     received_bytes: int = 0
+    claimed: int = 0
+    """The last final height that it says it has. Shown, never relied on."""
     answers: int = 0
 
 
@@ -163,6 +167,9 @@ class Sources:
             async with self._session.get(
                 source.url + path, params=query, timeout=timeout, allow_redirects=False
             ) as response:
+                claimed = response.headers.get(HEIGHT_HEADER, "")
+                if claimed.isascii() and claimed.isdigit() and len(claimed) <= 15:
+                    source.claimed = int(claimed)
                 if response.status == 204:
                     return None
                 if response.status != 200:

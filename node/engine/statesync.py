@@ -466,10 +466,13 @@ class StateSync:
             raise BadSnapshot("its history does not begin with the genesis block")
         if first == 1:
             self._loader.block(block_info(start), encode_block(start, ()), (), (), ())
+        lowest = 0 if first == 1 else first
         horizon = Horizon(
-            blocks=0 if first == 1 else first,
+            blocks=lowest,
             states=header.height,
             headers=first - 1,
+            swept_blocks=lowest,
+            swept_states=header.height,
         )
         self._loader.finish(Floor(block_info(header), manifest.finalization), horizon)
 

@@ -27,6 +27,10 @@ class Horizon(
     """Lowest height whose state can be proven from."""
     headers: int = 0
     """Lowest height whose header is held: above 0 where the database began with a snapshot."""
+    swept_blocks: int = 0
+    """Blocks below it are deleted; those from here to `blocks` are about to be."""
+    swept_states: int = 0
+    """Likewise for the states."""
 
     def proves(self, height: int) -> bool:
         """Whether the evidence of a payment of this height can be made: it shows the sender's

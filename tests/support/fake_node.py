@@ -13,6 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from node.api.governance import (
+    EquivocationView,
+    InstructionView,
+    ProposalView,
+    ValidatorsView,
+)
 from node.api.server import ApiServer
 from node.api.service import (
     AccountsView,
@@ -36,6 +42,12 @@ from node.chain.instruction import (
 )
 from node.chain.signature import RECEIPT_DOMAIN
 from node.chain.types import Receipt, ReceiptBody
+from node.engine.governance_views import (
+    equivocations_view,
+    instruction_view,
+    proposals_view,
+    validators_view,
+)
 from node.engine.views import (
     accounts_view,
     assets_view,
@@ -196,6 +208,23 @@ class FakeNode:
     def assets(self) -> list[AssetView]:
         return assets_view(self.chain.state)
 
+    def validators(self) -> ValidatorsView:
+        return validators_view(self.chain.state)
+
+    def proposals(self) -> list[ProposalView]:
+        return proposals_view(self.chain.state)
+
+    def equivocations(self) -> list[EquivocationView]:
+        return equivocations_view(self.chain.state)
+
+    def instruction(self, sender: str, id: str) -> InstructionView | None:
+        return instruction_view(
+            self.chain.state,
+            lambda height: self.chain.blocks[height - 1].applied.outcomes,
+            sender,
+            id,
+        )
+
     def height(self) -> int:
         return self.chain.state.height
 
@@ -217,6 +246,9 @@ class FakeNode:
         return block_view(header, digest, certificate if height else None)
 
     # --- the node -----------------------------------------------------------------------------
+
+    def kept_from(self) -> int:
+        return 0
 
     def status(self) -> StatusView:
         state = self.chain.state

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientError
@@ -229,3 +230,9 @@ class Most:
     def stop(self) -> int:
         self._task.cancel()
         return self._most
+
+
+def test_the_bound_is_the_one_that_the_documentation_states() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md").read_text()
+    assert f"at most {MAX_OUTBOX_BYTES >> 20} MiB that" in page
+    assert f"and {MAX_PARTIAL_BYTES >> 20} MiB that it does not finish" in page

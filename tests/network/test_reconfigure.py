@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import cast
 
 import pytest
 from msgspec import structs
 
 from node.chain.types import ValidatorSet
 from node.network.frames import Channel
+from node.network.impairment import Impairment
+from node.network.link import Link, WebSocket
 from node.network.links import Limits, Refusal
 from node.network.memory import MemoryLinks, MemoryNetwork
+from node.network.peer import Peer
 from node.network.sockets import published_address
 from node.network.transport import CERTIFICATE_VALIDITY, RENEW_BEFORE, WrongNodeKey
 from tests.support.peers import (
@@ -319,17 +324,53 @@ async def ask(one: Member, other: Member) -> None:
                 await asyncio.sleep(0)
 
 
-async def test_of_two_links_between_two_processes_the_lower_keys_dial_stays() -> None:
+class Nowhere:
+    """A transport that leads to nobody."""
+
+    def get_extra_info(self, name: str) -> None: ...
+
+
+def settled(own: int, other: int, *dialed_by: int, instances: tuple[int, int] = (1, 1)) -> int:
+    """Node `own` gets two links to `other`, dialed by these: the number of the one that stays."""
+    peer = Peer(node_key(other), 0, "other", None, 0, Impairment(""), dials_first=False)
+    links = []
+    for dialer, instance in zip(dialed_by, instances, strict=True):
+        link = Link(
+            0,
+            cast(WebSocket, None),
+            cast(asyncio.Transport, Nowhere()),
+            Limits(),
+            lambda *_: None,
+            dialed=dialer == own,
+        )
+        link.instance = bytes([instance])
+        links.append(link)
+    peer.linked(links[0], now=0)
+    return 0 if peer.settle(links[1], node_key(own)) else 1
+
+
+async def test_both_ends_settle_on_the_same_of_two_links_whatever_comes_first() -> None:
     lower, higher = sorted((0, 1), key=node_key)
-    victim = member(lower, {}, count=2)
-    async with running(victim), impostor(higher, victim) as dialed_by_higher:
-        await dialed_by_higher.greet(hello(1))
-        await victim.until_linked(higher)
-        # The same process at the other end, twice: the first connection is a ghost.
-        async with impostor(higher, victim) as again:
+    for own, other in ((lower, higher), (higher, lower)):
+        assert settled(own, other, lower, higher) == 0
+        assert settled(own, other, higher, lower) == 1
+        # One end twice: its first connection is a ghost.
+        assert settled(own, other, lower, lower) == settled(own, other, higher, higher) == 1
+        # Another process: the peer was restarted, whoever dialed.
+        for dialed_by in product((lower, higher), repeat=2):
+            assert settled(own, other, *dialed_by, instances=(1, 2)) == 1
+
+
+async def test_a_connection_of_the_same_process_replaces_its_ghost() -> None:
+    victim = member(2, {})
+    async with running(victim), impostor(0, victim) as ghost:
+        await ghost.greet(hello(1))
+        await victim.until_linked(0)
+        async with impostor(0, victim) as again:
             await again.greet(hello(1))
             await victim.until_refused(Refusal.REPLACED)
-            await dialed_by_higher.until_dropped()
+            await ghost.until_dropped()
+            assert victim.network.refusals == {Refusal.REPLACED: 1}
 
 
 async def test_two_nodes_with_one_node_key_are_named_and_one_is_turned_away() -> None:

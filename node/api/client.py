@@ -31,6 +31,14 @@ from node.api.documents import (
     ParticipantsPage,
     ReceiptDocument,
 )
+from node.api.governance import (
+    EquivocationsPage,
+    EquivocationView,
+    InstructionView,
+    ProposalsPage,
+    ProposalView,
+    ValidatorsView,
+)
 from node.api.problems import CONTENT_TYPE, URN, Problem
 from node.api.service import (
     AccountsView,
@@ -240,6 +248,28 @@ class ApiClient:
         """All final blocks that one node has, newest first."""
         pages = await self._pages("/v1/blocks?limit=1000", BlocksPage)
         return [block for page in pages for block in page.blocks]
+
+    async def instruction(self, sender: str, id: str) -> InstructionView | None:
+        """What became of an instruction; None: the first node that answers does not know it as
+        final."""
+        path = f"/v1/instructions?sender={quote(sender, safe='')}&id={quote(id, safe='')}"
+        try:
+            return await self._get(path, InstructionView)
+        except ApiProblem as error:
+            if error.code == "unknown-instruction":
+                return None
+            raise
+
+    async def validators(self) -> ValidatorsView:
+        return await self._get("/v1/validators", ValidatorsView)
+
+    async def proposals(self) -> list[ProposalView]:
+        pages = await self._pages("/v1/proposals?limit=1000", ProposalsPage)
+        return [proposal for page in pages for proposal in page.proposals]
+
+    async def equivocations(self) -> list[EquivocationView]:
+        pages = await self._pages("/v1/equivocations?limit=1000", EquivocationsPage)
+        return [proven for page in pages for proven in page.equivocations]
 
     async def status(self) -> StatusView:
         return await self._get("/v1/status", StatusView)

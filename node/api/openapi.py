@@ -19,6 +19,12 @@ from node.api.documents import (
     ParticipantsPage,
     ReceiptDocument,
 )
+from node.api.governance import (
+    EquivocationsPage,
+    InstructionView,
+    ProposalsPage,
+    ValidatorsView,
+)
 from node.api.paging import DEFAULT_LIMIT, MAX_LIMIT
 from node.api.problems import CONTENT_TYPE, Problem
 from node.api.service import (
@@ -45,6 +51,10 @@ _TYPES: tuple[Any, ...] = (
     BlockView,
     StatusView,
     EventView,
+    InstructionView,
+    ValidatorsView,
+    ProposalsPage,
+    EquivocationsPage,
 )
 
 
@@ -131,7 +141,15 @@ def _paths() -> dict[str, Any]:
                 "Submit one canonical signed instruction; the answer is the node's signed receipt",
                 {"202": _json(ReceiptDocument, "Durable at this node; not yet final")},
                 body={INSTRUCTION_TYPE: _BYTES},
-            )
+            ),
+            "get": _operation(
+                "What became of one instruction that moves no money",
+                {"200": _json(InstructionView, "Final")},
+                [
+                    _query("sender", {"type": "string"}, "LEI"),
+                    _query("id", {"type": "string"}, "Of the instruction"),
+                ],
+            ),
         },
         "/v1/instructions/batch": {
             "post": _operation(
@@ -181,6 +199,26 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/assets": {
             "get": _operation("Assets", {"200": _json(AssetsPage, "Ascending by code")}, _PAGING)
+        },
+        "/v1/validators": {
+            "get": _operation(
+                "The validators in force, and those of a pending epoch with who is ready",
+                {"200": _json(ValidatorsView, "After the last final block")},
+            )
+        },
+        "/v1/proposals": {
+            "get": _operation(
+                "Open proposals with their approvals",
+                {"200": _json(ProposalsPage, "Ascending by id")},
+                _PAGING,
+            )
+        },
+        "/v1/equivocations": {
+            "get": _operation(
+                "Proven equivocations of validators",
+                {"200": _json(EquivocationsPage, "Ascending by epoch, view, validator")},
+                _PAGING,
+            )
         },
         "/v1/blocks": {
             "get": _operation("Final blocks", {"200": _json(BlocksPage, "Newest first")}, _PAGING)

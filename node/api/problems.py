@@ -45,6 +45,7 @@ PROBLEMS: dict[str, Kind] = {
     # what is asked for
     "unknown-payment": Kind(404, "No final payment has this UETR"),
     "unknown-participant": Kind(404, "No participant has this name, LEI or BIC"),
+    "unknown-instruction": Kind(404, "No final instruction has this sender and id"),
     "unknown-block": Kind(404, "No final block has this height"),
     "pruned": Kind(410, "This node does not keep what is asked for"),
     "busy": Kind(429, "Too many large answers are under way", temporary=True),
@@ -64,6 +65,7 @@ PROBLEMS: dict[str, Kind] = {
     "unknown-key": Kind(422, "A signing key is not registered for the sender"),
     "invalid-key": Kind(422, "A signing key is not valid now"),
     "too-few-signatures": Kind(422, "Too few valid signatures"),
+    "not-one-signature": Kind(422, "Not signed by one node key alone"),
     "expired": Kind(422, "The instruction has expired"),
     "valid-too-long": Kind(422, "The instruction is valid for longer than allowed"),
     "already-executed": Kind(409, "An instruction with this sender and id was executed"),

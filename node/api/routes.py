@@ -24,6 +24,7 @@ from node.api.documents import (
     ReceiptDocument,
     receipt_document,
 )
+from node.api.governance import EquivocationsPage, ProposalsPage
 from node.api.openapi import openapi_bytes
 from node.api.problems import Refused
 from node.api.service import (
@@ -74,6 +75,10 @@ class Routes:
                 web.get("/v1/accounts", self.accounts),
                 web.get("/v1/participants", self.participants),
                 web.get("/v1/assets", self.assets),
+                web.get("/v1/instructions", self.instruction),
+                web.get("/v1/validators", self.validators),
+                web.get("/v1/proposals", self.proposals),
+                web.get("/v1/equivocations", self.equivocations),
                 web.get("/v1/blocks", self.blocks),
                 web.get("/v1/blocks/{height}", self.block),
                 web.get("/v1/status", self.status),
@@ -208,6 +213,55 @@ class Routes:
             _limit(query),
         )
         return answer(AssetsPage(assets=found, next=following))
+
+    async def instruction(self, request: web.Request) -> web.Response:
+        """By sender and id: what is neither a payment nor changes money has no UETR."""
+        query = _only(request.query, {"sender", "id"})
+        sender, id = query.get("sender"), query.get("id")
+        if not sender or not id:
+            raise Refused("bad-parameter", "give both `sender` (a LEI) and `id`")
+        found = self._service.instruction(sender, id)
+        if found is None:
+            raise Refused(
+                "unknown-instruction",
+                f"no instruction of {sender[:40]!r} with id {id[:40]!r} is final and remembered "
+                "here; it may still become final until its valid_until has passed",
+                "unknown",
+            )
+        return answer(found)
+
+    # --- governance -----------------------------------------------------------------------------
+
+    async def validators(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        return answer(self._service.validators())
+
+    async def proposals(self, request: web.Request) -> web.Response:
+        query = _only(request.query, {"cursor", "limit"})
+        found, following = paging.page(
+            "proposals",
+            self._service.proposals(),
+            lambda p: [p.id],
+            query.get("cursor"),
+            _limit(query),
+        )
+        height = self._service.height()
+        return answer(ProposalsPage(height=height, proposals=found, next=following))
+
+    async def equivocations(self, request: web.Request) -> web.Response:
+        query = _only(request.query, {"cursor", "limit"})
+        found, following = paging.page(
+            "equivocations",
+            self._service.equivocations(),
+            # As wide as the largest: keys are compared as text.
+            lambda e: [f"{e.epoch:020}", f"{e.view:020}", f"{e.validator:020}"],
+            query.get("cursor"),
+            _limit(query),
+        )
+        height = self._service.height()
+        return answer(EquivocationsPage(height=height, equivocations=found, next=following))
+
+    # --- blocks ---------------------------------------------------------------------------------
 
     async def blocks(self, request: web.Request) -> web.Response:
         """Newest first: what an operator or a monitor looks for is at the tip."""

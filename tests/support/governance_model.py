@@ -104,7 +104,7 @@ class GovernanceModel:
         signing = {each.public_key for each in instruction.signatures}
         body = envelope.body
         if isinstance(body, Propose):
-            return self._propose(envelope.sender, body, id, signing, height, time)
+            return self._propose(envelope.sender, body, id, signing, height=height, time=time)
         if isinstance(body, Approve):
             return self._approve(envelope.sender, body, signing, height, time)
         if isinstance(body, ReadyValidator):
@@ -113,7 +113,7 @@ class GovernanceModel:
         return self._revoke(envelope.sender, body, height)
 
     def _propose(
-        self, sender: str, body: Propose, id: bytes, signing: set[bytes], height: int, time: int
+        self, sender: str, body: Propose, id: bytes, signing: set[bytes], *, height: int, time: int
     ) -> str | None:
         if sender not in self.operators:
             return "DS19"

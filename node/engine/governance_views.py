@@ -1,0 +1,161 @@
+"""From the ledger's final state to what the API tells of validators and those who govern them.
+
+Pure functions, so the API's test twin gives the very same documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from consensus.messages import quorum
+from node.api.governance import (
+    ApprovalView,
+    EquivocationView,
+    InstructionView,
+    PendingEpochView,
+    PendingMemberView,
+    ProposalView,
+    ValidatorChangeView,
+    ValidatorsView,
+    ValidatorView,
+)
+from node.chain.block import validator_set_digest
+from node.chain.encoding import decode, encode
+from node.chain.records import EquivocationRecord, PendingEpoch, ProposalRecord
+from node.chain.types import AddValidator, Outcome, RemoveValidator, Validator, ValidatorChange
+from node.engine.views import event_view
+from node.ledger.governance import OPERATOR
+from node.ledger.state import State
+
+
+def validators_view(state: State) -> ValidatorsView:
+    """The set in force, and the one to come."""
+    validators, pending = state.validator_set, state.pending_epoch
+    return ValidatorsView(
+        height=state.height,
+        epoch=validators.epoch,
+        digest=validator_set_digest(validators).hex(),
+        quorum=quorum(len(validators.validators)),
+        validators=[_validator(state, each) for each in validators.validators],
+        pending=None if pending is None else _pending(state, pending, validators.epoch + 1),
+    )
+
+
+def _pending(state: State, pending: PendingEpoch, epoch: int) -> PendingEpochView:
+    return PendingEpochView(
+        epoch=epoch,
+        deadline=pending.deadline,
+        ready=len(pending.ready),
+        quorum=quorum(len(pending.members)),
+        members=[
+            PendingMemberView(validator=_validator(state, each), ready=each.name in pending.ready)
+            for each in pending.members
+        ],
+    )
+
+
+def _validator(state: State, validator: Validator) -> ValidatorView:
+    return ValidatorView(
+        name=validator.name,
+        operator=validator.operator,
+        operator_name=_name(state, validator.operator),
+        vote_key=validator.vote_key.hex(),
+        node_key=validator.node_key.hex(),
+        address=validator.address,
+    )
+
+
+def _name(state: State, lei: str) -> str:
+    found = state.participant(lei)
+    return lei if found is None else found.record.name
+
+
+def proposals_view(state: State) -> list[ProposalView]:
+    """The open proposals, by id."""
+    return [_proposal(state, each) for each in state.proposals()]
+
+
+def _proposal(state: State, proposal: ProposalRecord) -> ProposalView:
+    approvals = [_approval(state, key) for key in proposal.approvals]
+    return ProposalView(
+        id=proposal.id.hex(),
+        proposer=proposal.proposer,
+        proposer_name=_name(state, proposal.proposer),
+        changes=[_change(state, each) for each in proposal.changes],
+        expires=proposal.expires,
+        approvals=approvals,
+        approved=sum(each.counts for each in approvals),
+        needed=state.parameters.governance_threshold,
+    )
+
+
+def _approval(state: State, key: bytes) -> ApprovalView:
+    holder = state.key_holder(key)
+    assert holder is not None, "only registered keys sign, and none is ever forgotten"
+    participant = state.participant(holder)
+    assert participant is not None
+    counts = OPERATOR in participant.record.roles and participant.keys[key].is_valid(
+        state.height + 1
+    )
+    return ApprovalView(public_key=key.hex(), participant=participant.record.name, counts=counts)
+
+
+def _change(state: State, change: ValidatorChange) -> ValidatorChangeView:
+    if isinstance(change, RemoveValidator):
+        return ValidatorChangeView(kind="remove", name=change.name, validator=None)
+    return ValidatorChangeView(
+        kind="add" if isinstance(change, AddValidator) else "rekey",
+        name=change.validator.name,
+        validator=_validator(state, change.validator),
+    )
+
+
+def equivocations_view(state: State) -> list[EquivocationView]:
+    """Every proven equivocation, by epoch, view and validator."""
+    return [_equivocation(state, each) for each in state.equivocations()]
+
+
+def _equivocation(state: State, proven: EquivocationRecord) -> EquivocationView:
+    first, second = proven.first, proven.second
+    validators = state.validator_set_of(first.epoch)
+    assert validators is not None, "a report is judged by the set of its epoch"
+    validator = validators.validators[first.voter]
+    return EquivocationView(
+        epoch=first.epoch,
+        view=first.view,
+        validator=first.voter,
+        name=validator.name,
+        operator=validator.operator,
+        vote_key=validator.vote_key.hex(),
+        kinds=[vote.kind.name.lower() for vote in (first, second)],
+        first=encode(first).hex(),
+        second=encode(second).hex(),
+        height=proven.height,
+        reporter=proven.reporter,
+    )
+
+
+def instruction_view(
+    state: State, outcomes: Callable[[int], Sequence[bytes] | None], sender: str, id: str
+) -> InstructionView | None:
+    """What became of an instruction that the ledger still remembers, and whose block it holds.
+
+    `outcomes`: those of the block at a height, in their order."""
+    entry = state.instruction(sender, id)
+    if entry is None:
+        return None
+    for position, raw in enumerate(outcomes(entry.height) or ()):
+        outcome = decode(raw, Outcome)
+        if outcome.instruction == entry.instruction:
+            event = event_view(position, outcome)
+            return InstructionView(
+                sender=sender,
+                id=id,
+                digest=entry.digest.hex(),
+                height=entry.height,
+                index=entry.instruction,
+                time=outcome.time,
+                status=event.status,
+                reason=outcome.reason,
+            )
+    return None

@@ -111,6 +111,8 @@ class EpochWorld:
         self.links: list[EpochLink] = []
         self.leaves = [history_leaf(some_digest("genesis"))]
         self.parent = some_digest("genesis")
+        self.digests = [self.parent]
+        """Header digests by height."""
         self.view = 0
         self.time = self.genesis.time
 
@@ -147,6 +149,7 @@ class EpochWorld:
         """Put a block on the chain."""
         chosen = header or self.header()
         self.leaves.append(history_leaf(header_digest(chosen)))
+        self.digests.append(header_digest(chosen))
         self.parent, self.view, self.time = header_digest(chosen), chosen.view, chosen.timestamp
         return chosen
 

@@ -44,6 +44,8 @@ COMMANDS: dict[str, Command] = {
     "genesis": Command("node.cli.founding", "build or show a genesis file"),
     "start": Command("node.cli.operator", "run a node"),
     "doctor": Command("node.cli.doctor", "look for what is wrong with a node"),
+    "backup": Command("node.cli.operator", "write a home into one file"),
+    "restore": Command("node.cli.operator", "make a home from a backup"),
     "config": Command("node.cli.operator", "check a node's configuration"),
     "devnet": Command("devnet.cli", "run a local network of real node processes"),
 }

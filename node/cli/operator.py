@@ -1,4 +1,4 @@
-"""An operator's commands on a node's home: start, config check."""
+"""An operator's commands on a node's home: start, config check, backup, restore."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from node.cli.errors import CommandError, Exit
+from node.cli.errors import CommandError, Exit, usage
 from node.cli.output import Output
+
+if TYPE_CHECKING:
+    from node.storage.home import Home
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -29,6 +32,33 @@ def register(subparsers: Any) -> None:
     start.add_argument("--passphrase-file", metavar="FILE", type=Path)
     start.add_argument("--log-level", choices=LEVELS, default="info")
     start.set_defaults(handler=_start)
+
+    backup = subparsers.add_parser(
+        "backup",
+        help="write a home into one file",
+        description="Write everything of a stopped node's home into one file, except its vote keys "
+        "and what they have signed: a copy of those must never sign.",
+    )
+    backup.add_argument("--home", metavar="DIR", type=Path, required=True)
+    backup.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
+    backup.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    backup.set_defaults(handler=_backup)
+
+    restore = subparsers.add_parser(
+        "restore",
+        help="make a home from a backup",
+        description="Make a home from a backup. It follows the chain and does not sign.",
+    )
+    restore.add_argument("file", metavar="FILE", type=Path)
+    restore.add_argument("--home", metavar="DIR", type=Path, required=True)
+    restore.add_argument(
+        "--genesis", metavar="FILE", type=Path, help="refuse a backup of any other chain"
+    )
+    restore.add_argument(
+        "--join", metavar="URL", action="append", default=[], help="API of a node to follow"
+    )
+    restore.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    restore.set_defaults(handler=_restore)
 
     config = subparsers.add_parser("config", help="check a node's configuration")
     commands = config.add_subparsers(metavar="COMMAND", required=True)
@@ -98,16 +128,102 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+# --- backup and restore ---------------------------------------------------------------------------
+
+
+def _backup(args: argparse.Namespace, output: Output) -> int:
+    from node.storage.backup import write_backup  # noqa: PLC0415
+    from node.storage.errors import StoreLocked  # noqa: PLC0415
+    from node.storage.home import open_home  # noqa: PLC0415
+
+    started = time.monotonic()
+    home = open_home(args.home)
+    try:
+        home.acquire()
+    except StoreLocked as error:
+        raise CommandError(
+            f"{args.home}: the node runs, and its database belongs to it alone ({error.what}); "
+            "stop it for the backup (the other validators go on), or back up an observer"
+        ) from error
+    try:
+        made = write_backup(home, args.output, time.time_ns() // 1_000_000)
+    finally:
+        home.release()
+    seconds = time.monotonic() - started
+    output.document(
+        {
+            "file": str(args.output),
+            "chain_id": made.head.chain_id.hex(),
+            "height": made.head.height,
+            "block": made.head.block.hex(),
+            "entries": made.entries,
+            "bytes": made.bytes,
+            "seconds": round(seconds, 3),
+        }
+    )
+    output.line(f"{args.output}: height {made.head.height}, block {made.head.block.hex()}")
+    output.line(f"{made.entries:,} entries, {made.bytes:,} bytes, {seconds:.1f} s")
+    output.line("vote keys and what they signed are not in it: back the keys up offline")
+    return Exit.DONE
+
+
+def _restore(args: argparse.Namespace, output: Output) -> int:
+    from node.cli.connection import read_input  # noqa: PLC0415
+    from node.storage.backup import restore_home  # noqa: PLC0415
+    from node.storage.config import parse_url  # noqa: PLC0415
+
+    started = time.monotonic()
+    genesis = None if args.genesis is None else read_input(args.genesis, "the genesis file")
+    try:
+        join = tuple(parse_url(url) for url in args.join)
+    except ValueError as error:
+        raise usage(str(error)) from error
+    home = restore_home(args.file, args.home, genesis=genesis, join=join)
+    height = _check_restored(home)
+    seconds = time.monotonic() - started
+    output.document(
+        {
+            "home": str(home.path),
+            "chain_id": home.chain_id.hex(),
+            "height": height,
+            "seconds": round(seconds, 3),
+        }
+    )
+    output.line(f"{home.path} is a home of {home.config.name} at height {height}, {seconds:.1f} s")
+    output.line(f"chain id {home.chain_id.hex()}: compare it out of band")
+    output.line("it follows and does not sign; audit it before it serves anybody:")
+    output.line(f"nostro audit chain --home {home.path} --genesis {home.path / 'genesis.json'}")
+    return Exit.DONE
+
+
+def _check_restored(home: Home) -> int:
+    """Its height, once the records have the state root that the last header commits to."""
+    from node.engine.node import load_chain  # noqa: PLC0415
+    from node.ledger.state import ConservationBroken, StateDamaged  # noqa: PLC0415
+    from node.storage.chain_store import ChainStore  # noqa: PLC0415
+
+    database = home.open_database()
+    try:
+        state, _ = load_chain(home.genesis, ChainStore(database))
+    except (StateDamaged, ConservationBroken) as error:
+        raise CommandError(f"{home.path} was made, but do not start it: {error}") from error
+    finally:
+        database.close()
+    return state.height
+
+
 # --- config ---------------------------------------------------------------------------------------
 
 
 def _check_config(args: argparse.Namespace, output: Output) -> int:
     from node.cli.doctor import Finding, check_peers  # noqa: PLC0415
+    from node.engine.prune import check_retention  # noqa: PLC0415
     from node.storage.errors import StorageError  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
 
     try:
         home = open_home(args.home)
+        check_retention(home.config.storage, home.genesis, str(args.home / "config.toml"))
         findings = [Finding("ok", "config", f"{args.home / 'config.toml'} is sound")]
         findings += check_peers(home)
     except StorageError as error:

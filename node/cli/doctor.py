@@ -80,7 +80,7 @@ def examine(path: Path) -> list[Finding]:
         progress = explain(status, _now())
         found.append(Finding(progress.result, "settlement", progress.text))
     if running:
-        found.append(_certificate(home.config.p2p))
+        found.append(check_certificate(home.config.p2p))
     return found
 
 
@@ -242,7 +242,7 @@ def _probe(name: str, address: Address) -> Finding:
         return Finding("warn", "peer", f"{name} cannot be reached at {address}: {why}")
 
 
-def _certificate(address: Address) -> Finding:
+def check_certificate(address: Address) -> Finding:
     """How long the certificate is valid that the running node shows to its peers."""
     from cryptography import x509  # noqa: PLC0415
 

@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from node.chain.types import ValidatorSet
+from node.cli.doctor import check_certificate
 from node.network.frames import Channel
 from node.network.impairment import Impairment
 from node.network.link import Link, WebSocket
@@ -20,6 +21,7 @@ from node.network.memory import MemoryLinks, MemoryNetwork
 from node.network.peer import Peer
 from node.network.sockets import published_address
 from node.network.transport import CERTIFICATE_VALIDITY, RENEW_BEFORE, WrongNodeKey
+from node.storage.config import Address
 from tests.support.peers import (
     LOOPBACK,
     Member,
@@ -445,6 +447,18 @@ async def test_a_clock_that_is_years_off_splits_no_chain(days: int) -> None:
             for one, others in ((first, (1, 2)), (late, (0, 2)), (third, (0, 1))):
                 await one.until_linked(*others)
             assert not any(one.refused for one in (first, late, third))
+
+
+@pytest.mark.parametrize(("age", "result"), [(0, "ok"), (280, "warn"), (500, "warn")])
+async def test_doctor_warns_months_before_a_certificate_expires(age: int, result: str) -> None:
+    """A node whose clock stopped so many days ago, and with it the renewal."""
+    stopped = datetime.now(UTC) - timedelta(days=age)
+    node = member(1, {}, count=2, now=lambda: stopped)
+    async with running(node):
+        finding = await asyncio.to_thread(check_certificate, Address(*node.network.listening))
+    assert finding.result == result
+    assert f"valid until {stopped + CERTIFICATE_VALIDITY:%Y-%m-%d}" in finding.text
+    assert ("Its links go on" in finding.text) == (result == "warn")
 
 
 # --- the twin without sockets -----------------------------------------------------------------

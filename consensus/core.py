@@ -319,8 +319,12 @@ class Core:
         if vote.epoch != state.epoch:
             state.reject(sender, "vote: of another epoch")
             return False
-        if not state.floor.info.view < vote.view <= state.view + 1:
-            return False  # late or early, as happens to honest nodes
+        if vote.view > state.view + 1:
+            # Honest nodes are early, too, when this one is behind; certificates take it there.
+            state.reject(sender, "vote: of a view far ahead")
+            return False
+        if vote.view <= state.floor.info.view:
+            return False  # late, as happens to honest nodes
         if vote.voter >= len(state.validators):
             state.reject(sender, "vote: the voter is not in the validator set")
             return False

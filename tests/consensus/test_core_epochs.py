@@ -57,6 +57,11 @@ def spoken(effects: list[Effect]) -> list[Vote]:
     return [vote for kind in Kind for vote in votes(effects, kind)]
 
 
+def besides(effects: list[Effect]) -> list[Effect]:
+    """All but the notes for the counters of what was not taken."""
+    return [effect for effect in effects if not isinstance(effect, Rejected)]
+
+
 def sealing(chain: Chain, member: Member | None = None) -> tuple[Block, Block]:
     """Block 1, and the block on it that seals the epoch; final and notarized at the member."""
     one = chain.block(1)
@@ -229,11 +234,12 @@ def test_who_talks_in_an_ended_epoch_is_told_once_a_while() -> None:
     member, _ = moved_on()
     old = Chain()
     nullify = old.vote(2, 3, Kind.NULLIFY)
-    assert member.get(nullify) == [Straggler(ValidatorIndex(2), old.epoch)]
-    assert member.get(nullify) == []
-    assert member.get(old.vote(3, 3, Kind.NULLIFY)) == [Straggler(ValidatorIndex(3), old.epoch)]
+    other = old.vote(3, 3, Kind.NULLIFY)
+    assert besides(member.get(nullify)) == [Straggler(ValidatorIndex(2), old.epoch)]
+    assert besides(member.get(nullify)) == []
+    assert besides(member.get(other)) == [Straggler(ValidatorIndex(3), old.epoch)]
     member.quiet(TIMING.retry)
-    assert member.get(nullify) == [Straggler(ValidatorIndex(2), old.epoch)]
+    assert besides(member.get(nullify)) == [Straggler(ValidatorIndex(2), old.epoch)]
 
 
 def test_between_the_seal_and_the_next_epoch_others_are_told_too() -> None:
@@ -241,7 +247,7 @@ def test_between_the_seal_and_the_next_epoch_others_are_told_too() -> None:
     _, seal = sealing(member.chain, member)
     member.get(member.chain.finalization(seal))
     effects = member.get(member.chain.vote(2, 3, Kind.NULLIFY))
-    assert effects == [Straggler(ValidatorIndex(2), member.chain.epoch)]
+    assert besides(effects) == [Straggler(ValidatorIndex(2), member.chain.epoch)]
 
 
 def test_answers_and_finalizations_of_an_ended_epoch_are_no_cry_for_help() -> None:
@@ -256,7 +262,7 @@ def test_answers_and_finalizations_of_an_ended_epoch_are_no_cry_for_help() -> No
         sealed(old, seal),
     ]
     for message in late:
-        assert member.get(message, sender=1) == []
+        assert besides(member.get(message, sender=1)) == []
 
 
 def test_a_late_chunk_of_the_epoch_before_is_no_fault() -> None:
@@ -323,7 +329,7 @@ def test_two_epochs_behind_one_is_caught_up_after_the_other() -> None:
     member = Member(chain=first)
     nullify = third.vote(3, 9, Kind.NULLIFY)
     assert sent(member.get(nullify), CertificateRequest) == [(3, CertificateRequest(0, 1, 1))]
-    assert not member.get(nullify), "asked once a while"
+    assert not besides(member.get(nullify)), "asked once a while"
     member.get(sealed(first, seal), sender=3)
     member.get(chunk(first, [one, seal], []), sender=3)
     member.enter(second)
@@ -692,4 +698,4 @@ def test_a_chunk_with_misplaced_or_forged_carriers_is_refused(forgery: str) -> N
 def test_a_body_that_is_asked_for_in_the_ended_epoch_is_answered_with_its_seal() -> None:
     member, _ = moved_on()
     request = BlockRequest(0, 2, bytes(32))
-    assert member.get(request, sender=1) == [Straggler(ValidatorIndex(1), Chain().epoch)]
+    assert besides(member.get(request, sender=1)) == [Straggler(ValidatorIndex(1), Chain().epoch)]

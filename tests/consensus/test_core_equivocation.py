@@ -169,8 +169,13 @@ def test_what_cannot_be_a_vote_is_refused_before_any_verification(vote: Vote) ->
     assert solo.verify.count == 0
 
 
-@pytest.mark.parametrize("view", [0, 3, 1_000_000])
-def test_votes_of_views_not_near_are_dropped_unverified(view: int) -> None:
+@pytest.mark.parametrize(
+    ("view", "refused"),
+    [(0, []), (3, ["vote: of a view far ahead"]), (1_000_000, ["vote: of a view far ahead"])],
+)
+def test_votes_of_views_not_near_are_dropped_unverified(view: int, refused: list[str]) -> None:
     solo = Solo()
-    assert solo.get(Vote(0, view, Kind.NULLIFY, None, 2, bytes(64))) == []
+    effects = solo.get(Vote(0, view, Kind.NULLIFY, None, 2, bytes(64)))
+    assert [each.reason for each in only(effects, Rejected)] == refused
+    assert len(effects) == len(refused)
     assert solo.verify.count == 0

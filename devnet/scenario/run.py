@@ -131,7 +131,9 @@ class Run:
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-            await self._finish(observer)
+            up = await self._level_out(observer)
+        # Only now: what a node says after its chain was read could not be found there.
+        await observer.collect(up)
         verdict = judge(seen, self._script.recovery_seconds)
         return Report(self._script, self._done, load.result.document(), seen.recoveries, verdict)
 
@@ -265,8 +267,8 @@ class Run:
 
     # --- the end ----------------------------------------------------------------------------
 
-    async def _finish(self, observer: Observer) -> None:
-        """Let the nodes level out once the load is over, then read all that the judge needs."""
+    async def _level_out(self, observer: Observer) -> list[str]:
+        """Let the nodes level out once the load is over, and look at how they are; who is up."""
         nodes = await self._nodes()
         up = [node["name"] for node in nodes if node["state"] == "running"]
         missing = _Missing()
@@ -278,7 +280,7 @@ class Run:
         for node in await self._nodes():
             if complaint := self._complaint(node):
                 observer.seen.complaints.append(complaint)
-        await observer.collect(up)
+        return up
 
     def _complaint(self, node: dict[str, Any]) -> str | None:
         name, status = node["name"], node["status"]

@@ -180,8 +180,9 @@ class PeerNetwork:
                 raise WrongNodeKey(own_index, self._own_key, named)
             wanted = {v.node_key: i for i, v in enumerate(validators)}
         self._pins.validators = wanted
+        why = Refusal.OBSERVER if own_index is None else Refusal.REMOVED
         for peer in [peer for key, peer in self._peers.items() if key not in wanted]:
-            self._expel(peer)
+            self._expel(peer, why)
         for key, index in wanted.items():
             if key != self._own_key:
                 assert own_index is not None
@@ -206,21 +207,21 @@ class PeerNetwork:
             )
         peer.index, peer.name, peer.address = index, validator.name, address
         peer.dials_first = own_index < index
-        peer.impair(self._faults.get(peer.name, NO_FAULT))
         if peer.link is not None:
             peer.link.peer = index
+        self._impair(peer)
         if self._running:
             self._begin_dialing(peer)
 
-    def _expel(self, peer: Peer) -> None:
+    def _expel(self, peer: Peer, why: Refusal) -> None:
         del self._peers[peer.key]
         self._contexts.pop(peer.key, None)
         peer.gone = True
         if peer.dialing is not None:
             peer.dialing.cancel()
         peer.abandon_opening()
-        self._cut(peer, Refusal.REMOVED)
-        self._refuse(Refusal.REMOVED, f"{peer.name}: {Refusal.REMOVED}", peer)
+        self._cut(peer, why)
+        self._refuse(why, f"{peer.name}: {why}", peer)
 
     def _cut(self, peer: Peer, refusal: Refusal) -> None:
         """End a link at once: nothing more of the peer is delivered."""
@@ -277,11 +278,14 @@ class PeerNetwork:
         """See `Impairable.impair`."""
         self._faults = dict(faults)
         for peer in self._peers.values():
-            fault = self._faults.get(peer.name, NO_FAULT)
-            if fault.held and not peer.held:
-                peer.abandon_opening()
-                self._cut(peer, Refusal.HELD_DOWN)
-            peer.impair(fault)
+            self._impair(peer)
+
+    def _impair(self, peer: Peer) -> None:
+        fault = self._faults.get(peer.name, NO_FAULT)
+        if fault.held and not peer.held:
+            peer.abandon_opening()
+            self._cut(peer, Refusal.HELD_DOWN)
+        peer.impair(fault)
 
     def lost(self) -> dict[str, int]:
         """See `Impairable.lost`."""

@@ -16,7 +16,7 @@ from node.cli.doctor import check_certificate
 from node.network.frames import Channel
 from node.network.impairment import Impairment
 from node.network.link import Link, WebSocket
-from node.network.links import Limits, Refusal
+from node.network.links import Limits, LinkFault, Refusal
 from node.network.memory import MemoryLinks, MemoryNetwork
 from node.network.peer import Peer
 from node.network.sockets import published_address
@@ -171,7 +171,7 @@ async def test_a_node_that_is_removed_drops_all_links_and_dials_nobody() -> None
         assert second.connected() == {2}
         dials = {task.get_name() for task in asyncio.all_tasks() - tasks}
         await asyncio.sleep(0)
-        assert first.network.refusals == {Refusal.REMOVED: 2}
+        assert first.network.refusals == {Refusal.OBSERVER: 2}
         assert "dial node2" in dials, "the others' links are none of its business"
 
 
@@ -281,6 +281,19 @@ async def test_the_address_in_the_set_counts_unless_one_is_configured(configured
 def test_an_unusable_address_in_the_set_stops_nobody(address: str) -> None:
     [validator] = with_address(set_of(0), 0, address).validators
     assert published_address(validator) is None
+
+
+async def test_faults_ordered_for_a_name_hold_from_the_epoch_in_which_it_is_a_member() -> None:
+    newcomer = member(1, {}, own_index=None, limits=EAGER)
+    async with running(newcomer):
+        first = member(0, {}, count=1, limits=EAGER)
+        async with running(first):
+            first.network.impair({"node1": LinkFault(held=True)})
+            move(newcomer, 0, 1, addresses={0: first.network.listening})
+            move(first, 0, 1)
+            await first.until_refused(Refusal.HELD_DOWN, times=2)
+            first.network.impair({})
+            await first.until_linked(1)
 
 
 async def test_a_new_address_is_dialed() -> None:

@@ -39,9 +39,11 @@ def end_epoch(
     changes: Sequence[ValidatorChange] = (),
     carriers: int = 0,
     others: Sequence[bytes] = (),
+    signers: Sequence[int] | None = None,
 ) -> Header:
     """Two blocks: a proposal that is approved at once, and one in which all members of the next
-    epoch are ready, which seals this one. `others`: instructions that stand in it too."""
+    epoch are ready, which seals this one. `others`: instructions that stand in it too; `signers`:
+    who certifies both."""
     chain_id, epoch = chain.genesis.chain_id, chain.epoch() + 1
     expires = chain.state.time + 3_600_000
     chain.add(
@@ -53,7 +55,8 @@ def end_epoch(
             changes=changes,
             expires=expires,
             signers=[CENTRALBANK.key],
-        )
+        ),
+        signers=signers,
     )
     pending = chain.state.pending_epoch
     assert pending is not None
@@ -75,7 +78,7 @@ def end_epoch(
                 node=world.node_signer(index),
             )
         )
-    sealed = chain.add(*others, *ready, carriers=carriers)
+    sealed = chain.add(*others, *ready, carriers=carriers, signers=signers)
     assert chain.epoch() == epoch
     return sealed
 

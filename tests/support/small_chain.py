@@ -93,6 +93,7 @@ class SmallChain:
     passed: dict[tuple[int, int, Kind], Certificate] = field(default_factory=dict)
     """Notarizations and nullifications, by epoch, view and kind."""
     seals: dict[int, Sealed] = field(default_factory=dict)
+    applied: dict[int, Applied] = field(default_factory=dict)
     witnessed: list[Equivocation] = field(default_factory=list)
     voters: dict[bytes, Ed25519Signer] = field(default_factory=dict)
     """Vote keys by public key."""
@@ -123,13 +124,14 @@ class SmallChain:
         skip_views: int = 0,
         carriers: int = 0,
         signers: Sequence[int] | None = None,
+        after_ms: int = STEP_MS,
     ) -> Header:
         """Execute a block with these instructions and store it. If it ends its epoch, so many
         carriers follow it before it is final. `signers`: of its certificates, else a quorum."""
         parent = self.ledger.final
         validators = parent.validator_set
         checked = [check_instruction(raw, self.genesis.chain_id) for raw in instructions]
-        height, time = parent.height + 1, parent.time + STEP_MS
+        height, time = parent.height + 1, parent.time + after_ms
         below = self.tip.view if self.tip.epoch == validators.epoch else 0
         view = below + 1 + skip_views
         applied = self.ledger.apply(parent, BlockContext(height, time), checked)
@@ -147,7 +149,7 @@ class SmallChain:
         content = Content(below, header_digest(header))
         self._pass(validators, view, Kind.NOTARIZE, content, signers)
         if applied.next_validators is not None:
-            self._seal(validators, header, content, carriers)
+            self._seal(validators, header, content, carriers, signers)
         elif final:
             certificate = self.certificate(validators, view, Kind.FINALIZE, content, signers)
             self.finalizations[height] = certificate
@@ -157,7 +159,12 @@ class SmallChain:
         return header
 
     def _seal(
-        self, validators: ValidatorSet, seal: Header, content: Content, carriers: int
+        self,
+        validators: ValidatorSet,
+        seal: Header,
+        content: Content,
+        carriers: int,
+        signers: Sequence[int] | None,
     ) -> None:
         tip, raws = seal, []
         for _ in range(carriers):
@@ -173,9 +180,9 @@ class SmallChain:
                 outcomes_root=EMPTY_ROOT,
             )
             content = replace(content, block=header_digest(tip))
-            self._pass(validators, view, Kind.NOTARIZE, content, None)
+            self._pass(validators, view, Kind.NOTARIZE, content, signers)
             raws.append(encode_block(tip, ()))
-        certificate = self.certificate(validators, tip.view, Kind.FINALIZE, content, None)
+        certificate = self.certificate(validators, tip.view, Kind.FINALIZE, content, signers)
         self.finalizations[seal.height] = certificate
         self.seals[seal.epoch] = Sealed(seal.height, tuple(raws), certificate)
 
@@ -216,6 +223,7 @@ class SmallChain:
 
     def _store(self, header: Header, instructions: Sequence[bytes], applied: Applied) -> None:
         height = header.height
+        self.applied[height] = applied
         self.blocks[height] = encode_block(header, instructions)
         self.stored_outcomes[height] = list(applied.outcomes)
         self.nodes.update(applied.nodes)

@@ -69,6 +69,8 @@ class Observations:
     """Those that were up at the end, and so are judged."""
     supply: dict[str, int]
     """Asset → what there was when the run began. Nobody issues or redeems during a run."""
+    begun: int = 0
+    """Height that a node had then. A node that was behind may still tell of less issued."""
     sent: set[str] = field(default_factory=set)
     """UETRs of all payments that were handed in and not refused."""
     refused: dict[str, str] = field(default_factory=dict)

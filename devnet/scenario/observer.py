@@ -49,7 +49,9 @@ class Observer:
         """Look at what there is before the run. Raises ApiError if no node tells."""
         async with ApiClient([network.api(name) for name in network.node_names]) as client:
             supply = _supply(await client.assets())
-        return cls(network, Observations(nodes=list(network.node_names), supply=supply))
+            begun = (await client.status()).height
+        seen = Observations(nodes=list(network.node_names), supply=supply, begun=begun)
+        return cls(network, seen)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

@@ -52,6 +52,16 @@ def test_a_node_that_is_a_block_behind_is_no_fork() -> None:
     assert judge(seen, 20.0).passed
 
 
+def test_a_node_that_was_behind_at_the_start_may_tell_of_less_issued_before_it() -> None:
+    seen = sound()
+    seen.begun = 1
+    early = {("LEI-A", "settlement", "EUR"): 50_00}
+    seen.reads.append(Read("node2", 0, early, {"EUR": 50_00}))
+    assert judge(seen, 20.0).passed
+    seen.begun = 0
+    assert not judge(seen, 20.0).passed
+
+
 def fork(seen: Observations) -> None:
     seen.chains["node1"][2] = BlockSeen(2, "other", "a", 2)
 

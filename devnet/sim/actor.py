@@ -25,6 +25,9 @@ class CoreLike(Protocol):
     @property
     def floor(self) -> Floor: ...
 
+    @property
+    def ended(self) -> bool: ...
+
     def start(self, now: Now) -> list[Effect]: ...
 
     def handle(self, event: Event, now: Now) -> list[Effect]: ...
@@ -35,7 +38,7 @@ class CoreLike(Protocol):
 
 
 class CoreFactory(Protocol):
-    """How a core is made; the real one is `consensus.core.Core`."""
+    """How a node's consensus is made; the real one is `consensus.epochs.Epochs`."""
 
     def __call__(
         self,

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import msgspec
 
-from consensus.interface import BlockInfo, BodyMismatch, Build, Floor
+from consensus.interface import BlockInfo, BodyMismatch, Build, Floor, starting_floor
 from consensus.messages import (
     Certificate,
     Digest,
     DigestBytes,
     Epoch,
+    EpochSealed,
     Height,
     Milliseconds,
     SyncResponse,
@@ -29,6 +30,7 @@ from consensus.messages import (
     View,
 )
 from devnet.sim.crypto import CHAIN_ID
+from devnet.sim.members import ValidatorSet, next_set
 from node.chain.encoding import UNDECODABLE
 from node.storage.errors import StorageError, StoreCorrupt
 
@@ -52,8 +54,15 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     payload_root: DigestBytes
 
 
+class SealingHeader(Header, frozen=True, array_like=True, forbid_unknown_fields=True, tag="s/1"):
+    """Of a block that ends its epoch, and of those that carry it."""
+
+    next_set: tuple[tuple[Unsigned, Unsigned], ...]
+    """Who votes in the next epoch, with which keys."""
+
+
 class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="b/1"):
-    header: Header
+    header: Header | SealingHeader
     payload: tuple[Unsigned, ...]
     """Numbers of instructions, in the order of execution."""
 
@@ -104,7 +113,14 @@ def info_of(header: Header) -> BlockInfo:
         height=Height(header.height),
         timestamp=Milliseconds(header.timestamp),
         proposer=ValidatorIndex(header.proposer),
+        seals=isinstance(header, SealingHeader),
     )
+
+
+def next_set_of(raw: bytes) -> ValidatorSet:
+    """Whom a block makes the validators of the next epoch; empty if it ends none."""
+    header = decode_block(raw).header
+    return header.next_set if isinstance(header, SealingHeader) else ()
 
 
 class SimCodec:
@@ -131,6 +147,10 @@ class _State:
     payload: tuple[int, ...]
     executed: frozenset[int]
     """Every instruction up to and with this block."""
+    members: ValidatorSet
+    """Of this block's epoch."""
+    next_set: ValidatorSet = ()
+    """Of the next one, where this block ends its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,8 @@ class Stored:
     info: BlockInfo
     body: bytes
     finalization: Certificate | None
+    carriers: tuple[bytes, ...] = ()
+    """Where the block ends its epoch: from its child to the one that `finalization` names."""
 
 
 class Database:
@@ -148,6 +170,8 @@ class Database:
     def __init__(self) -> None:
         self.blocks: list[Stored] = []
         """Index i holds height i + 1."""
+        self.sealed_at: list[int] = []
+        """By epoch: the height of the block that ended it."""
 
     @property
     def floor(self) -> Floor:
@@ -156,16 +180,41 @@ class Database:
             return Floor(GENESIS, None)
         last = self.blocks[-1]
         assert last.finalization is not None, "a commit ends at a certified height"
-        return Floor(last.info, last.finalization)
+        return starting_floor(last.info) if last.info.seals else Floor(last.info, last.finalization)
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the next block."""
+        return Epoch(len(self.sealed_at))
+
+    def members(self, genesis: ValidatorSet) -> ValidatorSet:
+        """The validators of the next block, if these are those of the first."""
+        if not self.sealed_at:
+            return genesis
+        return next_set_of(self.blocks[self.sealed_at[-1] - 1].body)
+
+    def sealed(self, epoch: int) -> EpochSealed | None:
+        """What ended an epoch; None if it has not ended here."""
+        if epoch >= len(self.sealed_at):
+            return None
+        seal = self.blocks[self.sealed_at[epoch] - 1]
+        assert seal.finalization is not None
+        return EpochSealed(epoch, seal.carriers, seal.finalization)
 
     def commit(
-        self, infos: Iterable[BlockInfo], bodies: Iterable[bytes], finalization: Certificate
+        self,
+        infos: Iterable[BlockInfo],
+        bodies: Iterable[bytes],
+        finalization: Certificate,
+        carriers: tuple[bytes, ...] = (),
     ) -> None:
-        """Append blocks in one atomic step; the last is the one that `finalization` names."""
+        """Append blocks in one atomic step; `finalization` names the last, or its last carrier."""
         added = [Stored(info, body, None) for info, body in zip(infos, bodies, strict=True)]
         assert added[0].info.height == len(self.blocks) + 1
-        added[-1] = Stored(added[-1].info, added[-1].body, finalization)
+        added[-1] = Stored(added[-1].info, added[-1].body, finalization, carriers)
         self.blocks += added
+        if added[-1].info.seals:
+            self.sealed_at.append(added[-1].info.height)
 
     def copy(self, height: int) -> Database:
         """A copy made when the chain was at most this high: what an operator takes to a node."""
@@ -173,6 +222,7 @@ class Database:
         copied.blocks = self.blocks[:height]
         while copied.blocks and copied.blocks[-1].finalization is None:
             copied.blocks.pop()
+        copied.sealed_at = [at for at in self.sealed_at if at <= len(copied.blocks)]
         return copied
 
     def rot(self, rng: random.Random) -> None:
@@ -181,7 +231,7 @@ class Database:
         stored = self.blocks[place]
         body = bytearray(stored.body)
         body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
-        self.blocks[place] = Stored(stored.info, bytes(body), stored.finalization)
+        self.blocks[place] = replace(stored, body=bytes(body))
 
     def damage(self) -> StorageError | None:
         """What a start says to what is stored: the first block that is not its header's."""
@@ -205,7 +255,9 @@ class Database:
                 break
             chosen.append(stored.body)
             if stored.finalization is not None:
-                best = SyncResponse(tuple(chosen), (), stored.finalization)
+                best = SyncResponse(tuple(chosen), stored.carriers, stored.finalization)
+            if stored.info.seals:
+                break  # one answer is of one epoch
         return best
 
 
@@ -213,12 +265,10 @@ class Application:
     """Executed states and mempool of one incarnation of a node: everything but `database` is
     memory, and is lost with the process."""
 
-    def __init__(
-        self, database: Database, leader: Callable[[int, int], int], mempool: Iterable[int]
-    ) -> None:
-        """`leader(epoch, view)` is checked against a header's proposer."""
+    def __init__(self, database: Database, genesis: ValidatorSet, mempool: Iterable[int]) -> None:
+        """`genesis`: the validators of the first epoch."""
         self._database = database
-        self._leader = leader
+        self._genesis = genesis
         self._states: dict[bytes, _State] = {}
         self.mempool: dict[int, None] = dict.fromkeys(mempool)
         """Instructions known and not final, oldest first."""
@@ -232,7 +282,12 @@ class Application:
             block = decode_block(stored.body)
             info, state, payload = stored.info, block.header.state, block.payload
             executed.update(payload)
-        self._states[info.digest] = _State(info, state, payload, frozenset(executed))
+        members, after = self._database.members(self._genesis), ()
+        if info.seals:
+            members, after = (), members  # the old ones vote for carriers only, and that is over
+        self._states[info.digest] = _State(
+            info, state, payload, frozenset(executed), members, after
+        )
         for number in executed:
             self.mempool.pop(number, None)
         return info
@@ -257,43 +312,81 @@ class Application:
         header = block.header
         info = info_of(header)
         parent = self._states[header.parent]
-        if header.epoch != parent.info.epoch:
+        carries = parent.info.seals and header.epoch == parent.info.epoch
+        after_seal = parent.info.seals and header.epoch == parent.info.epoch + 1
+        if header.epoch != parent.info.epoch and not after_seal:
             return "epoch is not the parent's"
-        if header.view <= parent.info.view:
+        if header.view <= (0 if after_seal else parent.info.view):
             return "view is not above the parent's"
+        if carries:
+            return self._carry(block, info, parent)
         if header.height != parent.info.height + 1:
             return "height is not the parent's + 1"
         if header.timestamp <= parent.info.timestamp:
             return "timestamp is not above the parent's"
-        if header.proposer != self._leader(header.epoch, header.view):
+        members = parent.next_set if after_seal else parent.members
+        if header.proposer != (header.epoch + header.view) % len(members):
             return "proposer is not the view's leader"
         fresh = set(block.payload)
         if len(fresh) != len(block.payload) or fresh & parent.executed:
             return "an instruction executes twice"
         if header.state != _next_state(parent.hash, block.payload):
             return "state hash is not what execution gives"
+        named = header.next_set if isinstance(header, SealingHeader) else ()
+        if named != next_set(members, header.epoch, block.payload):
+            return "the next epoch's validators are not what execution gives"
         self._states[info.digest] = _State(
-            info, header.state, block.payload, parent.executed | fresh
+            info, header.state, block.payload, parent.executed | fresh, members, named
         )
+        return ""
+
+    def _carry(self, block: Block, info: BlockInfo, parent: _State) -> str:
+        """A block on one that ends the epoch, in that epoch: everything is the parent's."""
+        header = block.header
+        if not isinstance(header, SealingHeader) or header.next_set != parent.next_set:
+            return "a carrier names other validators"
+        if (header.height, header.timestamp) != (parent.info.height, parent.info.timestamp):
+            return "a carrier takes a step"
+        if block.payload or header.state != parent.hash:
+            return "a carrier executes something"
+        if header.proposer != (header.epoch + header.view) % len(parent.members):
+            return "proposer is not the view's leader"
+        self._states[info.digest] = replace(parent, info=info)
         return ""
 
     def build(self, request: Build) -> bytes:
         """A block as asked for, on an executed parent."""
         parent = self._states[request.parent.digest]
+        if parent.info.seals and request.epoch == parent.info.epoch:
+            return self._encode(request, parent, parent.info.height, (), parent.next_set)
         payload: tuple[int, ...] = ()
         if not request.empty:
             waiting = (number for number in self.mempool if number not in parent.executed)
             payload = tuple(number for number, _ in zip(waiting, range(MAX_PAYLOAD), strict=False))
-        header = Header(
+        members = parent.next_set if parent.info.seals else parent.members
+        after = next_set(members, request.epoch, payload)
+        return self._encode(request, parent, parent.info.height + 1, payload, after)
+
+    @staticmethod
+    def _encode(
+        request: Build,
+        parent: _State,
+        height: int,
+        payload: tuple[int, ...],
+        after: ValidatorSet,
+    ) -> bytes:
+        carries = height == parent.info.height
+        fields = (
             request.epoch,
             request.view,
-            parent.info.height + 1,
+            height,
             parent.info.digest,
             request.timestamp,
             request.proposer,
-            _next_state(parent.hash, payload),
+            parent.hash if carries else _next_state(parent.hash, payload),
             payload_root(payload),
         )
+        header = SealingHeader(*fields, after) if after else Header(*fields)
         return _encode(Block(header, payload))
 
     def committed(self, infos: Iterable[BlockInfo], bodies: Iterable[bytes]) -> None:

@@ -112,9 +112,10 @@ def votes_in(message: Message) -> Iterator[Vote]:
             yield from votes_in(finalization)
 
 
-def is_valid(vote: Vote, keys: Sequence[bytes]) -> bool:
-    """Whether a vote is its voter's, in the one epoch of the simulated chain."""
-    if vote.epoch != 0 or vote.voter >= len(keys):
+def is_valid(vote: Vote, oracle: Oracle) -> bool:
+    """Whether a vote is its voter's, in an epoch that has begun."""
+    keys = oracle.keys_of(vote.epoch)
+    if vote.voter >= len(keys):
         return False
     payload = vote_payload(vote.epoch, vote.view, vote.kind, vote.content)
     return verify_memoised(keys[vote.voter], VOTE_DOMAIN, payload, vote.signature)
@@ -193,6 +194,10 @@ class Witness:
     def floor(self) -> Floor:
         return self._core.floor
 
+    @property
+    def ended(self) -> bool:
+        return self._core.ended
+
     def next_deadline(self) -> int | None:
         return self._core.next_deadline()
 
@@ -223,7 +228,7 @@ class Witness:
             or (isinstance(message, Proposal) and not leads)
             or (vote.content is None) is not (vote.kind is Kind.NULLIFY)
             or (vote.content is not None and vote.content.parent_view >= vote.view)
-            or not is_valid(vote, self._keys)
+            or not is_valid(vote, self._lies.oracle)
         ):
             return []
         known = self._known.setdefault((vote.voter, vote.view), _Known())
@@ -255,8 +260,8 @@ class Witness:
         proves = (
             (first.epoch, first.view, first.voter) == (second.epoch, second.view, second.voter)
             and incriminates(first, second)
-            and is_valid(first, self._keys)
-            and is_valid(second, self._keys)
+            and is_valid(first, self._lies.oracle)
+            and is_valid(second, self._lies.oracle)
         )
         if not proves:
             raise self._lies.oracle.fail("evidence-proves", f"node {self._index}: {found}")
@@ -268,6 +273,8 @@ class _Blind(Oracle):
     """Judges nothing: a liar keeps no rules."""
 
     def started(self, *_: object) -> None: ...
+
+    def epoch_started(self, *_: object) -> None: ...
 
     def rotated(self, *_: object) -> None: ...
 
@@ -343,8 +350,8 @@ class Liar(HonestNode):
     def post(self, to: int, message: Message, kind: str = "") -> None:
         """Send a message over this liar's own link; with `kind`, as part of an attack."""
         for vote in votes_in(message):
-            if vote.voter == self.index and is_valid(vote, self._validators):
-                self.lies.oracle.published(self.index, ballot_of(vote))
+            if vote.voter == self.index and is_valid(vote, self.lies.oracle):
+                self.lies.oracle.published(vote.voter, ballot_of(vote), vote.epoch)
         if kind:
             self.lies.act(self.index, to, message, kind)
         self._network.send(self.index, to, message)
@@ -372,7 +379,7 @@ class Liar(HonestNode):
                 # After this turn: an attack may speak, and so may the core.
                 self._later(MILLISECOND, self.entered, int(effect.view))
 
-    def _leave(self, effect: Send | BroadcastEffect) -> None:
+    def _leave(self, effect: Send | BroadcastEffect, machines: Sequence[int]) -> None:
         message = effect.message
         self._world.record(self.index, "liar", b"", message)
-        self.say(message, self.others if isinstance(effect, BroadcastEffect) else (effect.to,))
+        self.say(message, machines)

@@ -17,46 +17,57 @@ CHAIN_ID = hashlib.sha256(b"nostro simulator chain").digest()
 MAX_REMEMBERED = 200_000
 """Signatures, and verdicts, remembered by a process; then all are forgotten at once."""
 
-_signatures: dict[tuple[int, bytes], bytes] = {}
+_signatures: dict[tuple[int, int, bytes], bytes] = {}
 _verdicts: dict[tuple[bytes, str, bytes, bytes], bool] = {}
 
 
 @cache
-def _signer(index: int) -> Ed25519Signer:
-    return Ed25519Signer(hashlib.sha256(b"nostro simulator key %d" % index).digest())
+def _signer(index: int, generation: int) -> Ed25519Signer:
+    name = b"nostro simulator key %d" % index
+    if generation:
+        name += b", generation %d" % generation
+    return Ed25519Signer(hashlib.sha256(name).digest())
 
 
 @cache
+def vote_key(index: int, generation: int) -> bytes:
+    """The public vote key of a simulated machine; it has one of each generation, from 0."""
+    return _signer(index, generation).public_key
+
+
 def vote_keys(validators: int) -> tuple[bytes, ...]:
-    """The vote keys of the simulated validators 0 … n−1."""
-    return tuple(_signer(index).public_key for index in range(validators))
+    """The first vote keys of the simulated machines 0 … n−1."""
+    return tuple(vote_key(index, 0) for index in range(validators))
 
 
-def sign(index: int, epoch: int, view: int, kind: Kind, content: Content | None) -> bytes:
-    """The signature of simulated validator `index` on a vote, guarded by nothing."""
-    return _sign(index, vote_payload(epoch, view, kind, content))
+def sign(
+    index: int, epoch: int, view: int, kind: Kind, content: Content | None, *, generation: int = 0
+) -> bytes:
+    """The signature of simulated machine `index` on a vote, guarded by nothing."""
+    return _sign(index, generation, vote_payload(epoch, view, kind, content))
 
 
-def _sign(index: int, payload: bytes) -> bytes:
-    known = _signatures.get((index, payload))
+def _sign(index: int, generation: int, payload: bytes) -> bytes:
+    known = _signatures.get((index, generation, payload))
     if known is None:
         if len(_signatures) >= MAX_REMEMBERED:
             _signatures.clear()
-        known = _signer(index).sign(VOTE_DOMAIN, CHAIN_ID, payload)
-        _signatures[(index, payload)] = known
+        known = _signer(index, generation).sign(VOTE_DOMAIN, CHAIN_ID, payload)
+        _signatures[(index, generation, payload)] = known
     return known
 
 
 class MemoisedSigner:
     """A simulated vote key as a node.chain signer, for the node's own guarded signer."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, generation: int = 0) -> None:
         self._index = index
-        self.public_key = _signer(index).public_key
+        self._generation = generation
+        self.public_key = vote_key(index, generation)
 
     def sign(self, domain: str, chain_id: bytes, payload: bytes) -> bytes:
         assert (domain, chain_id) == (VOTE_DOMAIN, CHAIN_ID)
-        return _sign(self._index, payload)
+        return _sign(self._index, self._generation, payload)
 
 
 def verify_memoised(key: bytes, domain: str, payload: bytes, signature: bytes) -> bool:

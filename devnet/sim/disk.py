@@ -27,8 +27,8 @@ from node.storage.journal import Journal
 from node.storage.signer import GuardedSigner
 from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
 
-Guarded = tuple[int, Kind, Content | None]
-"""(view, kind, content) that a guard let the key sign. The simulated chain has one epoch."""
+Guarded = tuple[int, int, int, Kind, Content | None]
+"""(generation, epoch, view, kind, content): what a guard let which key sign."""
 
 MAX_OPERATIONS = 8
 """Disk operations into a sync or rotation, at most, at which a crash strikes."""
@@ -38,7 +38,13 @@ class NodeDisk(Protocol):
     """Journal and signer guard of one node, through all its crashes."""
 
     def open(self) -> tuple[Signer, list[bytes]]:
-        """What a start finds: the guarded key and the journal's records."""
+        """What a start finds: the first key, guarded, and the journal's records."""
+
+    def key(self, generation: int) -> Signer:
+        """A key of this machine behind its guard, made at its first use. Not one destroyed."""
+
+    def destroy(self, below: int) -> None:
+        """No key of a generation below this one is ever used again."""
 
     def append(self, records: list[bytes]) -> None:
         """Write records to the journal; durable after a sync that began later."""
@@ -53,8 +59,8 @@ class NodeDisk(Protocol):
         """Start to replace the journal, and what is written but not synced, by `keep`; no sync is
         under way."""
 
-    def end_rotation(self, floor: int) -> None:
-        """It is done and durable; the guard forgets views below `floor`."""
+    def end_rotation(self, epoch: int, floor: int) -> None:
+        """It is done and durable; the guards forget earlier epochs, and views below `floor`."""
 
     def crash(self, rng: random.Random, inside: bool) -> int:
         """Lose what was not synced; returns how many records. `inside`: the crash strikes inside
@@ -87,7 +93,13 @@ class ModelDisk:
         self._keep: list[bytes] | None = None
 
     def open(self) -> tuple[Signer, list[bytes]]:
-        return self._guard, list(self._records)
+        return _ModelKey(self._guard, 0), list(self._records)
+
+    def key(self, generation: int) -> Signer:
+        return _ModelKey(self._guard, generation)
+
+    def destroy(self, below: int) -> None:
+        self._guard.destroyed = max(self._guard.destroyed, below)
 
     def append(self, records: list[bytes]) -> None:
         self._records += records
@@ -101,10 +113,10 @@ class ModelDisk:
     def begin_rotation(self, keep: list[bytes]) -> None:
         self._keep = keep
 
-    def end_rotation(self, floor: int) -> None:
+    def end_rotation(self, epoch: int, floor: int) -> None:
         self._records, self._keep = list(self._keep or ()), None
         self._durable = len(self._records)
-        self._guard.prune(floor)
+        self._guard.prune(epoch, floor)
         self._marks = (self._durable, self._guard.durable)
 
     def crash(self, rng: random.Random, inside: bool) -> int:
@@ -132,38 +144,54 @@ class ModelDisk:
 
 
 class _GuardModel:
-    """A vote key behind its own guard. A conflicting vote is refused: a second content for a
-    kind in a view, finalize and nullify in one view, notarize after nullify."""
+    """A machine's vote keys behind their guards. A conflicting vote of one key is refused: a second
+    content for a kind in a view, finalize and nullify in one view, notarize after nullify."""
 
     def __init__(self, index: int) -> None:
         self._index = index
         self.log: list[Guarded] = []
         self.durable = 0
+        self.destroyed = 0
+        """Keys of generations below this one are gone."""
 
-    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+    def sign(
+        self, generation: int, epoch: Epoch, view: View, kind: Kind, content: Content | None
+    ) -> bytes:
         """Raises SigningRefused when a logged vote conflicts."""
-        wanted: Guarded = (view, kind, content)
-        logged = [entry for entry in self.log if entry[0] == view]
+        assert generation >= self.destroyed, "a destroyed key is to sign"
+        wanted: Guarded = (generation, epoch, view, kind, content)
+        logged = [entry for entry in self.log if entry[:3] == wanted[:3]]
         if wanted not in logged:
             if any(_conflict(entry, wanted) for entry in logged):
                 raise SigningRefused(f"{kind.name} in view {view} conflicts with a signed vote")
             self.log.append(wanted)
-        return sign(self._index, epoch, view, kind, content)
+        return sign(self._index, epoch, view, kind, content, generation=generation)
 
     def crash(self, kept: int) -> None:
         self.durable = max(self.durable, kept)
         del self.log[self.durable :]
 
-    def prune(self, below: int) -> None:
-        durable = [entry for entry in self.log[: self.durable] if entry[0] >= below]
+    def prune(self, epoch: int, below: int) -> None:
+        durable = [entry for entry in self.log[: self.durable] if entry[1:3] >= (epoch, below)]
         self.log = durable + self.log[self.durable :]
         self.durable = len(durable)
 
 
+class _ModelKey:
+    """One of these keys."""
+
+    def __init__(self, guard: _GuardModel, generation: int) -> None:
+        self._guard = guard
+        self._generation = generation
+
+    def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
+        return self._guard.sign(self._generation, epoch, view, kind, content)
+
+
 def _conflict(signed: Guarded, wanted: Guarded) -> bool:
-    old, new = signed[1], wanted[1]
+    old, new = signed[3], wanted[3]
     if old is new:
-        return signed[2] != wanted[2]
+        return signed[4] != wanted[4]
     return {old, new} == {Kind.FINALIZE, Kind.NULLIFY} or (
         old is Kind.NULLIFY and new is Kind.NOTARIZE
     )
@@ -182,15 +210,38 @@ class StorageDisk:
         self._waiting: list[bytes] = []
         """Appended while a sync is under way: it waits in memory for the next."""
         self._in_sync: list[bytes] = []
+        self._keys = {0}
+        """Generations of the keys that have a record here."""
         self._open_files()
 
     def _open_files(self) -> None:
-        signer = MemoisedSigner(self._index)
-        self._guard = GuardedSigner(signer, CHAIN_ID, self._disk, "signer", create=True)
+        self._guards = {generation: self._guard(generation) for generation in sorted(self._keys)}
         self._journal, self._found = Journal.open(self._disk, "journal", create=True)
 
+    def _guard(self, generation: int) -> GuardedSigner:
+        directory = f"signer-{generation}" if generation else "signer"
+        signer = MemoisedSigner(self._index, generation)
+        return GuardedSigner(signer, CHAIN_ID, self._disk, directory, create=True)
+
     def open(self) -> tuple[Signer, list[bytes]]:
-        return self._guard, list(self._found)
+        return self.key(min(self._keys)), list(self._found)
+
+    def key(self, generation: int) -> Signer:
+        if generation not in self._guards:
+            assert generation > min(self._keys), "a destroyed key is to sign"
+            self._keys.add(generation)
+            self._guards[generation] = self._guard(generation)
+        return self._guards[generation]
+
+    def destroy(self, below: int) -> None:
+        for generation in [key for key in self._keys if key < below]:
+            if len(self._keys) > 1:
+                self._keys.remove(generation)
+                self._guards.pop(generation).close()
+
+    def _sync_guards(self) -> None:
+        for guard in self._guards.values():
+            guard.sync()
 
     def append(self, records: list[bytes]) -> None:
         self._waiting += records
@@ -201,7 +252,7 @@ class StorageDisk:
 
     def end_sync(self) -> None:
         self._journal.sync()
-        self._guard.sync()
+        self._sync_guards()
         self._in_sync = []
 
     def begin_rotation(self, keep: list[bytes]) -> None:
@@ -209,16 +260,17 @@ class StorageDisk:
         self._waiting = []
         self._journal.rotate(keep)
 
-    def end_rotation(self, floor: int) -> None:
+    def end_rotation(self, epoch: int, floor: int) -> None:
         self._journal.sync()
-        self._guard.prune(Epoch(0), View(floor))
+        for guard in self._guards.values():
+            guard.prune(Epoch(epoch), View(floor))
 
     def crash(self, rng: random.Random, inside: bool) -> int:
         if inside:
             self._disk.crash_after = rng.randint(0, MAX_OPERATIONS)
             with suppress(SimulatedCrash):
                 self._journal.sync()
-                self._guard.sync()
+                self._sync_guards()
         # A power cut loses what was not synced; kill -9 only what was not written.
         self._disk.crash(rng, power=rng.random() < 0.7)
         self._open_files()
@@ -261,14 +313,19 @@ class WatchedSigner:
         """Without a guard the key signs anything: shows what the core alone would do."""
         self._index = index
         self._guard = guard
+        self._generation = 0
         self.refused: list[Guarded] = []
+
+    def use(self, generation: int, guard: Signer | None) -> None:
+        """From now on with this key."""
+        self._generation, self._guard = generation, guard
 
     def sign_vote(self, epoch: Epoch, view: View, kind: Kind, content: Content | None) -> bytes:
         """Raises SigningRefused when the guard does."""
         if self._guard is None:
-            return sign(self._index, epoch, view, kind, content)
+            return sign(self._index, epoch, view, kind, content, generation=self._generation)
         try:
             return self._guard.sign_vote(epoch, view, kind, content)
         except SigningRefused:
-            self.refused.append((view, kind, content))
+            self.refused.append((self._generation, epoch, view, kind, content))
             raise

@@ -8,6 +8,7 @@ loss does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +40,16 @@ class Gossip:
     numbers: tuple[int, ...]
 
 
-Packet = Message | Gossip
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Asked by who has no links with the validators: what became final after this height, or what
+    ended this epoch? Answered from storage."""
+
+    epoch: int
+    height: int
+
+
+Packet = Message | Gossip | Poll
 
 
 class Actor(Protocol):
@@ -99,10 +109,10 @@ class Network:
             self._actors[one].linked(other)
             self._actors[other].linked(one)
 
-    def broadcast(self, sender: int, packet: Packet) -> None:
-        """To every other node, each copy with its own fate."""
+    def broadcast(self, sender: int, packet: Packet, targets: Iterable[int] | None = None) -> None:
+        """To these nodes (by default all others), each copy with its own fate."""
         checked, data = self._encoded(packet)
-        for to in range(self.size):
+        for to in range(self.size) if targets is None else targets:
             if to != sender:
                 self._post(sender, to, checked, data)
 
@@ -116,6 +126,8 @@ class Network:
     def _encoded(packet: Packet) -> tuple[Packet, bytes]:
         if isinstance(packet, Gossip):
             return packet, repr(packet.numbers).encode()
+        if isinstance(packet, Poll):
+            return packet, repr((packet.epoch, packet.height)).encode()
         data = encode(packet)
         return decode_message(data), data
 

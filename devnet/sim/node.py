@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from consensus.interface import (
@@ -21,6 +22,7 @@ from consensus.interface import (
     Commit,
     Effect,
     EnteredView,
+    EpochStarted,
     Event,
     Execute,
     Executed,
@@ -31,12 +33,16 @@ from consensus.interface import (
     Received,
     Rejected,
     Send,
+    Straggler,
     Tick,
     Timing,
 )
 from consensus.messages import (
+    BlockRequest,
     Body,
+    CertificateRequest,
     Epoch,
+    Message,
     OwnProposal,
     OwnVote,
     Record,
@@ -56,7 +62,8 @@ from devnet.sim.application import (
 )
 from devnet.sim.crypto import verify_memoised
 from devnet.sim.disk import NodeDisk, WatchedSigner
-from devnet.sim.network import Gossip, Network, Packet
+from devnet.sim.members import generation_of, genesis_set, keys_of, moved, place_of
+from devnet.sim.network import Gossip, Network, Packet, Poll
 from devnet.sim.oracle import Oracle, own_votes
 from devnet.sim.points import PersistencePoints
 from devnet.sim.world import MILLISECOND, World
@@ -64,12 +71,27 @@ from node.storage.errors import StorageError
 
 GOSSIP_INTERVAL = 700 * MILLISECOND
 """Virtual microseconds between repetitions of an instruction that is not final yet."""
+POLL = (400, 600)
+"""Shortest and longest virtual ms between two polls of who has no links."""
 MAX_GOSSIP = 64
 """Instructions in one gossip packet."""
 PROMISES = (OwnVote, OwnProposal, Body)
 """Records that others may rely on: durable before anything of their turn leaves."""
 MAX_OVERDUE_TICKS = 20
 """Ticks in a row after which a deadline is still due: more is a timer that never advances."""
+
+
+@dataclass(frozen=True, slots=True)
+class _From:
+    """A consensus message and the machine it came from."""
+
+    machine: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class _LinkedTo:
+    machine: int
 
 
 class HonestNode:
@@ -92,7 +114,7 @@ class HonestNode:
         self.index = index
         self.up = False
         self.database = Database()
-        self._validators = validators
+        self._genesis = genesis_set(len(validators))
         self._timing = timing
         self._habits = habits
         self._factory = core
@@ -100,6 +122,11 @@ class HonestNode:
         self._guarded = guarded
         self.points: PersistencePoints | None = None
         """Counts this node's persistence points, and crashes it at one (see `points`)."""
+        self.polls = False
+        """Whether sets of validators change in this run, so that it may have to ask as a client."""
+        self.epoch = Epoch(0)
+        self._members = self._genesis
+        self._place = place_of(self._genesis, index)
         self.retired = False
         """The key is given up, and the node follows as an observer."""
         self._kept: dict[int, None] = {}
@@ -126,11 +153,12 @@ class HonestNode:
         self._boot = self._world.now
         self._base = rng.randint(0, 1_000_000_000)
         self._rate = 1_000_000 + rng.randint(-habits.rate_ppm, habits.rate_ppm)
-        self._outbox: deque[tuple[int, Effect]] = deque()
+        self._outbox: deque[tuple[int, Effect, Sequence[int]]] = deque()
+        """(records written before it, effect, machines that it is for)."""
         self._written = self._synced = 0
         self._unsynced: list[Record] = []
         self._syncing = False
-        self._waiting: list[Event] = []
+        self._waiting: list[Event | _From | _LinkedTo] = []
         """Events that came during a sync; a simulated sync is short, so they are few."""
         self._commits: deque[Commit] = deque()
         self._storing = False
@@ -139,11 +167,12 @@ class HonestNode:
         self._overdue, self._ticked_for = 0, -1
         self._told_pending = False
         self._gossiping = False
-        self._application = Application(self.database, self._leader, self._kept)
+        self._application = Application(self.database, self._genesis, self._kept)
         guard, found = self._disk.open()
         records = [decode_record(data) for data in found]
         self._signer = WatchedSigner(self.index, guard if self._guarded else None)
-        self._oracle.started(self.index, self.database.floor.info, records)
+        self._join(self.database.epoch)
+        self._oracle.started(self.index, self.database.floor.info, records, self.epoch)
         self._complete_guard(records)
         if not self.up:
             return
@@ -152,9 +181,9 @@ class HonestNode:
         rng.shuffle(shuffled)
         self._world.record(self.index, "start", b"%d" % len(records))
         self._core = self._factory(
-            index=None if self.retired else self.index,
-            validators=self._validators,
-            epoch=Epoch(0),
+            index=self._place,
+            validators=keys_of(self._members),
+            epoch=self.epoch,
             floor=self.database.floor,
             timing=self._timing,
             codec=SimCodec(),
@@ -168,16 +197,79 @@ class HonestNode:
             self._arm()
             self._later(0, self._tell_pending)
             self._keep_gossiping()
-            for peer in range(len(self._validators)):
-                if peer != self.index:
-                    self._network.link(self.index, peer)
+            self._find_peers()
+            if self.polls:
+                self._later(self._latency(POLL), self._poll)
+
+    # --- epochs --------------------------------------------------------------------------------
+
+    def _join(self, epoch: Epoch) -> None:
+        """Be what this machine is in this epoch, as the database says."""
+        self.epoch = epoch
+        self._members = self.database.members(self._genesis)
+        self._place = None if self.retired else place_of(self._members, self.index)
+        if self._place is not None:
+            generation = generation_of(self._members, self.index)
+            guard = self._disk.key(generation) if self._guarded and generation else None
+            if generation:
+                self._signer.use(generation, guard)
+        self._destroy_old_keys()
+
+    def _destroy_old_keys(self) -> None:
+        """Once this epoch has finalized a block, no earlier one's key is worth a theft."""
+        last = self.database.blocks[-1].info if self.database.blocks else None
+        if self.epoch and last is not None and last.epoch == self.epoch and self._place is not None:
+            self._disk.destroy(generation_of(self._members, self.index))
+
+    def _end_epoch(self) -> None:
+        """The sealing block is stored and applied: the next epoch begins."""
+        after = self.database.members(self._genesis)
+        place = None if self.retired else place_of(after, self.index)
+        self._turn(
+            EpochStarted(
+                self.database.epoch,
+                keys_of(after),
+                place,
+                self.database.floor,
+                moved(self._members, after),
+            )
+        )
+
+    def _machines(self) -> list[int]:
+        """The other members' machines."""
+        return [machine for machine, _ in self._members if machine != self.index]
+
+    def _find_peers(self) -> None:
+        for peer in self._machines():
+            self._network.link(self.index, peer)
+
+    def _poll(self) -> None:
+        """Who is no validator has no links, and asks one as any client does. One that was removed
+        without knowing it is refused everywhere, and its operator has it ask, too."""
+        if self._place is None or self._oracle.is_removed(self.index):
+            machine = self._world.random.choice(self._machines())
+            self._network.send(self.index, machine, Poll(self.epoch, self.height))
+        self._later(self._latency(POLL), self._poll)
+
+    def _answer_outsider(self, machine: int, epoch: int, height: int) -> None:
+        """From storage: what ended its epoch, or what is final above its height in ours."""
+        answer: Message | None = self.database.sealed(epoch)
+        if answer is None and epoch == self.epoch and self.height > height:
+            answer = self.database.blocks[-1].finalization if self._last_epoch() == epoch else None
+        if answer is not None:
+            self._leave(Send(ValidatorIndex(0), answer), (machine,))
+
+    def _last_epoch(self) -> int:
+        return self.database.blocks[-1].info.epoch if self.database.blocks else 0
+
+    # --- the end of a life ---------------------------------------------------------------------
 
     def _complete_guard(self, records: Sequence[Record]) -> None:
         """A crash between the two logs' syncs: the guard learns what only the journal has."""
         floor = self.database.floor.info.view
         for vote in own_votes(records):
-            if vote.view > floor:
-                self._signer.sign_vote(Epoch(0), View(vote.view), vote.kind, vote.content)
+            if vote.epoch == self.epoch and vote.view > floor:
+                self._signer.sign_vote(self.epoch, View(vote.view), vote.kind, vote.content)
         self._disk.begin_sync()
         if not self._visit("during recovery", inside=True):
             self._disk.end_sync()
@@ -203,6 +295,12 @@ class HonestNode:
     def _restart(self, incarnation: int) -> None:
         if not self.up and incarnation == self._incarnation:
             self.start()
+
+    def away(self, microseconds: int) -> None:
+        """Down for a while."""
+        self.crash("crash for a while")
+        self._incarnation += 1  # so that the restart under way does not find it
+        self._world.after(microseconds, self._restart, self._incarnation)
 
     # --- the operator -------------------------------------------------------------------------
 
@@ -326,21 +424,23 @@ class HonestNode:
         elif isinstance(packet, SyncRequest):
             answer = self.database.serve(packet.first)
             if answer is not None:
-                self._leave(Send(ValidatorIndex(sender), answer))
+                self._leave(Send(ValidatorIndex(0), answer), (sender,))
+        elif isinstance(packet, Poll):
+            self._answer_outsider(sender, packet.epoch, packet.height)
         else:
-            self._turn(Received(ValidatorIndex(sender), packet))
+            self._turn(_From(sender, packet))
 
     def linked(self, peer: int) -> None:
         """The link with `peer` has come up, or come up again."""
         if self.up:
             self._world.record(self.index, "linked", b"%d" % peer)
-            self._turn(Linked(ValidatorIndex(peer)))
+            self._turn(_LinkedTo(peer))
 
-    def _turn(self, event: Event) -> None:
+    def _turn(self, event: Event | _From | _LinkedTo) -> None:
         if self._syncing and self._habits.waits_for_sync:
             self._waiting.append(event)
         else:
-            self._perform(self._core.handle(event, self._now()))
+            self._handle(event)
             self._pump()
             if self.up:
                 self._arm()
@@ -350,13 +450,35 @@ class HonestNode:
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             if self.up:
-                self._perform(self._core.handle(event, self._now()))
+                self._handle(event)
         self._pump()
         if self.up:
             self._arm()
 
+    def _handle(self, event: Event | _From | _LinkedTo) -> None:
+        """One turn; who has spoken is known by the place in the epoch that the turn is in."""
+        if isinstance(event, _From | _LinkedTo):
+            place = place_of(self._members, event.machine)
+            if place is None or event.machine == self.index:
+                if isinstance(event, _From):
+                    self._hear_outsider(event)
+                return
+            event = Received(place, event.message) if isinstance(event, _From) else Linked(place)
+        elif isinstance(event, EpochStarted):
+            self._join(event.epoch)
+            self._oracle.epoch_started(self.index, event.epoch, event.floor.info)
+            self._world.record(self.index, "epoch", b"%d" % event.epoch, self._members)
+        self._perform(self._core.handle(event, self._now()))
+        if isinstance(event, EpochStarted):
+            self._find_peers()
+
+    def _hear_outsider(self, heard: _From) -> None:
+        """An observer asks for a block or certificate: it is told what is final instead."""
+        if isinstance(heard.message, BlockRequest | CertificateRequest):
+            self._answer_outsider(heard.machine, heard.message.epoch, 0)
+
     def _perform(self, effects: Sequence[Effect]) -> None:
-        for view, kind, _ in self._signer.refused:
+        for _, _, view, kind, _ in self._signer.refused:
             raise self._oracle.fail("no-refusal", f"node {self.index}: {kind.name} in view {view}")
         self._oracle.turn(self.index, effects)
         written: list[bytes] = []
@@ -383,8 +505,18 @@ class HonestNode:
             if self._visit("after append"):
                 return
         for effect in effects:
-            if isinstance(effect, Send | Broadcast | Commit):
-                self._outbox.append((self._written, effect))
+            match effect:
+                case Send(to=to):
+                    self._outbox.append((self._written, effect, (self._members[to][0],)))
+                case Broadcast():
+                    self._outbox.append((self._written, effect, self._machines()))
+                case Commit():
+                    self._outbox.append((self._written, effect, ()))
+                case Straggler(peer=peer, epoch=epoch):
+                    told = self.database.sealed(epoch)
+                    if told is not None:
+                        machines = (self._members[peer][0],)
+                        self._outbox.append((self._written, Send(peer, told), machines))
 
     def _execute(self, request: Execute) -> None:
         info = request.info
@@ -442,26 +574,26 @@ class HonestNode:
         while self.up and self._outbox and self._outbox[0][0] <= self._synced:
             if self._storing and self._habits.commit_blocks_sends:
                 return
-            written, effect = self._outbox.popleft()
+            written, effect, machines = self._outbox.popleft()
             assert written <= self._synced, "persist before send"
             if isinstance(effect, Commit):
                 self._commits.append(effect)
                 self._store_next()
             else:
                 assert isinstance(effect, Send | Broadcast)
-                self._leave(effect)
+                self._leave(effect, machines)
                 self._point("between sends")
 
-    def _leave(self, effect: Send | Broadcast) -> None:
-        if self.retired and isinstance(effect, Send) and effect.to == self.index:
+    def _leave(self, effect: Send | Broadcast, machines: Sequence[int]) -> None:
+        if self.index in machines:
             return  # its core is no validator any more, and asks for what its own place has
         self._oracle.sent(self.index, effect.message)
         if isinstance(effect, Broadcast):
             self._world.record(self.index, "broadcast", b"", effect.message)
-            self._network.broadcast(self.index, effect.message)
+            self._network.broadcast(self.index, effect.message, machines)
         else:
-            self._world.record(self.index, "send", b"%d" % effect.to, effect)
-            self._network.send(self.index, effect.to, effect.message)
+            self._world.record(self.index, "send", b"%d" % machines[0], effect)
+            self._network.send(self.index, machines[0], effect.message)
 
     # --- the database --------------------------------------------------------------------------
 
@@ -479,6 +611,10 @@ class HonestNode:
         self._application.committed(commit.blocks, commit.bodies)
         if self._point("after commit"):
             return
+        if commit.blocks[-1].seals:
+            self._end_epoch()
+        else:
+            self._destroy_old_keys()
         self._tell_pending(always=True)
         self._since_rotation += 1
         if self.up and self._since_rotation >= self._habits.rotate_every:
@@ -489,7 +625,7 @@ class HonestNode:
             self._publish()
 
     def _store(self, commit: Commit) -> None:
-        self.database.commit(commit.blocks, commit.bodies, commit.finalization)
+        self.database.commit(commit.blocks, commit.bodies, commit.finalization, commit.carriers)
         last = commit.blocks[-1]
         self._world.record(self.index, "commit", last.digest, last)
         for number in instructions_of(commit.bodies):
@@ -504,12 +640,14 @@ class HonestNode:
         quiet = self._written == self._synced and not self._storing and not self._commits
         if not quiet or self._core.floor.info.digest != self.database.floor.info.digest:
             return
+        if self._core.ended or self.epoch != self.database.epoch:
+            return  # the next epoch is about to begin
         keep = self._core.live_records()
         self._oracle.rotated(self.index, keep)
         self._disk.begin_rotation([encode(record) for record in keep])
         if self._point("during rotation", inside=True):
             return
-        self._disk.end_rotation(self.database.floor.info.view)
+        self._disk.end_rotation(self.epoch, self.database.floor.info.view)
         # What had not been synced is live, and so durable now, or superfluous.
         self._oracle.durable(self.index, self._unsynced)
         self._unsynced = []
@@ -545,7 +683,9 @@ class HonestNode:
         if not self._kept:
             self._gossiping = False
             return
-        self._network.broadcast(self.index, Gossip(tuple(self._kept)[:MAX_GOSSIP]))
+        self._network.broadcast(
+            self.index, Gossip(tuple(self._kept)[:MAX_GOSSIP]), self._machines()
+        )
         self._later(GOSSIP_INTERVAL, self._gossip)
 
     def _tell_pending(self, always: bool = False) -> None:
@@ -555,4 +695,4 @@ class HonestNode:
             self._turn(Pending(pending))
 
     def _leader(self, epoch: int, view: int) -> int:
-        return (epoch + view) % len(self._validators)
+        return (epoch + view) % len(self._members)

@@ -37,30 +37,41 @@ idle-chain-quiet                    an idle and healthy chain gives up no view
 execute-on-executed-parent          the core's own duty towards the application
 timer-progress                      no deadline that stays due after its tick
 progress-after-heal                 healed: all nodes commit everything within the bound
+carriers-carry                      between a seal and its finalization stand carriers only: of the
+                                    seal's epoch, height and time, chained, none of them committed
+no-vote-after-seal                  nothing is signed but in the node's own epoch, nor in that once
+                                    the node knows a block final that seals it
+nothing-of-old-epochs               no core says, sends or asks anything in an epoch it is not in
+chunk-of-one-epoch                  what is served are blocks of one epoch in order of height, and
+                                    carriers only after a seal
 ==================================  ===========================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from consensus.interface import (
     Alarm,
     BlockInfo,
+    Broadcast,
     Commit,
     Effect,
     EnteredView,
+    Execute,
     Persist,
     Rejected,
     ReportEquivocation,
+    Send,
 )
 from consensus.messages import (
     VOTE_DOMAIN,
     Body,
     Certificate,
     Certified,
+    EpochSealed,
     Kind,
     Message,
     OwnProposal,
@@ -68,7 +79,9 @@ from consensus.messages import (
     OwnVotesResponse,
     Proposal,
     Record,
+    SyncRequest,
     SyncResponse,
+    View,
     Vote,
     vote_payload,
 )
@@ -81,10 +94,16 @@ from devnet.sim.world import Violation, World
 class _Node:
     """What the oracle knows of one honest node. The first part survives crashes, as a disk does."""
 
-    durable_votes: dict[Ballot, bytes] = field(default_factory=dict)
-    """Every vote that was ever durable, with its signature."""
+    durable_votes: dict[tuple[int, Ballot], bytes] = field(default_factory=dict)
+    """Every vote that was ever durable, by its epoch, with its signature."""
     durable_bodies: set[bytes] = field(default_factory=set)
     durable_proposals: set[Proposal] = field(default_factory=set)
+    epoch: int = 0
+    """In which its core is; everything below is of this epoch."""
+    finalized: set[bytes] = field(default_factory=set)
+    """Blocks that it holds a finalization of, above its floor."""
+    bodies: set[bytes] = field(default_factory=set)
+    """Blocks that its core has had executed, or that it has recorded, in this epoch."""
     entered: int = 0
     """Highest view entered in this incarnation; before its first, highest view voted in."""
     floor_view: int = 0
@@ -100,6 +119,32 @@ class _Node:
     """Records written in this incarnation."""
     synced: int = 0
     """Of those, how many are durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """A validator set, and all that its members are known to have signed."""
+
+    machines: tuple[int, ...]
+    keys: tuple[bytes, ...]
+    ballots: Ballots
+
+
+def epoch_of(message: Message) -> int | None:
+    """In which epoch a message is said; None for those that are said in none."""
+    match message:
+        case Proposal(vote=vote):
+            return vote.epoch
+        case SyncRequest() | SyncResponse() | EpochSealed():
+            return None
+        case _:
+            return message.epoch
+
+
+def _is_no_fault(reason: str) -> bool:
+    """Answers that come twice or late, and what is said by who is ahead or behind, happen to
+    honest senders: they are not taken, and counted, and nothing is held against anybody."""
+    return reason.endswith(("not asked for", "far ahead")) or reason.startswith("message: of an ep")
 
 
 def ballot_of(vote: Vote) -> Ballot:
@@ -128,15 +173,18 @@ class Oracle:
         genesis: BlockInfo,
         inspect: Callable[[bytes], BlockInfo],
         instructions: Callable[[bytes], Iterable[int]],
+        next_set: Callable[[bytes], Sequence[tuple[int, bytes]]] = lambda raw: (),
     ) -> None:
-        """`validators`: vote keys by index. `inspect` and `instructions` read block bytes."""
+        """`validators`: vote keys of the first epoch, of machine i at place i. `honest`: machines.
+        `inspect`, `instructions` and `next_set` (machines and keys by place) read block bytes."""
         self._world = world
-        self._keys = validators
         self._honest = frozenset(honest)
+        self._next_set = next_set
+        self.sets: list[_Epoch] = []
+        """By epoch, as far as it is sealed."""
         self._inspect = inspect
         self._instructions = instructions
-        self._genesis = genesis
-        self._ballots = Ballots(len(validators), self._honest)
+        self._begin_epoch(tuple(enumerate(validators)))
         self._nodes = {index: _Node() for index in self._honest}
         self._blocks: dict[bytes, BlockInfo] = {genesis.digest: genesis}
         self._checked_certificates: set[Certificate] = set()
@@ -149,27 +197,63 @@ class Oracle:
         self.quiet = False
         """Set while the chain is idle and the network healthy: no view may be given up then."""
 
+    def _begin_epoch(self, members: Sequence[tuple[int, bytes]]) -> None:
+        honest = [place for place, (machine, _) in enumerate(members) if machine in self._honest]
+        self.sets.append(
+            _Epoch(
+                tuple(machine for machine, _ in members),
+                tuple(key for _, key in members),
+                Ballots(len(members), honest),
+            )
+        )
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The machines of the newest validator set that is final."""
+        return self.sets[-1].machines
+
+    def is_removed(self, machine: int) -> bool:
+        """Whether the newest set is without this machine."""
+        return machine not in self.sets[-1].machines
+
+    def keys_of(self, epoch: int) -> tuple[bytes, ...]:
+        """Vote keys of an epoch by place; none if it is not known."""
+        return self.sets[epoch].keys if 0 <= epoch < len(self.sets) else ()
+
     def fail(self, rule: str, detail: str) -> Violation:
         """A Violation of `rule`, for the caller to raise."""
         return self._world.violation(rule, detail)
 
     # --- lifetime of a node ----------------------------------------------------------------
 
-    def started(self, index: int, floor: BlockInfo, records: Iterable[Record]) -> None:
+    def started(
+        self, index: int, floor: BlockInfo, records: Iterable[Record], epoch: int = 0
+    ) -> None:
         """A node starts from its durable floor and the journal's records."""
         node = self._nodes[index]
+        node.epoch = epoch
+        node.finalized, node.bodies = set(), set()
         node.floor_view, node.height, node.tip = floor.view, floor.height, floor.digest
-        node.votes = {ballot_of(vote) for vote in own_votes(records)}
+        node.votes = {ballot_of(vote) for vote in own_votes(records) if vote.epoch == epoch}
         voted_in = (view for view, kind, _ in node.votes if kind is not Kind.FINALIZE)
         # Entering is not recorded, but a view voted in was entered, and is never left backwards.
         node.entered = max(voted_in, default=1) - 1
         node.unproven = []
         node.written = node.synced = 0
 
+    def epoch_started(self, index: int, epoch: int, floor: BlockInfo) -> None:
+        """A running node's core of the epoch before makes way for the next."""
+        node = self._nodes[index]
+        if floor.digest != node.tip or epoch != node.epoch + 1:
+            raise self.fail("finalized-ancestry", f"node {index} starts epoch {epoch} elsewhere")
+        node.epoch = epoch
+        node.finalized, node.bodies, node.votes, node.unproven = set(), set(), set(), []
+        node.floor_view = node.entered = 0
+
     def rotated(self, index: int, kept: Iterable[Record]) -> None:
         """A node's journal was replaced by `kept`; its database holds its core's floor."""
         node = self._nodes[index]
-        votes = {ballot_of(vote) for vote in own_votes(kept)}
+        votes = {ballot_of(vote) for vote in own_votes(kept) if vote.epoch == node.epoch}
         lost = [ballot for ballot in node.votes - votes if ballot[0] > node.floor_view]
         if lost:
             view, kind, _ = min(lost, key=lambda ballot: (ballot[0], ballot[1]))
@@ -190,21 +274,36 @@ class Oracle:
             match effect:
                 case Persist(record=OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote))):
                     self._signed(index, node, vote, current)
+                    if vote.content is not None:
+                        node.bodies.add(vote.content.block)
+                case Persist(record=Certified(certificate=found)):
+                    if found.kind is Kind.FINALIZE and found.content is not None:
+                        node.finalized.add(found.content.block)
+                case Execute(info=info):
+                    node.bodies.add(info.digest)
+                    self._blocks[info.digest] = info
+                case Send(message=message) | Broadcast(message=message):
+                    said_in = epoch_of(message)
+                    if said_in is not None and said_in != node.epoch:
+                        raise self.fail(
+                            "nothing-of-old-epochs",
+                            f"node {index} in epoch {node.epoch} sends in {said_in}",
+                        )
                 case Commit():
                     self._decided(index, node, effect)
                 case Alarm(reason=reason):
                     raise self.fail("no-alarm", f"node {index}: {reason}")
                 case Rejected(sender=sender, reason=reason):
-                    # A repeated or late answer is not an honest sender's fault, nor refused as one.
-                    if sender in self._honest and not reason.endswith("not asked for"):
+                    machine = self.sets[node.epoch].machines[sender]
+                    if machine in self._honest and not _is_no_fault(reason):
                         raise self.fail(
-                            "no-honest-message-refused", f"node {index} from {sender}: {reason}"
+                            "no-honest-message-refused", f"node {index} from {machine}: {reason}"
                         )
-                case ReportEquivocation(equivocation=found):
-                    if found.first.voter in self._honest:
+                case ReportEquivocation(equivocation=proof):
+                    accused = self.sets[proof.first.epoch].machines[proof.first.voter]
+                    if accused in self._honest:
                         raise self.fail(
-                            "no-honest-key-incriminated",
-                            f"node {index} reports validator {found.first.voter}",
+                            "no-honest-key-incriminated", f"node {index} reports {accused}"
                         )
 
     def _entered(self, index: int, node: _Node, entered: EnteredView) -> None:
@@ -219,9 +318,17 @@ class Oracle:
 
     def _signed(self, index: int, node: _Node, vote: Vote, current: set[int]) -> None:
         ballot = ballot_of(vote)
+        view, kind, _ = ballot
+        if vote.epoch != node.epoch:
+            raise self.fail(
+                "no-vote-after-seal", f"node {index} in epoch {node.epoch} signs in {vote.epoch}"
+            )
         if ballot in node.votes:
             return
-        view, kind, _ = ballot
+        if any(self._blocks[final].seals for final in node.finalized & node.bodies):
+            raise self.fail(
+                "no-vote-after-seal", f"node {index} signs {kind.name} in view {view}, sealed"
+            )
         if view <= node.floor_view:
             raise self.fail(
                 "no-vote-at-or-below-floor",
@@ -245,11 +352,15 @@ class Oracle:
 
     def _decided(self, index: int, node: _Node, commit: Commit) -> None:
         self._check_certificate(index, commit.finalization)
+        for certificate in commit.certificates:
+            self._check_certificate(index, certificate)
         last, final = commit.blocks[-1], commit.finalization
+        named = self._carried(index, last, commit.carriers)
         if (
             final.kind is not Kind.FINALIZE
             or final.content is None
-            or (final.view, final.content.block) != (last.view, last.digest)
+            or (final.epoch, final.view, final.content.block)
+            != (node.epoch, named.view, named.digest)
         ):
             raise self.fail("certificate-shape", f"node {index}: not the last block's finalization")
         for info, body in zip(commit.blocks, commit.bodies, strict=True):
@@ -258,13 +369,33 @@ class Oracle:
                     "monotonic-commits",
                     f"node {index} commits height {info.height} after {node.height}",
                 )
-            if info.parent != node.tip:
+            if info.parent != node.tip or info.epoch != node.epoch:
                 raise self.fail("finalized-ancestry", f"node {index}, height {info.height}")
             if self._inspect(body) != info:
                 raise self.fail("finalized-ancestry", f"node {index}: body of another block")
+            if info.seals and info is not last:
+                raise self.fail("carriers-carry", f"node {index} commits what follows a seal")
             node.height, node.tip = info.height, info.digest
             self._final(index, info, body)
         node.floor_view = last.view
+        node.finalized.clear()
+        if last.seals:
+            node.finalized.add(last.digest)
+            node.bodies.add(last.digest)
+            self._blocks[last.digest] = last
+
+    def _carried(self, index: int, seal: BlockInfo, carriers: Iterable[bytes]) -> BlockInfo:
+        """The last of the carriers on a block, or that block."""
+        last = seal
+        for raw in carriers:
+            info = self._inspect(raw)
+            same = (info.epoch, info.height, info.timestamp, info.seals)
+            if same != (seal.epoch, seal.height, seal.timestamp, seal.seals) or not seal.seals:
+                raise self.fail("carriers-carry", f"node {index}, height {seal.height}")
+            if info.parent != last.digest or info.view <= last.view:
+                raise self.fail("carriers-carry", f"node {index}: they do not chain")
+            last = info
+        return last
 
     def _final(self, index: int, info: BlockInfo, body: bytes) -> None:
         if info.height < len(self.chain):
@@ -280,6 +411,8 @@ class Oracle:
                 raise self.fail("exactly-once", f"instruction {number} executes twice")
             self._executed.add(number)
         self.chain.append(info)
+        if info.seals:
+            self._begin_epoch(self._next_set(body))
 
     # --- what is durable ---------------------------------------------------------------------
 
@@ -303,11 +436,13 @@ class Oracle:
             node.synced += 1
         # In the same sync as a vote come the bodies and votes that it rests on, in any order.
         for vote in own_votes(records):
-            node.durable_votes[ballot_of(vote)] = vote.signature
-            self._justified(index, node, vote)
+            known = (vote.epoch, ballot_of(vote)) in node.durable_votes
+            node.durable_votes[vote.epoch, ballot_of(vote)] = vote.signature
+            if not known:
+                self._justified(index, node, vote)
         while node.unproven and node.unproven[0][0] <= node.synced:
             _, view = node.unproven.pop(0)
-            if not self._ballots.certified(view - 1):
+            if not self.sets[node.epoch].ballots.certified(view - 1):
                 raise self.fail("entered-with-certificate", f"node {index} enters view {view}")
 
     def _learn(self, node: _Node, block: bytes) -> None:
@@ -316,7 +451,7 @@ class Oracle:
         node.durable_bodies.add(info.digest)
 
     def _justified(self, index: int, node: _Node, vote: Vote) -> None:
-        self._count(vote.voter, ballot_of(vote))
+        self._count(vote.epoch, vote.voter, ballot_of(vote))
         if vote.content is None:
             return
         if vote.content.block not in node.durable_bodies:
@@ -324,34 +459,46 @@ class Oracle:
                 "body-before-vote", f"node {index}, {vote.kind.name} of view {vote.view}"
             )
         block = self._blocks[vote.content.block]
+        ballots = self.sets[vote.epoch].ballots
         if vote.kind is Kind.FINALIZE:
-            if not self._ballots.notarized(vote.view, block.digest):
+            if not ballots.notarized(vote.view, block.digest):
                 raise self.fail(
                     "finalization-implies-notarization",
                     f"node {index} votes finalize in view {vote.view} without a notarization",
                 )
             return
-        leader = vote.view % len(self._keys)
-        if not self._ballots.voted(leader, ballot_of(vote)):
+        leader = (vote.epoch + vote.view) % len(self.sets[vote.epoch].keys)
+        if not ballots.voted(leader, ballot_of(vote)):
             raise self.fail(
                 "leader-signed", f"node {index} notarizes view {vote.view} without its leader"
             )
-        why = self._flaw(vote.view, vote.content.parent_view, block)
+        why = self._flaw(vote.epoch, vote.view, vote.content.parent_view, block)
         if why:
             raise self.fail("justified-notarize", f"node {index} notarizes view {vote.view}: {why}")
 
-    def _flaw(self, view: int, parent_view: int, block: BlockInfo) -> str:
+    def _flaw(self, epoch: int, view: int, parent_view: int, block: BlockInfo) -> str:
         parent = self._blocks.get(block.parent)
-        if block.view != view or block.proposer != view % len(self._keys):
+        of = self.sets[epoch]
+        leader = (epoch + view) % len(of.keys)
+        if block.epoch != epoch or block.view != view or block.proposer != leader:
             return "not the leader's block of this view"
+        if parent is not None and parent.epoch != epoch:
+            if not parent.seals or self.chain[parent.height] != parent:
+                return "the parent is of another epoch"
+            parent = replace(parent, view=View(0), seals=False)
         if parent is None or parent.view != parent_view or parent_view >= view:
             return "the content's parent view is not the header's parent's"
-        if block.height != parent.height + 1 or block.timestamp <= parent.timestamp:
+        carries = (parent.height, parent.timestamp, True)
+        if parent.seals and (block.height, block.timestamp, block.seals) != carries:
+            return "on a seal it does not carry"
+        if not parent.seals and (
+            block.height != parent.height + 1 or block.timestamp <= parent.timestamp
+        ):
             return "height or time does not follow the parent's"
-        if parent_view > 0 and not self._ballots.notarized(parent_view, parent.digest):
+        if parent_view > 0 and not of.ballots.notarized(parent_view, parent.digest):
             return "the parent is not notarized"
         for passed in range(parent_view + 1, view):
-            if not self._ballots.nullified(passed):
+            if not of.ballots.nullified(passed):
                 return f"view {passed} between is not nullified"
         return ""
 
@@ -365,68 +512,94 @@ class Oracle:
                 self._vote_leaves(index, node, message)
             case Proposal(vote=vote, block=block):
                 self._vote_leaves(index, node, vote)
-                if vote.voter == index and message not in node.durable_proposals:
+                own = self._is_own(index, vote.epoch, vote.voter)
+                if own and message not in node.durable_proposals:
                     raise self.fail("persist-before-send", f"node {index}, proposal {vote.view}")
                 info = self._inspect(block)
                 self._blocks[info.digest] = info
             case Certificate():
                 self._certificate_leaves(index, node, message)
-            case SyncResponse() | OwnVotesResponse() if message.finalization is not None:
+            case SyncResponse():
+                self._served(index, message)
+                self._certificate_leaves(index, node, message.finalization)
+            case EpochSealed() | OwnVotesResponse() if message.finalization is not None:
                 self._certificate_leaves(index, node, message.finalization)
 
+    def _served(self, index: int, chunk: SyncResponse) -> None:
+        last: BlockInfo | None = None
+        for raw in chunk.blocks:
+            info = self._inspect(raw)
+            follows = last is None or (info.epoch, info.height) == (last.epoch, last.height + 1)
+            if not follows:
+                raise self.fail("chunk-of-one-epoch", f"node {index} serves {info.height}")
+            last = info
+        if last is not None and chunk.carriers:
+            self._carried(index, last, chunk.carriers)
+
     def _vote_leaves(self, index: int, node: _Node, vote: Vote) -> None:
-        if vote.voter == index and node.durable_votes.get(ballot_of(vote)) != vote.signature:
+        own = self._is_own(index, vote.epoch, vote.voter)
+        if own and node.durable_votes.get((vote.epoch, ballot_of(vote))) != vote.signature:
             raise self.fail(
                 "persist-before-send", f"node {index}, {vote.kind.name} of view {vote.view}"
             )
-        self._count(vote.voter, ballot_of(vote))
+        self._count(vote.epoch, vote.voter, ballot_of(vote))
+
+    def _is_own(self, index: int, epoch: int, voter: int) -> bool:
+        machines = self.sets[epoch].machines if 0 <= epoch < len(self.sets) else ()
+        return voter < len(machines) and machines[voter] == index
 
     def _certificate_leaves(self, index: int, node: _Node, certificate: Certificate) -> None:
         self._check_certificate(index, certificate)
         ballot = (certificate.view, certificate.kind, certificate.content)
-        if ballot not in node.durable_votes and any(
-            signer == index for signer, _ in certificate.signatures
+        if (certificate.epoch, ballot) not in node.durable_votes and any(
+            self._is_own(index, certificate.epoch, signer) for signer, _ in certificate.signatures
         ):
             raise self.fail(
                 "persist-before-send",
                 f"node {index}, own vote inside the certificate of view {certificate.view}",
             )
         for signer, _ in certificate.signatures:
-            self._count(signer, ballot)
+            self._count(certificate.epoch, signer, ballot)
 
     def _check_certificate(self, index: int, certificate: Certificate) -> None:
         if certificate in self._checked_certificates:
             return
         signers = [signer for signer, _ in certificate.signatures]
-        if (certificate.content is None) is not (certificate.kind is Kind.NULLIFY):
+        keys = self.keys_of(certificate.epoch)
+        if not keys:
+            why = "another epoch"
+        elif (certificate.content is None) is not (certificate.kind is Kind.NULLIFY):
             why = "content does not fit the kind"
         elif any(left >= right for left, right in pairwise(signers)):
             why = "signers do not ascend strictly"
-        elif not self._ballots.quorum <= len(signers) <= len(self._keys):
+        elif not self.sets[certificate.epoch].ballots.quorum <= len(signers) <= len(keys):
             why = f"{len(signers)} signers"
-        elif signers[-1] >= len(self._keys):
+        elif signers[-1] >= len(keys):
             why = "a signer is no member"
         else:
             payload = vote_payload(
                 certificate.epoch, certificate.view, certificate.kind, certificate.content
             )
-            why = "" if certificate.epoch == 0 else "another epoch"
+            why = ""
             for signer, signature in certificate.signatures:
-                if not verify_memoised(self._keys[signer], VOTE_DOMAIN, payload, signature):
+                if not verify_memoised(keys[signer], VOTE_DOMAIN, payload, signature):
                     why = f"the signature of {signer} is not valid"
         if why:
             raise self.fail("certificate-shape", f"node {index}, view {certificate.view}: {why}")
         self._checked_certificates.add(certificate)
 
-    def _count(self, voter: int, ballot: Ballot) -> None:
+    def _count(self, epoch: int, voter: int, ballot: Ballot) -> None:
+        if not 0 <= epoch < len(self.sets):
+            raise self.fail("nothing-of-old-epochs", f"a vote of epoch {epoch}, which is not yet")
         try:
-            self._ballots.add(voter, ballot)
+            self.sets[epoch].ballots.add(voter, ballot)
         except BrokenRule as broken:
             raise self.fail(broken.rule, broken.detail) from broken
 
-    def published(self, voter: int, ballot: Ballot) -> None:
-        """A valid vote is out, of a member whose other borders are not watched: it counts too."""
-        self._count(voter, ballot)
+    def published(self, voter: int, ballot: Ballot, epoch: int = 0) -> None:
+        """A valid vote is out, of a member whose other borders are not watched: it counts too.
+        `voter` is its place."""
+        self._count(epoch, voter, ballot)
 
     # --- the end of a run --------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Patched:
         finder = _Finder(self)
         sys.meta_path.insert(0, finder)
         try:
-            changed: CoreFactory = import_module("consensus.core").Core
+            changed: CoreFactory = import_module("consensus.epochs").Epochs
         finally:
             sys.meta_path.remove(finder)
             for name in [name for name in sys.modules if _reloaded(name)]:

@@ -12,15 +12,17 @@ from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
-from consensus.core import Core
+from consensus.epochs import Epochs
 from consensus.interface import Timing
 from devnet.sim.actor import CoreFactory
-from devnet.sim.application import GENESIS, SimCodec, instructions_of
+from devnet.sim.application import GENESIS, SimCodec, instructions_of, next_set_of
 from devnet.sim.attacks import make_liar
 from devnet.sim.byzantine import Common, Lies
 from devnet.sim.crypto import vote_keys
 from devnet.sim.disk import ModelDisk, NodeDisk, StorageDisk
+from devnet.sim.epochs import Switches, draw_plan
 from devnet.sim.faults import Faults, draw_profile
+from devnet.sim.members import keys_of
 from devnet.sim.network import Network
 from devnet.sim.node import HonestNode
 from devnet.sim.oracle import Oracle
@@ -49,7 +51,7 @@ SLICE = 100 * MILLISECOND
 """How often, in virtual microseconds, a run looks whether a phase is over."""
 
 
-def progress_bound(validators: int, dead: int) -> int:
+def progress_bound(validators: int, dead: int, epochs: int = 0) -> int:
     """Virtual ms after healing in which what was accepted is final on all nodes but `dead` ones.
 
     Two standstill intervals bring every certificate above the floors to everybody. Then the view
@@ -57,10 +59,14 @@ def progress_bound(validators: int, dead: int) -> int:
     need to propose, and every dead node has its turn: so many views, each with an idle wait, a
     timer at its cap, a retry and one fetch from every peer. A node far behind and a full mempool
     add a few seconds of full-speed traffic, counted as one more timer cap.
+
+    Each change of the validators that is still to be gone through starts this anew, as seen by who
+    is last: a standstill before anybody hears from it, a view for the carrier, and the chunk.
     """
     t = TIMING
     view = t.idle_interval + t.timer_cap + t.retry + validators * t.fetch_timeout
-    return 2 * t.standstill + (3 + dead) * view + t.timer_cap
+    switch = t.standstill + view + (1 + dead) * t.timer_cap
+    return 2 * t.standstill + (3 + dead) * view + t.timer_cap + epochs * switch
 
 
 PROMPT = 2 * TIMING.delta
@@ -93,8 +99,15 @@ class Result:
     """Faults injected, by kind."""
     attacks: Counter[str] = field(default_factory=Counter)
     """Byzantine acts that reached an honest member's core, or were kept from one, by kind."""
+    epochs: int = 0
+    """How often the validators changed."""
     reported: int = 0
     """Equivocations reported, each by each honest member that held both halves."""
+
+
+def _keyed(raw: bytes) -> list[tuple[int, bytes]]:
+    members = next_set_of(raw)
+    return list(zip((machine for machine, _ in members), keys_of(members), strict=True))
 
 
 def validators_of(seed: int) -> int:
@@ -106,7 +119,7 @@ def run_seed(
     seed: int,
     validators: int | None = None,
     *,
-    core: CoreFactory = Core,
+    core: CoreFactory = Epochs,
     guarded: bool = True,
     keep_trace: bool = False,
     attack: str | None = None,
@@ -154,7 +167,11 @@ class _Run:
             # The node's signer record syncs all that was signed, so turns wait for the sync.
             profile = replace(profile, habits=replace(profile.habits, waits_for_sync=True))
         self.profile = profile
-        self.network = Network(world, size, self.profile.conditions)
+        self.until = FAULT_SECONDS[size] * 1_000_000 // (2 if attack else 1)
+        rotten = attack is None and seed % 6 in ROTTEN
+        self.plan = draw_plan(seed, size, self.until, attack, rotten)
+        machines = size + self.plan.machines
+        self.network = Network(world, machines, self.profile.conditions)
         keys = vote_keys(size)
         tolerated = (size - 1) // 3
         liars = world.random.sample(range(size), tolerated) if attack else []
@@ -165,15 +182,16 @@ class _Run:
         self.oracle = Oracle(
             world=world,
             validators=keys,
-            honest=set(range(size)) - set(liars),
+            honest=set(range(machines)) - set(liars),
             genesis=GENESIS,
             inspect=SimCodec().inspect,
             instructions=lambda raw: instructions_of([raw]),
+            next_set=_keyed,
         )
         self.lies = Lies(world, self.oracle, liars)
         self.attack = attack
         self.members: list[HonestNode] = []
-        for index in range(size):
+        for index in range(machines):
             common = Common(index, keys, TIMING, profile.habits, world, self.network)
             if attack and index in liars:
                 self.members.append(make_liar(attack, common, self.lies))
@@ -192,12 +210,15 @@ class _Run:
             )
             self.members.append(node)
         self.nodes = [node for node in self.members if node.index not in liars]
-        """The honest members."""
+        """The honest machines."""
+        for node in self.members:
+            node.polls = bool(self.plan.changes)
         self.lies.members = self.members
 
-        if attack is None and seed % 6 in ROTTEN:
+        if rotten:
             self.profile = replace(self.profile, rot_rate=0.1)
         self.faults = Faults(world, self.network, self.members, self.profile, self.spare)
+        self.switches = Switches(world, self.network, self.members, self.plan)
 
     @property
     def _real_storage(self) -> bool:
@@ -206,16 +227,16 @@ class _Run:
 
     def _disk(self, index: int) -> NodeDisk:
         if self._real_storage:
-            return StorageDisk(index, self.seed * self.size + index)
+            return StorageDisk(index, (self.seed + (index // self.size << 40)) * self.size + index)
         return ModelDisk(index)
 
     def whole(self) -> Result:
         world = self.world
         for node in self.members:
             world.at(world.random.randint(0, 500 * MILLISECOND), node.start)
-        until = FAULT_SECONDS[self.size] * 1_000_000 // (2 if self.attack else 1)
-        self.faults.begin(until)
-        world.run(until)
+        self.faults.begin(self.until)
+        self.switches.begin()
+        world.run(self.until)
         if world.random.random() < 0.5:
             self.faults.black_out()
         healed_ms = 0
@@ -242,6 +263,7 @@ class _Run:
             healed_ms=healed_ms,
             faults=world.faults,
             attacks=self.lies.reached,
+            epochs=len(self.oracle.sets) - 1,
             reported=self.lies.reported,
         )
 
@@ -251,6 +273,8 @@ class _Run:
         height = len(self.oracle.chain) - 1
         self.faults.heal(dead)
         world.run(world.now + SLICE)  # every node that will is up again
+        if dead:
+            self.switches.more()
         alive = [node for node in self.nodes if node.index not in dead]
         before = set(self.oracle.accepted)
         # With no instruction to push it, the chain has to get going by its own timers.
@@ -260,7 +284,9 @@ class _Run:
         # What only a dead node has accepted waits for it.
         wanted = self.oracle.accepted - before if dead else self.oracle.accepted
         retired = sum(node.retired for node in self.nodes)
-        bound = progress_bound(self.size, len(dead) + retired + self.size - len(self.nodes))
+        silent = len(dead) + retired + len(self.members) - len(self.nodes)
+        switches = len(self.plan.changes) + 1 if self.plan.changes else 0
+        bound = progress_bound(self.size, silent, switches)
         while not self._even(alive, wanted) or len(self.oracle.chain) - 1 == height:
             if world.now >= healed_at + bound * MILLISECOND:
                 raise self.oracle.fail(
@@ -289,9 +315,11 @@ class _Run:
         world.run(world.now + QUIET * MILLISECOND)
         if len(oracle.chain) == before:
             raise oracle.fail("progress-after-heal", "an idle chain finalizes nothing")
-        self.faults.instruct(world.random.randrange(self.size))
+        members = [node for node in self.nodes if node.index in oracle.members]
+        chosen = world.random.randrange(self.size)
+        self.faults.instruct(members[chosen].index)
         world.run(world.now + PROMPT * MILLISECOND)
-        if len(oracle.missing(oracle.accepted)) or not self._even(self.nodes, oracle.accepted):
+        if len(oracle.missing(oracle.accepted)) or not self._even(members, oracle.accepted):
             heights = [node.height for node in self.nodes]
             raise oracle.fail("progress-after-heal", f"slow on an idle chain: heights {heights}")
 

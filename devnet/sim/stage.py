@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from consensus.core import Core
+from consensus.epochs import Epochs
 from devnet.sim.actor import CoreFactory, Habits
 from devnet.sim.application import GENESIS, SimCodec, instructions_of
 from devnet.sim.byzantine import Common, Liar, Lies
@@ -37,7 +37,7 @@ class Stage:
         seed: int,
         habits: Habits,
         *,
-        core: CoreFactory = Core,
+        core: CoreFactory = Epochs,
         disk: Callable[[int], NodeDisk] = ModelDisk,
         liar: tuple[int, MakeLiar] | None = None,
         keep_trace: bool = False,

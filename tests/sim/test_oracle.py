@@ -37,6 +37,7 @@ from devnet.sim.application import (
 )
 from devnet.sim.ballots import Ballot, Ballots, BrokenRule
 from devnet.sim.crypto import sign, vote_keys
+from devnet.sim.members import genesis_set
 from devnet.sim.oracle import Oracle
 from devnet.sim.world import Violation, World
 
@@ -64,7 +65,7 @@ def block(
     proposer: int | None = None,
 ) -> tuple[BlockInfo, bytes]:
     """A block of `view` on `parent`, as the application builds it."""
-    application = Application(Database(), lambda epoch, at: (epoch + at) % N, ())
+    application = Application(Database(), genesis_set(N), ())
     application.learn(instructions)
     raw = application.build(
         Build(

@@ -28,6 +28,7 @@ from devnet.sim.application import (
     info_of,
 )
 from devnet.sim.disk import ModelDisk, NodeDisk, StorageDisk
+from devnet.sim.members import genesis_set
 from devnet.sim.network import Conditions, Gossip, Network, Packet
 from devnet.sim.world import MILLISECOND, Violation, World
 
@@ -232,7 +233,7 @@ def test_the_guard_never_remembers_a_vote_that_the_journal_lost(
 
 
 def application(database: Database | None = None) -> Application:
-    return Application(database or Database(), lambda epoch, view: (epoch + view) % 4, ())
+    return Application(database or Database(), genesis_set(4), ())
 
 
 def build(on: Application, view: int, empty: bool = False) -> bytes:

@@ -36,6 +36,7 @@ from node.api.service import (
     PaymentView,
     StatusView,
 )
+from node.api.sync_routes import MAX_SYNC_WAIT_SECONDS, SYNC_TYPE
 
 API_VERSION = "1"
 _TYPES: tuple[Any, ...] = (
@@ -126,6 +127,21 @@ _WAIT = _query(
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
     "Seconds to wait for finality before answering that nothing is final",
 )
+_FIRST = {
+    **_query("first", {"type": "integer", "minimum": 1}, "The first height asked for"),
+    "required": True,
+}
+_SYNC_WAIT = _query(
+    "wait",
+    {"type": "number", "minimum": 0, "maximum": MAX_SYNC_WAIT_SECONDS, "default": 0},
+    "Seconds to wait until that height is final",
+)
+_DIGEST = {
+    "name": "digest",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
 _BATCH_ANSWER = {
     "type": "array",
     "maxItems": MAX_BATCH_ITEMS,
@@ -245,6 +261,43 @@ def _paths() -> dict[str, Any]:
                     },
                     _query("after", {"type": "string"}, "The same, for clients without headers"),
                 ],
+            )
+        },
+        "/v1/sync": {
+            "get": _operation(
+                "Final blocks from a height on, with the finalization of the last one",
+                {
+                    "200": _text("A canonical SyncResponse", SYNC_TYPE),
+                    "204": {"description": "Nothing is final there yet"},
+                },
+                [_FIRST, _SYNC_WAIT],
+            )
+        },
+        "/v1/epochs": {
+            "get": _operation(
+                "How epochs ended, from one on: who the next validators were, and who says so",
+                {"200": _text("A MessagePack array of EpochLinks", SYNC_TYPE)},
+                [_query("first", {"type": "integer", "minimum": 0, "default": 0}, "Epoch")],
+            )
+        },
+        "/v1/window": {
+            "get": _operation(
+                "Final blocks from a height on, with their outcomes",
+                {"200": _text("A canonical WindowAnswer", SYNC_TYPE)},
+                [_FIRST],
+            )
+        },
+        "/v1/snapshot": {
+            "get": _operation(
+                "The manifest of the latest snapshot of the ledger",
+                {"200": _text("A canonical Manifest", SYNC_TYPE)},
+            )
+        },
+        "/v1/snapshot/chunks/{digest}": {
+            "get": _operation(
+                "A chunk of a snapshot, by the digest of its bytes",
+                {"200": _text("The chunk", SYNC_TYPE)},
+                [_DIGEST],
             )
         },
         "/v1/genesis": {

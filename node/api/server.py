@@ -89,7 +89,7 @@ class ApiServer:
     ) -> None:
         """`sync`: what other nodes get the chain from; None where that is not offered."""
         self._routes = Routes(service)
-        self._sync = None if sync is None else SyncRoutes(sync)
+        self._sync = SyncRoutes(sync)
         self._service = service
         self._api = _Listener("API", host, port, self._api_app())
         self._operator = _Listener(
@@ -117,8 +117,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Close both, dropping long polls and streams."""
         self._routes.end_waits()
-        if self._sync is not None:
-            self._sync.end_waits()
+        self._sync.end_waits()
         await self._api.stop()
         await self._operator.stop()
 
@@ -127,8 +126,7 @@ class ApiServer:
             middlewares=[_answer_problems, _own_host], client_max_size=MAX_BATCH_BYTES
         )
         self._routes.add_to(app)
-        if self._sync is not None:
-            self._sync.add_to(app)
+        self._sync.add_to(app)
         return app
 
     def _operator_app(self) -> web.Application:

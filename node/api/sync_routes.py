@@ -61,8 +61,9 @@ class SyncSource(Protocol):
 class SyncRoutes:
     """Handlers over one node."""
 
-    def __init__(self, source: SyncSource) -> None:
-        self._source = source
+    def __init__(self, source: SyncSource | None) -> None:
+        """`source`: None where the chain is not offered; every request is then refused."""
+        self._given = source
         self._answers: Counter[str] = Counter()
         self._waiters: set[asyncio.Task[object]] = set()
 
@@ -76,6 +77,12 @@ class SyncRoutes:
                 web.get("/v1/snapshot/chunks/{digest}", self.chunk),
             ]
         )
+
+    @property
+    def _source(self) -> SyncSource:
+        if self._given is None:
+            raise Refused("not-found", "this listener does not offer the chain to other nodes")
+        return self._given
 
     def end_waits(self) -> None:
         """Drop every long poll, so that a stopping node does not wait for them."""

@@ -200,7 +200,7 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
 
 def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
     body = envelope.body
-    if envelope.id.startswith(NODE_ID_PREFIX) is not isinstance(body, NODE_SIGNED):
+    if envelope.id.startswith(NODE_ID_PREFIX) is not (type(body) in NODE_SIGNED):
         raise InstructionRefused(
             Refusal.IDENTIFIER,
             f"id {envelope.id!r}: ids that start with {NODE_ID_PREFIX!r} are those of what a "

@@ -248,7 +248,8 @@ InstructionBody = (
 
 NODE_SIGNED = (ReadyValidator, ReportEquivocation)
 """Bodies signed by one key, the node key of a validator, and sent in its operator's name. A node
-must be able to say these by itself: its operator's keys are not on the machine."""
+must be able to say these by itself: its operator's keys are not on the machine. To be asked with
+`type(body) in`, once an instruction: `isinstance` of a msgspec type takes eight times as long."""
 NODE_ID_PREFIX = "~"
 """Ids of such instructions start with it and no other ids do: a node, or whoever stole its key,
 could otherwise use up the id of an order that its operator is about to send."""

@@ -77,7 +77,7 @@ def may_stand(view: View, parsed: ParsedInstruction, height: int, time: int) -> 
             f"valid until {envelope.valid_until}, at most {time + MAX_VALIDITY_MS} is allowed: "
             "7 days after the block",
         )
-    if isinstance(envelope.body, NODE_SIGNED):
+    if type(envelope.body) in NODE_SIGNED:
         _check_node_key(view, sender, parsed)
     else:
         _check_keys(sender, parsed, height)

@@ -1,4 +1,4 @@
-"""An auditor's commands: evidence, verify, audit.
+"""An auditor's commands: evidence, verify, audit chain, audit fork.
 
 `verify` runs with the base dependencies alone and takes its trust root, the genesis file, from
 the command line only.
@@ -9,21 +9,42 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.cli.connection import add_options, connect, read_input
-from node.cli.errors import CommandError, Exit
+from node.cli.errors import CommandError, Exit, usage
 from node.cli.output import Output
 
+if TYPE_CHECKING:
+    from node.audit.report import Report
+    from node.storage.chain_store import ChainStore
+    from node.storage.home import Home
+
+MAX_HOMES = 64
+"""Homes that one `audit fork` reads; their databases are all open at once."""
 STATUSES = ("settled", "rejected")
 
 
 def register(subparsers: Any) -> None:
     """Add this module's commands to the parser."""
-    evidence = subparsers.add_parser("evidence", help="write the dossier of a payment")
-    evidence.add_argument("uetr", metavar="UETR")
+    evidence = subparsers.add_parser(
+        "evidence",
+        help="write the dossier of a payment, or the proof of a validator's equivocation",
+    )
+    evidence.add_argument("uetr", metavar="UETR", nargs="?")
+    evidence.add_argument(
+        "--equivocation",
+        metavar="EPOCH:VIEW:VALIDATOR",
+        help="instead of a payment; the validator by its index or name. Takes --home",
+    )
+    evidence.add_argument(
+        "--home", metavar="DIR", type=Path, help="a stopped node's home, for --equivocation"
+    )
     evidence.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     evidence.add_argument(
         "--receipt", metavar="FILE", type=Path, help="a node's receipt, to go into the dossier"
@@ -34,9 +55,9 @@ def register(subparsers: Any) -> None:
 
     verify = subparsers.add_parser(
         "verify",
-        help="check a dossier offline",
-        description="Check a dossier with nothing but a genesis file. Exits with 0 if it is VALID, "
-        "1 if INVALID, 2 if UNDECIDED.",
+        help="check a dossier, or the proof of a fork or an equivocation, offline",
+        description="Check a file of evidence with nothing but a genesis file. Exits with 0 if it "
+        "is VALID, 1 if INVALID, 2 if UNDECIDED.",
     )
     verify.add_argument("file", metavar="FILE", type=Path)
     verify.add_argument("--genesis", metavar="FILE", type=Path, required=True)
@@ -46,7 +67,7 @@ def register(subparsers: Any) -> None:
     verify.add_argument("--json", action="store_true", help="one JSON document on stdout")
     verify.set_defaults(handler=_verify)
 
-    audit = subparsers.add_parser("audit", help="check a whole chain")
+    audit = subparsers.add_parser("audit", help="check a whole chain, or prove a fork")
     commands = audit.add_subparsers(metavar="COMMAND", required=True)
     chain = commands.add_parser(
         "chain", help="replay every block and check every signature, root and balance"
@@ -55,6 +76,21 @@ def register(subparsers: Any) -> None:
     chain.add_argument("--genesis", metavar="FILE", type=Path, required=True)
     chain.add_argument("--json", action="store_true", help="one JSON document on stdout")
     chain.set_defaults(handler=_audit_chain)
+    fork = commands.add_parser(
+        "fork",
+        help="prove where two nodes' chains part, and who made them part",
+        description="Compare the chains of stopped nodes. Where two part, write the proof, with "
+        "the certificates of all given nodes that name its culprits. Exits with 0 if they are "
+        "named, 1 if there is no fork, 2 if certificates are lacking.",
+    )
+    fork.add_argument(
+        "--home", metavar="DIR", type=Path, action="append", required=True, dest="homes",
+        help="a node's home; give two or more",
+    )  # fmt: skip
+    fork.add_argument("--genesis", metavar="FILE", type=Path, required=True)
+    fork.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
+    fork.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    fork.set_defaults(handler=_audit_fork)
 
 
 # --- evidence -------------------------------------------------------------------------------------
@@ -65,6 +101,10 @@ def _evidence(args: argparse.Namespace, output: Output) -> int:
     from node.chain.instruction import uetr_text  # noqa: PLC0415
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
+    if args.equivocation is not None:
+        return _evidence_of_equivocation(args, output)
+    if args.uetr is None or args.home is not None:
+        raise usage("name a UETR, or --equivocation EPOCH:VIEW:VALIDATOR with --home DIR")
     uetr = uetr_text(read_uetr(args.uetr))
     receipt = None if args.receipt is None else read_input(args.receipt, "the receipt")
     dossier = asyncio.run(_fetch(connect(args).urls(), uetr))
@@ -75,11 +115,53 @@ def _evidence(args: argparse.Namespace, output: Output) -> int:
             raise CommandError(f"{args.receipt} does not go into the dossier: {error}") from error
     write_whole(args.output, dossier)
     output.document({"uetr": uetr, "file": str(args.output), "bytes": len(dossier)})
-    output.line(
-        f"{args.output}: {len(dossier):,} bytes. Check it anywhere with: nostro verify "
-        f"{args.output} --genesis genesis.json"
-    )
+    output.line(_check_anywhere(args.output, dossier))
     return Exit.DONE
+
+
+def _evidence_of_equivocation(args: argparse.Namespace, output: Output) -> int:
+    from node.audit.build import EvidenceUnavailable  # noqa: PLC0415
+    from node.audit.fork import build_equivocation  # noqa: PLC0415
+
+    if args.uetr is not None or args.receipt is not None or args.home is None:
+        raise usage("--equivocation takes --home DIR, and neither a UETR nor a receipt")
+    with _stopped(args.home) as node:
+        epoch, view, validator = _place(args.equivocation, node.store)
+        try:
+            proof = build_equivocation(node.store, epoch, view, validator)
+        except EvidenceUnavailable as error:
+            raise CommandError(f"there is nothing to prove: {error}") from error
+    write_whole(args.output, proof)
+    output.document({"file": str(args.output), "bytes": len(proof)})
+    output.line(_check_anywhere(args.output, proof))
+    return Exit.DONE
+
+
+def _place(text: str, store: ChainStore) -> tuple[int, int, int]:
+    """(epoch, view, validator index) of EPOCH:VIEW:VALIDATOR. Raises CommandError."""
+    from node.chain.encoding import decode, encode  # noqa: PLC0415
+    from node.chain.records import ValidatorSetKey  # noqa: PLC0415
+    from node.chain.types import ValidatorSet  # noqa: PLC0415
+
+    found = re.fullmatch(r"(\d{1,19}):(\d{1,19}):([A-Za-z0-9._-]{1,32})", text, re.ASCII)
+    if found is None:
+        raise usage(f"{text!a} is not EPOCH:VIEW:VALIDATOR, such as 0:17:node2")
+    epoch, view, name = int(found[1]), int(found[2]), found[3]
+    if name.isdecimal():
+        return epoch, view, int(name) if len(name) < 6 else 10**6
+    held = store.state_record(encode(ValidatorSetKey(epoch)))
+    if held is not None:
+        for index, validator in enumerate(decode(held, ValidatorSet).validators):
+            if validator.name == name:
+                return epoch, view, index
+    raise CommandError(f"epoch {epoch} has no validator {name}")
+
+
+def _check_anywhere(path: Path, data: bytes) -> str:
+    return (
+        f"{path}: {len(data):,} bytes. Check it anywhere with: nostro verify {path} "
+        "--genesis genesis.json"
+    )
 
 
 async def _fetch(urls: list[str], uetr: str) -> bytes:
@@ -133,19 +215,25 @@ def _verify(args: argparse.Namespace, output: Output) -> int:
     from node.audit.report import FAIL, VALID, Line  # noqa: PLC0415
     from node.audit.verify import verify_file  # noqa: PLC0415
 
-    dossier = read_input(args.file, "the dossier")
-    report = verify_file(dossier, read_input(args.genesis, "the genesis file"))
+    evidence = read_input(args.file, "the evidence")
+    report = verify_file(evidence, read_input(args.genesis, "the genesis file"))
     code = report.exit_code
     lines = list(report.lines)
     if report.verdict == VALID and args.expect not in (None, report.status):
         lines.append(
-            Line(FAIL, "expected status", f"expected {args.expect}, proved is {report.status}")
+            Line(
+                FAIL,
+                "expected status",
+                f"expected {args.expect}, proved is {report.status or 'of no payment'}",
+            )
         )
         code = Exit.REFUSED
     output.document(
         {
             "verdict": report.verdict,
+            "kind": report.kind,
             "status": report.status,
+            "culprits": _culprits(report),
             "checks": [
                 {"result": line.result, "check": line.check, "text": line.text} for line in lines
             ],
@@ -157,39 +245,82 @@ def _verify(args: argparse.Namespace, output: Output) -> int:
     return code
 
 
+def _culprits(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": each.epoch,
+            "validator": each.validator,
+            "name": each.name,
+            "operator": each.operator,
+            "vote_key": each.vote_key.hex(),
+            "view": each.view,
+            "fault": each.fault,
+        }
+        for each in report.culprits
+    ]
+
+
 # --- audit ----------------------------------------------------------------------------------------
 
 
-def _audit_chain(args: argparse.Namespace, output: Output) -> int:
-    from node.audit.chain_audit import AuditReport, audit_chain  # noqa: PLC0415
+class _Stopped(NamedTuple):
+    """A node that does not run, opened to be read."""
+
+    home: Home
+    store: ChainStore
+    lowest: int
+    """Height from which on it holds blocks."""
+
+
+@contextmanager
+def _stopped(path: Path) -> Iterator[_Stopped]:
+    """The chain of a node that does not run. Raises CommandError."""
     from node.storage.chain_store import ChainStore  # noqa: PLC0415
     from node.storage.errors import StoreCorrupt, StoreLocked  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
+    from node.storage.horizon import load_horizon  # noqa: PLC0415
 
-    genesis = read_input(args.genesis, "the genesis file")
-    home = open_home(args.home)
-
-    def progress(so_far: AuditReport, last: int) -> None:
-        output.progress(so_far.height, last, "blocks")
-
+    home = open_home(path)
     try:
         home.acquire()
         database = home.open_database()
         try:
-            report = audit_chain(ChainStore(database), genesis, progress)
+            lowest = load_horizon(database).blocks
+            yield _Stopped(home, ChainStore(database), lowest)
         finally:
             database.close()
-            output.clear_progress()
     except StoreLocked as error:
         raise CommandError(
-            f"the node of {args.home} is running, so its database cannot be read; stop it for the "
-            f"audit, or audit the home of another node ({error.what})",
+            f"the node of {path} is running, so its database cannot be read; stop it first, or "
+            f"take the home of another node ({error.what})",
             Exit.UNKNOWN,
         ) from error
     except StoreCorrupt as error:
-        raise CommandError(f"the audit cannot go on: {error}", Exit.UNKNOWN) from error
+        raise CommandError(f"{path} cannot be read on: {error}", Exit.UNKNOWN) from error
     finally:
         home.release()
+
+
+def _audit_chain(args: argparse.Namespace, output: Output) -> int:
+    from node.audit.chain_audit import AuditReport, audit_chain  # noqa: PLC0415
+
+    genesis = read_input(args.genesis, "the genesis file")
+
+    def progress(so_far: AuditReport, last: int) -> None:
+        output.progress(so_far.height, last, "blocks")
+
+    with _stopped(args.home) as node:
+        if node.lowest > 1:
+            raise CommandError(
+                f"{args.home} holds blocks from height {node.lowest} on only: the others were "
+                "pruned, or it began with a snapshot. Audit the home of a node that keeps "
+                "everything",
+                Exit.UNKNOWN,
+            )
+        try:
+            report = audit_chain(node.store, genesis, progress)
+        finally:
+            output.clear_progress()
     output.document(
         {
             "verdict": report.verdict,
@@ -199,10 +330,56 @@ def _audit_chain(args: argparse.Namespace, output: Output) -> int:
             "payments": report.payments,
             "signatures": report.signatures,
             "certificates": report.certificates,
+            "epochs": report.epochs,
+            "equivocations": report.equivocations,
             "totals": report.totals,
             "finding": None if report.finding is None else report.finding._asdict(),
             "undecided": report.undecided,
         }
     )
     output.line(report.text().rstrip("\n"))
+    return report.exit_code
+
+
+def _audit_fork(args: argparse.Namespace, output: Output) -> int:
+    from node.audit.build import EvidenceUnavailable  # noqa: PLC0415
+    from node.audit.fork import NoFork, build_fork  # noqa: PLC0415
+    from node.audit.verify_accountability import check_fork  # noqa: PLC0415
+    from node.chain.genesis import BadGenesis, load_genesis  # noqa: PLC0415
+
+    if not 2 <= len(args.homes) <= MAX_HOMES:
+        raise usage(f"a fork is between two nodes: give --home 2 to {MAX_HOMES} times")
+    if len({home.resolve() for home in args.homes}) != len(args.homes):
+        raise usage("one home is given twice")
+    try:
+        genesis = load_genesis(read_input(args.genesis, "the genesis file"))
+    except BadGenesis as error:
+        raise usage(f"{args.genesis}: {error}") from error
+    with ExitStack() as stack:
+        stores = []
+        for path in args.homes:
+            node = stack.enter_context(_stopped(path))
+            if node.home.chain_id != genesis.chain_id:
+                raise CommandError(f"{path} is of another chain than {args.genesis}")
+            stores.append(node.store)
+        try:
+            proof = build_fork(stores, genesis)
+        except NoFork as error:
+            raise CommandError(f"there is no fork to prove: {error}") from error
+        except EvidenceUnavailable as error:
+            raise CommandError(f"no proof can be made: {error}", Exit.UNKNOWN) from error
+    write_whole(args.output, proof)
+    report = check_fork(proof, genesis)
+    output.document(
+        {
+            "verdict": report.verdict,
+            "file": str(args.output),
+            "bytes": len(proof),
+            "culprits": _culprits(report),
+        }
+    )
+    for line in report.lines:
+        output.line(str(line))
+    output.line(report.verdict)
+    output.line(_check_anywhere(args.output, proof))
     return report.exit_code

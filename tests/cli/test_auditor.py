@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from node.storage.horizon import Horizon, put_horizon
 from tests.support import world
 from tests.support.command import Net, Ran, devnet, run
 from tests.support.dossiers import dossier_bytes
@@ -167,6 +168,18 @@ def test_a_place_that_cannot_be_written_is_named(net: Net, tmp_path: Path) -> No
 
 
 # --- audit ----------------------------------------------------------------------------------------
+
+
+def test_a_home_that_does_not_hold_all_blocks_is_no_chain_to_replay(
+    tmp_path: Path, genesis: Path
+) -> None:
+    home = make_home(tmp_path / "node0")
+    database = home.open_database()
+    database.write(put_horizon(Horizon(blocks=7, states=7)), sync=True)
+    database.close()
+    ran = run("audit", "chain", "--home", home.path, "--genesis", genesis)
+    assert ran.code == 2
+    assert "holds blocks from height 7 on only" in ran.err
 
 
 def test_a_sound_home_is_valid_and_a_running_one_is_said_so(tmp_path: Path, genesis: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.interface import Floor
-from consensus.messages import Certificate
+from consensus.messages import Certificate, Kind
 from node.chain.block import inspect_block
 from node.engine.executor import block_info
 from node.storage.chain_store import ChainStore, CommittedBlock
@@ -48,7 +48,7 @@ def stored(chain: SmallChain, kv: KeyValue) -> ChainStore:
 
 
 def _up_to(
-    passed: list[tuple[tuple[int, int, object], Certificate]], epoch: int, view: int
+    passed: list[tuple[tuple[int, int, Kind], Certificate]], epoch: int, view: int
 ) -> list[Certificate]:
     """Takes from the list what is of views up to this one."""
     taken = [each for (of, at, _), each in passed if (of, at) <= (epoch, view)]

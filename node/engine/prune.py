@@ -71,11 +71,13 @@ class Pruner:
         kv: KeyValue,
         keep_ms: int,
         rest: Callable[[float], None] = time.sleep,
+        batch: int = BATCH_NODES,
     ) -> None:
         self._store = store
         self._kv = kv
         self._keep_ms = keep_ms
         self._rest = rest
+        self._batch = batch
 
     async def run(self) -> None:
         """Prune until cancelled. Raises what storage raises."""
@@ -129,10 +131,10 @@ class Pruner:
         """Delete the nodes that the state of this height has and none after it."""
         left = list(self._left(self._root(height), self._root(height + 1)))
         left.reverse()  # children before their parents
-        for start in range(0, len(left), BATCH_NODES):
+        for start in range(0, len(left), self._batch):
             with self._store.writing:
                 batch: list[tuple[bytes, bytes | None]] = []
-                for hash in left[start : start + BATCH_NODES]:
+                for hash in left[start : start + self._batch]:
                     value = self._kv.get(b"n" + hash)
                     if value is not None and _made(value) <= height:
                         batch.append((b"n" + hash, None))

@@ -50,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("node.cli.doctor", "look for what is wrong with a node"),
     "backup": Command("node.cli.operator", "write a home into one file"),
     "restore": Command("node.cli.operator", "make a home from a backup"),
+    "repair": Command("node.cli.repair", "replace a damaged database"),
     "config": Command("node.cli.operator", "check a node's configuration"),
     "devnet": Command("devnet.cli", "run a local network of real node processes"),
 }

@@ -14,7 +14,8 @@ from concurrent.futures import Executor as ThreadPool
 from node.storage.errors import StorageError
 from node.storage.kv import KeyValue
 
-_PREFIX = b"p"
+KEPT_PREFIX = b"p"
+"""Of the keys of accepted instructions; the digest follows."""
 
 
 class PoolStore:
@@ -35,7 +36,7 @@ class PoolStore:
         if self._durable is None:
             self._durable = asyncio.get_running_loop().create_future()
         durable = self._durable
-        self._queue([(_PREFIX + digest, raw) for digest, raw in instructions])
+        self._queue([(KEPT_PREFIX + digest, raw) for digest, raw in instructions])
         # Several wait for it: one that gives up must not take it from the others.
         await asyncio.shield(durable)
 
@@ -43,12 +44,12 @@ class PoolStore:
         """These are final or can never be. Unsynced and not waited for: forgetting late is
         harmless, and a full disk shows where something must be kept."""
         if digests:
-            self._queue([(_PREFIX + digest, None) for digest in digests])
+            self._queue([(KEPT_PREFIX + digest, None) for digest in digests])
 
     def load(self) -> Iterator[tuple[bytes, bytes]]:
         """What is kept, as (digest, bytes)."""
-        for key, raw in self._kv.iterate(prefix=_PREFIX):
-            yield key[len(_PREFIX) :], raw
+        for key, raw in self._kv.iterate(prefix=KEPT_PREFIX):
+            yield key[len(KEPT_PREFIX) :], raw
 
     def _queue(self, batch: Sequence[tuple[bytes, bytes | None]]) -> None:
         self._waiting += batch

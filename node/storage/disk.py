@@ -10,8 +10,11 @@ fsynced; a failed fsync may have dropped the data for good and reports success t
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import hashlib
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -70,7 +73,8 @@ class Disk(Protocol):
         """A new empty file; `name` must not exist."""
 
     def identity(self, name: str) -> int:
-        """Which file this is (inode number): a copy under the same name is another file."""
+        """Which file this is: a copy is another file, also under the same name and in the place
+        of the deleted one. An image of a whole device is not told apart."""
 
     def rename(self, old: str, new: str) -> None:
         """Atomic, replaces `new`; durable after `sync_directory`."""
@@ -122,7 +126,11 @@ class FileDisk:
         return _FileAppend(name, _open(name, flags, "create"))
 
     def identity(self, name: str) -> int:
-        return os.stat(name).st_ino
+        try:
+            seen = f"{os.stat(name).st_ino} {birth(name)}"
+        except FileNotFoundError:
+            raise StoreMissing("the file is gone", name, _RESTORE) from None
+        return int.from_bytes(hashlib.sha256(seen.encode("ascii")).digest()[:8], "big")
 
     def rename(self, old: str, new: str) -> None:
         try:
@@ -230,6 +238,28 @@ class _FileMark:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def birth(name: str) -> int:
+    """When a file came into being, in ns since the epoch, by statx(2); 0 where the system does not
+    say. File systems give the inode number of a deleted file to the next one, so that the number
+    alone does not tell a restored file from the original. Python has no statx of its own yet."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "statx"):
+        return 0
+    found = ctypes.create_string_buffer(_STATX_BYTES)
+    if libc.statx(_AT_FDCWD, os.fsencode(name), 0, _STATX_BTIME, found) != 0:
+        return 0
+    (mask,) = struct.unpack_from("=I", found, 0)
+    seconds, nanoseconds = struct.unpack_from("=qI", found, _STATX_BTIME_OFFSET)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds) if mask & _STATX_BTIME else 0
+
+
+_AT_FDCWD = -100
+_STATX_BTIME = 0x800
+_STATX_BYTES = 256
+_STATX_BTIME_OFFSET = 80
+"""Linux, include/uapi/linux/stat.h: the same on all architectures."""
 
 
 class FileLock:

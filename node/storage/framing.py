@@ -10,7 +10,8 @@ checksum with any valid frame behind it was durable once, hence damage, hence re
 Checks are SHA-256, cut to 16 bytes, over the segment's salt and all they cover. Salt and marker
 are unpredictable: a peer whose block we journal could otherwise plant bytes in it that look like
 a valid frame, and turn a harmless torn tail into a refusal to start. `binding` says whose log
-this is (chain and key); `identity` is the file's inode number, by which a copy betrays itself.
+this is (chain and key); `identity` tells the file from every
+other (`Disk.identity`), by which a copy betrays itself.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class SegmentHeader:
     first: int
     """Number of the first frame; numbers go on across segments."""
     identity: int
-    """Inode number of the file it was written to."""
+    """`Disk.identity` of the file it was written to."""
 
     def encode(self) -> bytes:
         fields = (MAGIC, self.salt, self.binding, self.first, self.identity)

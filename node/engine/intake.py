@@ -29,6 +29,7 @@ from node.chain.instruction import (
 )
 from node.chain.signature import RECEIPT_DOMAIN, Signer
 from node.chain.types import Receipt, ReceiptBody
+from node.engine.clock import WallClock
 from node.engine.gossip import Offer, Push, Want, decode_gossip, offers, pushes
 from node.engine.mempool import Mempool, PoolRefused
 from node.engine.metrics import Metrics
@@ -77,6 +78,7 @@ class Intake:
         pool_changed: Callable[[], None],
         view: Callable[[], int],
         tip: Callable[[], Tip],
+        clock: WallClock,
         metrics: Metrics,
     ) -> None:
         self._chain_id = chain_id
@@ -89,6 +91,7 @@ class Intake:
         self._pool_changed = pool_changed
         self._view = view
         self._tip = tip
+        self._clock = clock
         self._metrics = metrics
         self._peer_log = PeerLog(log)
         self._pushed: dict[int, deque[bytes]] = {}
@@ -122,7 +125,7 @@ class Intake:
             refused = [a if isinstance(a, SubmissionRefused) else lost for a in answers]
             return refused + [lost] * (len(raws) - len(answers))
         tip = self._tip()
-        now = int(time.time() * 1000)
+        now = self._clock.now_ms()
         return [
             a if isinstance(a, SubmissionRefused) else self._receipt(a.digest, tip, now)
             for a in answers

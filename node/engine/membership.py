@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor as ThreadPool
+from pathlib import Path
 
 from consensus.interface import EpochStarted, Floor, starting_floor
 from consensus.messages import Epoch, Equivocation, ValidatorIndex
@@ -31,7 +32,7 @@ from node.engine.executor import CommitPlan
 from node.engine.vote_keys import VoteKeys
 from node.ledger.state import State
 from node.storage.chain_store import ChainStore
-from node.storage.errors import StorageError
+from node.storage.errors import HomeError, StorageError
 from node.storage.keystore import Keystore
 
 log = logging.getLogger("nostro.membership")
@@ -267,6 +268,29 @@ class Membership:
             self._cleaned = epoch
         except StorageError as error:
             log.error("a vote key of an epoch that ended is still here: %s", error)
+
+
+def check_identity(validators: ValidatorSet, name: str, node_key: bytes, where: Path) -> None:
+    """Raise HomeError if this set calls the holder of `node_key` something else than `name`, or
+    calls another by that name: two homes were mixed up, or the key is no longer the member's."""
+    index = index_of(validators, node_key)
+    names = [each.name for each in validators.validators]
+    if index is not None and names[index] != name:
+        raise HomeError(
+            f"it calls this node {name}, but its node key is that of {names[index]} in the "
+            f"validator set of epoch {validators.epoch}",
+            where,
+            "Put the configuration and the keys of one node together",
+        )
+    if index is None and name in names:
+        member = validators.validators[names.index(name)]
+        raise HomeError(
+            f"its node key {node_key.hex()} is not the one that the validator set of epoch "
+            f"{validators.epoch} names for {name} ({member.node_key.hex()})",
+            where,
+            "Put the right keys/node.json there; if the key is lost, have the operators re-key "
+            "the member, or give this node another name to observe",
+        )
 
 
 def index_of(validators: ValidatorSet, node_key: bytes) -> int | None:

@@ -21,7 +21,6 @@ from typing import Protocol
 from consensus.epochs import Epochs
 from consensus.interface import Floor, Signer, SigningRefused, starting_floor
 from consensus.messages import Epoch, OwnVote, Record, View, Vote, decode_record
-from consensus.recovery import RecordRefused
 from node.api.server import ApiServer
 from node.api.service import SubmissionRefused
 from node.chain.block import encode_block
@@ -35,7 +34,7 @@ from node.engine.executor import CommitPlan, Executor, block_info
 from node.engine.feed import LinksByRole
 from node.engine.following import make_feed
 from node.engine.intake import Intake, Tip
-from node.engine.membership import Membership
+from node.engine.membership import Membership, check_identity
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
 from node.engine.pool_store import PoolStore
@@ -55,7 +54,7 @@ from node.network.frames import Channel
 from node.network.peer import Address
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
-from node.storage.errors import JournalCorrupt, SignerUnusable, StoreCorrupt
+from node.storage.errors import SignerUnusable, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.horizon import load_horizon
 from node.storage.keystore import Keystore, open_keystore
@@ -64,10 +63,6 @@ log = logging.getLogger("nostro.node")
 
 IO_THREADS = 4
 """Journal, signer's record, database and mempool each may wait for a disk at the same time."""
-FOREIGN_JOURNAL = (
-    "Put this node's own journal/ back; if it is lost, the node can only come back as an observer, "
-    "with a new vote key (docs/how-to/recover.md)"
-)
 READER_THREADS = 1
 """For what other validators ask for: reading it must not keep the journal waiting."""
 
@@ -165,6 +160,7 @@ async def _assemble(
     stack.callback(readers.shutdown)
     store = ChainStore(kv)
     state, floor = load_chain(genesis, store)
+    check_identity(state.validator_set, home.config.name, node_key.public_key, home.path)
 
     journal, records = home.open_journal()
     stack.callback(journal.close)
@@ -213,20 +209,17 @@ async def _assemble(
     start = starting_floor(floor.info) if floor.info.seals else floor
     if membership.voting_index is not None:
         complete_signer_record(vote_keys, decoded, start)
-    try:
-        core = Epochs(
-            index=membership.voting_index,
-            validators=[v.vote_key for v in validators.validators],
-            epoch=Epoch(validators.epoch),
-            floor=start,
-            timing=home.config.timing,
-            codec=executor,
-            verify=verify_here,
-            signer=vote_keys,
-            records=decoded,
-        )
-    except RecordRefused as error:
-        raise JournalCorrupt(str(error), home.journal, FOREIGN_JOURNAL, 0) from error
+    core = Epochs(
+        index=membership.voting_index,
+        validators=[v.vote_key for v in validators.validators],
+        epoch=Epoch(validators.epoch),
+        floor=start,
+        timing=home.config.timing,
+        codec=executor,
+        verify=verify_here,
+        signer=vote_keys,
+        records=decoded,
+    )
 
     def on_message(sender: int, channel: Channel, payload: bytes) -> None:
         if channel is Channel.MEMPOOL:
@@ -337,6 +330,7 @@ async def _assemble(
         pool_changed=replica.pool_changed,
         view=lambda: core.view,
         tip=tip,
+        clock=clock,
         metrics=metrics,
     )
     service = Service(

@@ -174,7 +174,9 @@ def open_home(path: Path) -> Home:
             "Put back the genesis file the home was made with",
         )
     home = Home(path, load_config(path / "config.toml"), genesis_bytes, genesis)
-    _check_keys(home)
+    for file, role in ((home.node_key, "node"), (home.vote_key, "vote")):
+        if file is not None:
+            _check_key(home, file, role, read_key_info(file))
     return home
 
 
@@ -207,7 +209,7 @@ def _build(
     Journal.create(disk, str(path / "journal"), binding=genesis.chain_id).close()
     LevelStore(path / "data", create=True).close()
     write_file(path / "format", f"{FORMAT}\nchain {genesis.chain_id.hex()}\n".encode("ascii"))
-    _check_keys(Home(path, config, genesis_bytes, genesis))
+    _check_founding_keys(Home(path, config, genesis_bytes, genesis))
 
 
 def _check_format(path: Path) -> str:
@@ -259,8 +261,9 @@ def _index(genesis: Genesis, name: str) -> int | None:
     return names.index(name) if name in names else None
 
 
-def _check_keys(home: Home) -> None:
-    """The key files are those that the genesis file names for this node, and of its kind."""
+def _check_founding_keys(home: Home) -> None:
+    """The key files of a new home are those that the genesis file names for this node, and of its
+    kind. Later ones are the ledger's to name: a validator's keys change with the epochs."""
     index = _index(home.genesis, home.config.name)
     vote = home.vote_key
     if vote is not None and index is None and not home.config.join.urls:

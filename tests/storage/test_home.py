@@ -163,19 +163,24 @@ def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path, key: str) ->
         open_home(home.path)
 
 
-def test_keys_of_another_node_role_or_holder_are_refused(tmp_path: Path) -> None:
-    home = make(tmp_path / "home")
-    path = home.path / "keys" / "vote.json"
-    path.write_bytes(sealed("vote", "vote 1"))
+def test_no_home_is_made_with_keys_of_another_node_or_holder(tmp_path: Path) -> None:
+    def make_with(vote_key: bytes, config: NodeConfig = CONFIG) -> Home:
+        path = tmp_path / "home"
+        return create_home(
+            path, genesis=GENESIS, config=config, node_key=NODE_KEY, vote_key=vote_key
+        )
+
     with pytest.raises(HomeError, match="not the vote key that the genesis file names"):
-        open_home(home.path)
-    path.write_bytes(NODE_KEY)
-    with pytest.raises(HomeError, match="this is a node key, not a vote key"):
-        open_home(home.path)
-    path.write_bytes(VOTE_KEY)
-    config = home.path / "config.toml"
-    config.write_text(config.read_text().replace("node0", "stranger"))
+        make_with(sealed("vote", "vote 1"))
     with pytest.raises(HomeError, match="names no validator 'stranger'"):
+        make_with(VOTE_KEY, replace(CONFIG, name="stranger"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_key_in_the_place_of_another_role_is_refused(tmp_path: Path) -> None:
+    home = make(tmp_path / "home")
+    (home.path / "keys" / "vote.json").write_bytes(NODE_KEY)
+    with pytest.raises(HomeError, match="this is a node key, not a vote key"):
         open_home(home.path)
 
 

@@ -211,6 +211,7 @@ class Cluster:
             pool_changed=member.replica.pool_changed,
             view=lambda: core.view,
             tip=lambda: Tip(executor.final_state.height, executor.final_state.digest),
+            clock=WallClock(),
             metrics=metrics,
         )
         member.service = Service(

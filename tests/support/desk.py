@@ -23,6 +23,7 @@ from consensus.messages import (
     vote_payload,
 )
 from node.chain.instruction import CheckedInstruction
+from node.engine.clock import WallClock
 from node.engine.executor import Executor
 from node.engine.intake import Intake, Tip
 from node.engine.mempool import Mempool
@@ -103,6 +104,7 @@ class Desk:
             pool_changed=self._pool_changed,
             view=lambda: self.view,
             tip=lambda: Tip(self.executor.final_state.height, self.executor.final_state.digest),
+            clock=WallClock(),
             metrics=self.metrics,
         )
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from consensus.messages import Kind
+from tests.support.council import READINESS_MS, Council, content
 from tests.support.ledger_world import Chain, World, signer, uetr
 
 
@@ -40,5 +42,25 @@ def play() -> list[str]:
     return [block.digest.hex() for block in chain.blocks]
 
 
+def govern() -> list[str]:
+    """The same of a history that uses every rule of governance."""
+    council = Council.make(seed=3)
+    joining = council.member("node4", address="node4.example:4100")
+    late = council.propose(council.remove("node0"), sender="BANKA")
+    council.block(council.propose(sender="WATCHDOG"), late)
+    council.pend(council.add(joining), council.remove("node3"))
+    council.block(council.ready(council.founder(0)), council.ready(council.founder(3)))
+    council.pend(council.rekey(council.member("node1", operator="BANKB", keys="second")))
+    council.advance(council.founder(2), joining)
+    council.block(time=council.chain.state.time + READINESS_MS)
+    votes = (
+        council.vote(council.world.votes[3], 3, Kind.FINALIZE, content(number)) for number in (1, 2)
+    )
+    council.block(council.report(*votes), council.approve(late.digest, "BANKB"))
+    council.pend()
+    assert council.chain.state.validator_set.epoch == 1
+    return [block.digest.hex() for block in council.chain.blocks]
+
+
 if __name__ == "__main__":
-    print(json.dumps(play()))
+    print(json.dumps([play(), govern()]))

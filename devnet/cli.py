@@ -48,12 +48,16 @@ def register(subparsers: Any) -> None:
     devnet = subparsers.add_parser("devnet", help="run a local network of real node processes")
     commands = devnet.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, handler: Callable[..., int], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str,
+        handler: Callable[..., int],
+        text: str,
+        where: str = f"where the devnet lives (default: {DEFAULT_DIRECTORY})",
+    ) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
         parser.add_argument(
-            "--dir", type=Path, default=DEFAULT_DIRECTORY, metavar="DIR",
-            help="where the devnet lives (default: .devnet)",
-        )  # fmt: skip
+            "--dir", type=Path, default=DEFAULT_DIRECTORY, metavar="DIR", help=where
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
         parser.set_defaults(handler=handler)
         return parser
@@ -121,7 +125,10 @@ def register(subparsers: Any) -> None:
 
     scenario.add_options(
         command(
-            "scenario", scenario.run_command, "run a timed script of load and faults, and judge it"
+            "scenario",
+            scenario.run_command,
+            "run a timed script of load and faults, and judge it",
+            "a devnet that runs, or where to make one that is kept (default: one of its own)",
         )
     )
 

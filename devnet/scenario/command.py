@@ -33,7 +33,7 @@ LOG = "scenario.log"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument(
-        "scenario", nargs="?", metavar="FILE",
+        "scenario", nargs="?", metavar="SCENARIO",
         help="a scenario file, or the name of one that comes with nostro",
     )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="show those that come with nostro")

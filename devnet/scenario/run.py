@@ -254,7 +254,8 @@ class Run:
     async def _one_height(self, up: list[str], missing: _Missing) -> None:
         """See all of these nodes at one height, with one block there."""
         while True:
-            statuses = {n["name"]: n["status"] for n in await self._nodes() if n["name"] in up}
+            missing.nodes = await self._nodes()
+            statuses = {n["name"]: n["status"] for n in missing.nodes if n["name"] in up}
             tips = {(s["height"], s["block"]) for s in statuses.values() if s}
             if len(tips) == 1 and all(statuses.values()):
                 return
@@ -277,7 +278,7 @@ class Run:
                 await self._one_height(up, missing)
         except TimeoutError:
             observer.seen.complaints.append(f"after the load {missing.text}")
-        for node in await self._nodes():
+        for node in missing.nodes:
             if complaint := self._complaint(node):
                 observer.seen.complaints.append(complaint)
         return up
@@ -300,7 +301,10 @@ class Run:
 class _Missing:
     """What is still waited for, for the finding if it never comes."""
 
-    text = "nothing was seen"
+    def __init__(self) -> None:
+        self.text = "nothing was seen"
+        self.nodes: list[dict[str, Any]] = []
+        """As last seen."""
 
 
 def _not_final(names: set[str]) -> str:

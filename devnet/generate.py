@@ -78,7 +78,7 @@ INTERVAL_MS = 200
 VALID_MS = 3_600_000
 """How long each instruction may wait, milliseconds."""
 MAX_INSTRUCTION_PAYMENTS = 1_000
-"""A block of more payments has several instructions."""
+"""A block of more payments has several instructions, unless asked for before."""
 MAX_BLOCKS = 10_000_000
 MAX_FINALIZE_EVERY = Timing().max_unfinalized
 """Honest leaders let no more blocks than this wait for a finalization."""
@@ -101,6 +101,8 @@ class Plan:
     """Blocks of payments. One more, the first, issues the banks' opening balances."""
     payments: int
     """In each block."""
+    batch: int = MAX_INSTRUCTION_PAYMENTS
+    """Payments in one signed instruction, at most."""
     finalize_every: int = 1
     """A finalization is stored at each block of this number, and at the last one. The blocks
     between are final as its ancestors."""
@@ -117,6 +119,7 @@ class Plan:
         for name, value, low, high in (
             ("blocks", self.blocks, 1, MAX_BLOCKS),
             ("payments per block", self.payments, 1, MAX_BLOCK_PAYMENTS),
+            ("batch", self.batch, 1, MAX_INSTRUCTION_PAYMENTS),
             ("finalize-every", self.finalize_every, 1, MAX_FINALIZE_EVERY),
             ("validators", self.validators, 1, MAX_VALIDATORS),
             ("banks", self.banks, 2, identity.MAX_BANKS),
@@ -363,7 +366,7 @@ class _Orders:
         made: list[CheckedInstruction] = []
         left = self._plan.payments
         while left:
-            size = min(left, MAX_INSTRUCTION_PAYMENTS)
+            size = min(left, self._plan.batch)
             left -= size
             made.append(self._pay((height + len(made)) % len(self._banks), height, size))
         return made
@@ -412,6 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, default, text in (
         ("blocks", None, "blocks of payments, after one of opening balances"),
         ("payments-per-block", None, "payments in each"),
+        ("batch", MAX_INSTRUCTION_PAYMENTS, "payments in one signed instruction"),
         ("finalize-every", 1, "store a finalization at each Nth block only"),
         ("validators", 4, "nodes"),
         ("banks", 4, "participants besides the central bank"),
@@ -433,6 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = Plan(
             blocks=args.blocks,
             payments=args.payments_per_block,
+            batch=args.batch,
             finalize_every=args.finalize_every,
             validators=args.validators,
             banks=args.banks,

@@ -1,4 +1,11 @@
-"""`python -m devnet.bench [--quick] [--json]`: measure, and say where an aim was missed."""
+"""`python -m devnet.bench`: measure, and say where an aim was missed. Each figure has its command.
+
+(no option)    throughput, finality and restart of a devnet, against what the machine can do
+--chain        single steps of the chain, without network, disk or processes
+--catch-up     a node that is tens of thousands of blocks behind comes level
+--state-sync   a new node joins a ledger of a million payments
+--scale        4 to 100 validators in simulated time, at this machine's costs
+"""
 
 from __future__ import annotations
 
@@ -7,20 +14,34 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from devnet.bench.run import FULL, QUICK, measure
+from devnet.bench.catchup import catch_up
+from devnet.bench.micro import chain_figures
+from devnet.bench.run import FULL, QUICK, Report, measure
+from devnet.bench.scaling import scaling
+
+CATCH_UP = ((50_000, 2), (1_000, 1_000))
+"""(blocks, payments in each): a long chain of almost empty blocks, and a short one of full ones."""
+CATCH_UP_QUICK = ((3_000, 2), (200, 1_000))
 
 
 def main() -> int:
     """Print the report; 1 if a figure that is required was missed."""
-    parser = argparse.ArgumentParser(prog="python -m devnet.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the payments")
+    parser = argparse.ArgumentParser(
+        prog="python -m devnet.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    which = parser.add_mutually_exclusive_group()
+    for name, run in BENCHES.items():
+        which.add_argument(f"--{name}", dest="run", action="store_const", const=run)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=_devnet)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
-        size = QUICK if args.quick else FULL
-        report = asyncio.run(measure(Path(directory) / "devnet", size))
+    report = args.run(args.quick)
     if args.json:
         json.dump(report.document(), sys.stdout, indent=2)
         print()
@@ -28,6 +49,35 @@ def main() -> int:
         print(report.text())
     return 0 if report.required_met else 1
 
+
+def _devnet(quick: bool) -> Report:
+    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+        return asyncio.run(measure(Path(directory) / "devnet", QUICK if quick else FULL))
+
+
+def _chain(_: bool) -> Report:
+    return Report(figures={f"{name}, µs": value for name, value in chain_figures().items()})
+
+
+def _catch_up(quick: bool) -> Report:
+    report = Report()
+    for blocks, payments in CATCH_UP_QUICK if quick else CATCH_UP:
+        with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+            run = asyncio.run(catch_up(Path(directory) / "devnet", blocks, payments))
+        name = f"{blocks:,} × {payments:,}"
+        report.figures |= {f"{name}: {what}": value for what, value in run.figures().items()}
+    return report
+
+
+def _scale(quick: bool) -> Report:
+    return Report(lines=scaling(quick).lines())
+
+
+BENCHES: dict[str, Callable[[bool], Report]] = {
+    "chain": _chain,
+    "catch-up": _catch_up,
+    "scale": _scale,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

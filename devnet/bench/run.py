@@ -67,6 +67,8 @@ class Report:
 
     figures: dict[str, float] = field(default_factory=dict)
     aims: list[Aim] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    """What is no single figure: tables and text."""
 
     @property
     def required_met(self) -> bool:
@@ -91,11 +93,14 @@ class Report:
                 }
                 for aim in self.aims
             ],
+            "lines": self.lines,
         }
 
     def text(self) -> str:
         lines = [f"{name:<52} {value:>12,.2f}" for name, value in self.figures.items()]
-        lines.append("")
+        lines += self.lines
+        if self.aims:
+            lines.append("")
         for aim in self.aims:
             sign = "≥" if aim.at_least else "≤"
             verdict = "met" if aim.met else "MISSED" if aim.required else "missed (aim)"

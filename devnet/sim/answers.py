@@ -13,6 +13,7 @@ from consensus.messages import (
     Certificate,
     CertificateRequest,
     Content,
+    Epoch,
     Kind,
     Message,
     OwnVotesRequest,
@@ -25,6 +26,7 @@ from consensus.messages import (
 from devnet.sim.application import Block, decode_block, encode_block
 from devnet.sim.byzantine import Common, Liar, Lies
 from devnet.sim.crypto import sign
+from devnet.sim.members import generation_of
 
 REMEMBERED = 400
 """Messages, and statements, that a liar keeps to use again."""
@@ -32,8 +34,8 @@ MAX_REPLAYED = 60
 """Messages of the past played at one time."""
 FLOOD = 12
 """Messages of one burst to each member."""
-OTHER_EPOCH = 1
-"""An epoch that this chain's validators might sign in with the same keys."""
+OTHER_EPOCH = 1_000
+"""An epoch that no run comes to, as if its validators had signed in it with their present keys."""
 
 
 class Replayer(Liar):
@@ -63,15 +65,66 @@ class Replayer(Liar):
         rng = self.rng
         view, kind = self.view + rng.choice((0, 0, 1, 7)), rng.choice(tuple(Kind))
         content = None if kind is Kind.NULLIFY else Content(view - 1, self.noise())
-        signatures = tuple((i, sign(i, OTHER_EPOCH, view, kind, content)) for i in range(self.size))
+        signatures = tuple(
+            (place, sign(machine, OTHER_EPOCH, view, kind, content, generation=key))
+            for place, (machine, key) in enumerate(self._members)
+        )
         for to in self.others:
-            epoch = rng.choice((0, OTHER_EPOCH))
+            epoch = rng.choice((self.epoch, OTHER_EPOCH))
+            said = "the present one" if epoch == self.epoch else "that"
             voter, signature = rng.choice(signatures)
             vote = Vote(epoch, view, kind, content, voter, signature)
-            self.post(to, vote, f"vote of epoch {OTHER_EPOCH} said to be of {epoch}")
+            self.post(to, vote, f"vote of epoch {OTHER_EPOCH} said to be of {said}")
             certificate = Certificate(epoch, view, kind, content, signatures)
-            name = f"certificate of epoch {OTHER_EPOCH} said to be of {epoch}"
+            name = f"certificate of epoch {OTHER_EPOCH} said to be of {said}"
             self.post(to, certificate, name)
+
+
+class RemovedVoter(Liar):
+    """Holds the key of one that was a validator, and votes with it on: under a place of its own
+    behind the others', or under another's."""
+
+    def __init__(self, common: Common, lies: Lies) -> None:
+        super().__init__(common, lies)
+        self._removed = self.size
+        """The machine whose key it has: the first that is no member in the beginning."""
+        self._key = 0
+        self._was_member = False
+
+    def _join(self, epoch: Epoch) -> None:
+        super()._join(epoch)
+        if self._removed in self.others:
+            self._was_member = True
+            self._key = generation_of(self._members, self._removed)
+
+    def say(self, message: Message, targets: Iterable[int]) -> None:
+        super().say(message, targets)
+        if isinstance(message, Vote):
+            self._vote_as_removed(message)
+
+    def _vote_as_removed(self, own: Vote) -> None:
+        if self._removed in self.others or own.epoch != self.epoch:
+            return
+        signature = sign(
+            self._removed, self.epoch, own.view, own.kind, own.content, generation=self._key
+        )
+        name = "vote of a removed member" if self._was_member else "vote of one never a member"
+        places = [self.size, *self.others]
+        certificate = Certificate(
+            own.epoch,
+            own.view,
+            own.kind,
+            own.content,
+            tuple(
+                (place, own.signature if place == self.index else signature)
+                for place in range(self.size + 1)
+            )[-(self.size - (self.size - 1) // 3) :],
+        )
+        for to in self.others:
+            for place in (self.size, self.rng.choice(places)):
+                vote = Vote(own.epoch, own.view, own.kind, own.content, place, signature)
+                self.post(to, vote, name)
+            self.post(to, certificate, f"certificate with a {name}")
 
 
 class HistoryReplayer(Liar):
@@ -139,7 +192,7 @@ class FalseAnswers(Liar):
             body = self.noise(200)
         elif kind != "another block" and known:
             body = self._changed(body, kind == "changed header")
-        self.post(to, BlockResponse(0, body), f"false answer to a block request: {kind}")
+        self.post(to, BlockResponse(self.epoch, body), f"false answer to a block request: {kind}")
 
     def _changed(self, raw: bytes, header: bool) -> bytes:
         block = decode_block(raw)
@@ -162,7 +215,9 @@ class FalseAnswers(Liar):
         elif kind == "without one":
             del blocks[self.rng.randrange(len(blocks))]
         else:
-            proof = Certificate(0, proof.view, proof.kind, proof.content, proof.signatures[1:])
+            proof = Certificate(
+                self.epoch, proof.view, proof.kind, proof.content, proof.signatures[1:]
+            )
         self.post(to, SyncResponse(tuple(blocks), honest.carriers, proof), f"false chain: {kind}")
 
 
@@ -180,19 +235,21 @@ class Flooder(Liar):
         view = max(1, self.view + rng.choice((-3, 0, 1, 2, 1_000, 2**50)))
         kind = rng.choice(tuple(Kind))
         content = None if kind is Kind.NULLIFY else Content(view - 1, self.noise())
-        vote = Vote(0, view, kind, content, self.index, self.noise(64))
+        vote = Vote(self.epoch, view, kind, content, self.index, self.noise(64))
         return rng.choice(
             (
                 vote,
-                Vote(0, view, kind, content, 2**40, self.noise(64)),
+                Vote(self.epoch, view, kind, content, 2**40, self.noise(64)),
                 Proposal(vote, self.noise(200)),
-                BlockRequest(0, view, self.noise()),
-                CertificateRequest(0, 0, 2**60),
-                CertificateRequest(0, view, 1),
-                OwnVotesRequest(0, view),
-                OwnVotesResponse(0, view, None, (vote,) * 3),
-                BlockResponse(0, self.noise(200)),
+                BlockRequest(self.epoch, view, self.noise()),
+                CertificateRequest(self.epoch, 0, 2**60),
+                CertificateRequest(self.epoch, view, 1),
+                OwnVotesRequest(self.epoch, view),
+                OwnVotesResponse(self.epoch, view, None, (vote,) * 3),
+                BlockResponse(self.epoch, self.noise(200)),
                 SyncRequest(rng.choice((0, 1, 2**60))),
-                SyncResponse((self.noise(200),) * 3, (), Certificate(0, view, kind, content, ())),
+                SyncResponse(
+                    (self.noise(200),) * 3, (), Certificate(self.epoch, view, kind, content, ())
+                ),
             )
         )

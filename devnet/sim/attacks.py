@@ -31,6 +31,7 @@ from devnet.sim.answers import (
     FalseAnswers,
     Flooder,
     HistoryReplayer,
+    RemovedVoter,
     Replayer,
 )
 from devnet.sim.application import Block, decode_block, encode_block, info_of, payload_root
@@ -77,7 +78,7 @@ class EquivocatingLeader(Liar):
     def heard(self, sender: int, message: Message) -> None:
         second = self._second.get(message.block) if isinstance(message, BlockRequest) else None
         if second is not None and self.rng.random() < 0.5:
-            self.post(sender, BlockResponse(0, second))
+            self.post(sender, BlockResponse(self.epoch, second))
 
 
 class DoubleVoter(Liar):
@@ -257,7 +258,7 @@ class Forger(Liar):
         signatures = self._signatures(name, real, view, kind, said)
         if name == "other kind":
             said = Content(0, self.noise()) if said is None else None
-        certificate = Certificate(0, view, kind, said, signatures)
+        certificate = Certificate(self.epoch, view, kind, said, signatures)
         bare: Message = certificate
         if rng.random() < 0.1:
             bare = SyncResponse((encode_block_of_noise(self),), (), certificate)
@@ -303,7 +304,7 @@ class Impersonator(Liar):
                 self._forged(sender, self.view, kind, self._content(self.view, kind))
                 for kind in Kind
             )
-            answer = OwnVotesResponse(0, message.nonce, None, votes)
+            answer = OwnVotesResponse(self.epoch, message.nonce, None, votes)
             self.post(sender, answer, "answer with forged votes of the asker")
 
     def _content(self, view: int, kind: Kind) -> Content | None:
@@ -311,9 +312,9 @@ class Impersonator(Liar):
 
     def _forged(self, voter: int, view: int, kind: Kind, content: Content | None) -> Vote:
         if self.rng.random() < 0.5:
-            return Vote(0, view, kind, content, voter, self.noise(64))
+            return Vote(self.epoch, view, kind, content, voter, self.noise(64))
         own = self.vote(view, kind, content)
-        return Vote(0, view, kind, content, voter, own.signature)
+        return Vote(self.epoch, view, kind, content, voter, own.signature)
 
     def _vote(self, view: int) -> None:
         for to in self.others:
@@ -323,7 +324,7 @@ class Impersonator(Liar):
             self.post(to, vote, f"{kind.name} in another's name")
 
     def _propose(self, view: int) -> None:
-        leader = self._leader(0, view)
+        leader = self._leader(self.epoch, view)
         if leader == self.index:
             return
         parents = [info for info in self._application.executed() if info.view < view]
@@ -332,7 +333,7 @@ class Impersonator(Liar):
         parent = max(parents, key=lambda info: (info.view, info.digest))
         time = Milliseconds(max(parent.timestamp + 1, self._now().wall))
         raw = self._application.build(
-            Build(Epoch(0), View(view), parent, time, ValidatorIndex(leader), True)
+            Build(self.epoch, View(view), parent, time, ValidatorIndex(leader), True)
         )
         content = Content(parent.view, info_of(decode_block(raw).header).digest)
         forged = Proposal(self._forged(leader, view, Kind.NOTARIZE, content), raw)
@@ -349,8 +350,8 @@ class Amnesiac(Liar):
 
     def __init__(self, common: Common, lies: Lies) -> None:
         super().__init__(common, lies)
-        self._signed: dict[tuple[int, Kind], int] = {}
-        """(view, kind) → the life in which it was signed first."""
+        self._signed: dict[tuple[int, int, Kind], int] = {}
+        """(epoch, view, kind) → the life in which it was signed first."""
         self._life = 0
 
     def _forget(self) -> None:
@@ -361,8 +362,9 @@ class Amnesiac(Liar):
 
     def start(self) -> None:
         super().start()
-        if self.up and self._life and self._signed:
-            self._later(50 * MILLISECOND, self._give_up, max(view for view, _ in self._signed))
+        voted_in = [view for epoch, view, _ in self._signed if epoch == self.epoch]
+        if self.up and self._life and voted_in:
+            self._later(50 * MILLISECOND, self._give_up, max(voted_in))
 
     def _give_up(self, view: int) -> None:
         """As a node does that hears nothing and does not know that it has voted."""
@@ -373,7 +375,7 @@ class Amnesiac(Liar):
         again = ""
         if isinstance(message, Vote | Proposal):
             vote = message if isinstance(message, Vote) else message.vote
-            first = self._signed.setdefault((vote.view, vote.kind), self._life)
+            first = self._signed.setdefault((vote.epoch, vote.view, vote.kind), self._life)
             if first != self._life:
                 again = f"{vote.kind.name} signed anew after its journal was lost"
             if self.rng.random() < 0.3:
@@ -404,7 +406,7 @@ class Twins(Liar):
     def __init__(self, common: Common, lies: Lies, first: Twins | None = None) -> None:
         super().__init__(common, lies)
         self.first = first or self
-        self.signed: dict[tuple[int, Kind], set[Content | None]] = {}
+        self.signed: dict[tuple[int, int, Kind], set[Content | None]] = {}
         """What either has signed; the first one's is shared."""
         self.divisions = [
             frozenset(side) for size in range(self.size) for side in combinations(self.others, size)
@@ -447,7 +449,7 @@ class Twins(Liar):
         kind = ""
         if isinstance(message, Vote | Proposal):
             vote = message if isinstance(message, Vote) else message.vote
-            said = self.first.signed.setdefault((vote.view, vote.kind), set())
+            said = self.first.signed.setdefault((vote.epoch, vote.view, vote.kind), set())
             said.add(vote.content)
             if len(said) > 1:
                 kind = f"{vote.kind.name} of a twin against the other's"
@@ -479,6 +481,7 @@ ATTACKS: dict[str, Callable[[Common, Lies], Liar]] = {
     "flooder": Flooder,
     "false-answers": FalseAnswers,
     "history-replayer": HistoryReplayer,
+    "removed-voter": RemovedVoter,
     "twins": Twins,
     "mixed": _any_of_them,
 }

@@ -20,6 +20,7 @@ from consensus.interface import Broadcast as BroadcastEffect
 from consensus.interface import (
     Effect,
     EnteredView,
+    EpochStarted,
     Event,
     Floor,
     Now,
@@ -32,6 +33,7 @@ from consensus.messages import (
     VOTE_DOMAIN,
     Certificate,
     Content,
+    Epoch,
     Equivocation,
     Kind,
     Message,
@@ -45,9 +47,10 @@ from devnet.sim.actor import CoreFactory, CoreLike, Habits
 from devnet.sim.application import GENESIS, SimCodec, instructions_of
 from devnet.sim.crypto import sign, verify_memoised
 from devnet.sim.disk import ModelDisk
+from devnet.sim.members import generation_of
 from devnet.sim.network import Network, Packet
 from devnet.sim.node import HonestNode
-from devnet.sim.oracle import Oracle, ballot_of
+from devnet.sim.oracle import Oracle
 from devnet.sim.patched import Patched
 from devnet.sim.world import MILLISECOND, World
 
@@ -84,11 +87,6 @@ class Common:
     habits: Habits
     world: World
     network: Network
-
-
-def signed(index: int, view: int, kind: Kind, content: Content | None) -> Vote:
-    """A valid vote of a liar's own key."""
-    return Vote(0, view, kind, content, index, sign(index, 0, view, kind, content))
 
 
 def votes_in(message: Message) -> Iterator[Vote]:
@@ -151,8 +149,11 @@ class Lies:
         if to not in self.liars and self.members[to].up:
             self.reached[kind] += 1
 
-    def handled(self, sender: int, by: int, message: Message) -> None:
-        """An honest core is about to handle a message of a liar."""
+    def handled(self, sender: int, by: int | None, message: Message) -> None:
+        """An honest core is about to handle a message of a liar; both by their places, which are
+        their numbers in runs with liars."""
+        if by is None:
+            return
         kind = self._acts.get((sender, by, message))
         if kind is not None:
             self.reached[kind] += 1
@@ -184,9 +185,10 @@ class Witness:
 
     def __init__(self, core: CoreLike, arguments: dict[str, Any], lies: Lies) -> None:
         self._core = core
-        self._index: int = arguments["index"]
+        self._index: int | None = arguments["index"]
         self._keys: Sequence[bytes] = arguments["validators"]
         self._lies = lies
+        self._epoch: int = arguments["epoch"]
         self._view = 0
         self._known: dict[tuple[int, int], _Known] = {}
 
@@ -214,6 +216,10 @@ class Witness:
                 self._lies.handled(event.sender, self._index, event.message)
             if isinstance(event.message, Vote | Proposal):
                 heard = self._hear(event.message)
+        elif isinstance(event, EpochStarted):
+            self._index, self._epoch, self._keys = event.index, event.epoch, event.validators
+            self._view = 0
+            self._known.clear()
         effects = self._watch(self._core.handle(event, now))
         for known in heard:
             self._judge(known)
@@ -221,9 +227,12 @@ class Witness:
 
     def _hear(self, message: Vote | Proposal) -> list[_Known]:
         vote = message if isinstance(message, Vote) else message.vote
-        leads = vote.view % len(self._keys) == vote.voter and vote.kind is Kind.NOTARIZE
+        leader = (vote.epoch + vote.view) % len(self._keys)
+        leads = leader == vote.voter and vote.kind is Kind.NOTARIZE
         if (
             vote.voter not in self._lies.liars
+            or vote.epoch != self._epoch
+            or self._core.ended
             or vote.view not in (self._view, self._view + 1)
             or (isinstance(message, Proposal) and not leads)
             or (vote.content is None) is not (vote.kind is Kind.NULLIFY)
@@ -337,11 +346,17 @@ class Liar(HonestNode):
         )
 
     def vote(self, view: int, kind: Kind, content: Content | None = None) -> Vote:
-        """A valid vote of this liar's key."""
-        return signed(self.index, view, kind, content)
+        """A valid vote of this liar's key, in the epoch that it is in."""
+        key = generation_of(self._members, self.index)
+        signature = sign(self.index, self.epoch, view, kind, content, generation=key)
+        return Vote(self.epoch, view, kind, content, self.index, signature)
 
     def leads(self, view: int) -> bool:
-        return self._leader(0, view) == self.index
+        return self._leader(self.epoch, view) == self.index
+
+    def _join(self, epoch: Epoch) -> None:
+        super()._join(epoch)
+        self.others, self.size, self.view = self._machines(), len(self._members), 1
 
     def noise(self, size: int = 32) -> bytes:
         """Bytes that mean nothing."""
@@ -350,8 +365,8 @@ class Liar(HonestNode):
     def post(self, to: int, message: Message, kind: str = "") -> None:
         """Send a message over this liar's own link; with `kind`, as part of an attack."""
         for vote in votes_in(message):
-            if vote.voter == self.index and is_valid(vote, self.lies.oracle):
-                self.lies.oracle.published(vote.voter, ballot_of(vote), vote.epoch)
+            if vote.voter == self.index:
+                self.lies.oracle.shown(vote)
         if kind:
             self.lies.act(self.index, to, message, kind)
         self._network.send(self.index, to, message)
@@ -382,4 +397,4 @@ class Liar(HonestNode):
     def _leave(self, effect: Send | BroadcastEffect, machines: Sequence[int]) -> None:
         message = effect.message
         self._world.record(self.index, "liar", b"", message)
-        self.say(message, machines)
+        self.say(message, [machine for machine in machines if machine != self.index])

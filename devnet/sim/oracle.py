@@ -180,6 +180,8 @@ class Oracle:
         self._world = world
         self._honest = frozenset(honest)
         self._next_set = next_set
+        self._ahead: list[Vote] = []
+        """Votes of liars in an epoch that no honest node has come to yet."""
         self.sets: list[_Epoch] = []
         """By epoch, as far as it is sealed."""
         self._inspect = inspect
@@ -206,6 +208,9 @@ class Oracle:
                 Ballots(len(members), honest),
             )
         )
+        ahead, self._ahead = self._ahead, []
+        for vote in ahead:
+            self.shown(vote)
 
     @property
     def members(self) -> tuple[int, ...]:
@@ -600,6 +605,18 @@ class Oracle:
         """A valid vote is out, of a member whose other borders are not watched: it counts too.
         `voter` is its place."""
         self._count(epoch, voter, ballot)
+
+    def shown(self, vote: Vote) -> None:
+        """A liar has shown a vote of its own place: it counts if it is valid."""
+        if vote.epoch == len(self.sets):
+            self._ahead.append(vote)
+            return
+        keys = self.keys_of(vote.epoch)
+        payload = vote_payload(vote.epoch, vote.view, vote.kind, vote.content)
+        if vote.voter < len(keys) and verify_memoised(
+            keys[vote.voter], VOTE_DOMAIN, payload, vote.signature
+        ):
+            self._count(vote.epoch, vote.voter, ballot_of(vote))
 
     # --- the end of a run --------------------------------------------------------------------
 

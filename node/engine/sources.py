@@ -74,8 +74,9 @@ class Source:
 class Sources:
     """The sources of one node in their order. An asynchronous context manager."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], *, stall: float = STALL_SECONDS) -> None:
         assert urls, "nothing to get the chain from"
+        self._stall = stall
         self.all = [Source(url.rstrip("/")) for url in urls]
         self._session: aiohttp.ClientSession | None = None
 
@@ -161,7 +162,7 @@ class Sources:
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_SECONDS + wait,
             sock_connect=CONNECT_SECONDS,
-            sock_read=STALL_SECONDS + wait,
+            sock_read=self._stall + wait,
         )
         try:
             async with self._session.get(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from consensus.interface import Timing
 from devnet import control
-from devnet.bench import drive
+from devnet.bench import drive, machine
 from devnet.bench.run import SEED, UP_SECONDS, VALIDATORS, Report
 from devnet.load import Load, Plan, Result
 from devnet.network import Network, open_existing
@@ -54,6 +54,7 @@ async def measure(directory: Path, size: Size) -> Report:
     """Start a devnet in `directory`, take all figures, take it down. Raises BenchFailed."""
     report = Report()
     directory.parent.mkdir(parents=True, exist_ok=True)
+    report.figures["fdatasync of 500 bytes, ms"] = machine.fsync_ms(directory.parent)
     _up(directory)
     try:
         network = open_existing(directory)
@@ -141,16 +142,21 @@ async def _far(report: Report, network: Network, size: Size) -> None:
         ]
         times += own
     times.sort()
-    finalized = sorted(
-        view.finalization
+    led = [
+        view
         for name in network.node_names
         for view in logs.views(name)
         if view.leader == name and view.finalization is not None and view.payments
-    )
+    ]
+    finalized = sorted(view.finalization or 0.0 for view in led)
     if not finalized:
         raise drive.BenchFailed("no node told of a view that it led: nothing was measured")
     figures = report.figures
     figures["  proposal to finalization at the leader, views"] = len(finalized)
+    figures["  of it three messages on their way, ms"] = 3 * FAR_MS
+    figures["  of it own durable writes (two; peers' as long), ms"] = sorted(v.sync for v in led)[
+        len(led) // 2
+    ]
     figures["  proposal to finalization at the leader, p99 ms"] = finalized[
         int(len(finalized) * 0.99)
     ]
@@ -198,6 +204,8 @@ class View:
     """Ms in the view from when a block was wanted."""
     finalization: float | None
     """Ms from the proposal to the finalization, as this node knew them."""
+    sync: float
+    """Ms of this node's durable writes for it."""
 
 
 class Logs:
@@ -237,6 +245,7 @@ def _view(match: re.Match[str]) -> View:
         payments=0 if payments == "-" else int(payments),
         spent=(ms("total_ms") or 0.0) - (ms("waited_ms") or 0.0),
         finalization=both,
+        sync=ms("sync_ms") or 0.0,
     )
 
 

@@ -4,6 +4,7 @@
 --chain        single steps of the chain, without network, disk or processes
 --catch-up     a node that is tens of thousands of blocks behind comes level
 --state-sync   a new node joins a ledger of a million payments
+--faults       one of four nodes dead, and links as long as between continents
 --scale        4 to 100 validators in simulated time, at this machine's costs
 """
 
@@ -17,7 +18,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from devnet import faultbench
+from devnet import faultbench
 from devnet.bench.catchup import catch_up
+from devnet.bench.joining import state_sync
 from devnet.bench.micro import chain_figures
 from devnet.bench.run import FULL, QUICK, Report, measure
 from devnet.bench.scaling import scaling
@@ -25,6 +29,9 @@ from devnet.bench.scaling import scaling
 CATCH_UP = ((50_000, 2), (1_000, 1_000))
 """(blocks, payments in each): a long chain of almost empty blocks, and a short one of full ones."""
 CATCH_UP_QUICK = ((3_000, 2), (200, 1_000))
+LEDGER = (1_000, 1_000)
+"""(blocks, payments in each) of the ledger that a new node joins."""
+LEDGER_QUICK = (100, 1_000)
 
 
 def main() -> int:
@@ -69,13 +76,39 @@ def _catch_up(quick: bool) -> Report:
     return report
 
 
+def _faults(quick: bool) -> Report:
+    size = faultbench.QUICK if quick else faultbench.FULL
+    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+        return asyncio.run(faultbench.measure(Path(directory) / "devnet", size))
+
+
+def _state_sync(quick: bool) -> Report:
+    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+        size = LEDGER_QUICK if quick else LEDGER
+        figures = asyncio.run(state_sync(Path(directory) / "devnet", *size))
+    report = Report(figures=figures)
+    for name, value in figures.items():
+        if name.endswith("to ready, s"):
+            report.aim(name.rpartition(",")[0], value, "s", 15, at_least=False, required=False)
+    return report
+
+
+def _faults(quick: bool) -> Report:
+    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+        size = faultbench.QUICK if quick else faultbench.FULL
+        return asyncio.run(faultbench.measure(Path(directory) / "devnet", size))
+
+
 def _scale(quick: bool) -> Report:
     return Report(lines=scaling(quick).lines())
 
 
 BENCHES: dict[str, Callable[[bool], Report]] = {
     "chain": _chain,
+    "faults": _faults,
     "catch-up": _catch_up,
+    "state-sync": _state_sync,
+    "faults": _faults,
     "scale": _scale,
 }
 

@@ -86,13 +86,15 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_signing(parser: argparse.ArgumentParser) -> None:
+    from node.cli.participant import seconds_option  # noqa: PLC0415
+
     parser.add_argument(
         "--from", dest="sender", metavar="PARTICIPANT", help="who signs; a keystore says it itself"
     )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=float,
+        type=seconds_option,
         default=TIMEOUT_SECONDS,
         help="how long to wait for finality (default: 30)",
     )
@@ -195,11 +197,10 @@ def _propose(args: argparse.Namespace, output: Output) -> int:
         changes = _changes(args, chain_id)
         now = time.time_ns() // 1_000_000
         expires = now + args.expires
-        raw_id = _id("prp", changes, expires)
         raw = build_propose(
             chain_id,
             sender.lei,
-            raw_id,
+            _id("prp", changes, expires),
             _valid_until(now),
             changes=changes,
             expires=expires,

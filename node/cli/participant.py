@@ -63,7 +63,7 @@ def register(subparsers: Any) -> None:
 
     payment = subparsers.add_parser("payment", help="show what is final about a payment")
     payment.add_argument("uetr", metavar="UETR")
-    payment.add_argument("--wait", metavar="SECONDS", type=_seconds, default=0.0)
+    payment.add_argument("--wait", metavar="SECONDS", type=seconds_option, default=0.0)
     _add_asking(payment)
     payment.set_defaults(handler=_payment)
 
@@ -93,14 +93,15 @@ def _add_sending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds_option,
         default=TIMEOUT_SECONDS,
         help="how long to wait for finality (default: 30); with --file, without any progress",
     )
     _add_asking(parser, signs=True)
 
 
-def _seconds(text: str) -> float:
+def seconds_option(text: str) -> float:
+    """The value of an option such as `--timeout`."""
     try:
         seconds = float(text)
     except ValueError:

@@ -149,6 +149,7 @@ def test_only_operators_sign(net: Net) -> None:
         (["propose", "--from", "BANKA", "--new-epoch", "--remove", "node3"], "--new-epoch alone"),
         (["propose", "--new-epoch"], "--from PARTICIPANT"),
         (["propose", "--from", "BANKA", "--new-epoch", "--expires", "soon"], "not a duration"),
+        (["propose", "--from", "BANKA", "--new-epoch", "--timeout", "nan"], "number of seconds"),
         (["approve", "abc", "--from", "BANKA"], "no id of a proposal"),
         (["approve", "AB" * 32, "--from", "BANKA"], "no id of a proposal"),
         (["propose", "--from", "BANKA", "--add", "/nowhere.json"], "cannot read"),

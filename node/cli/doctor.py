@@ -12,11 +12,19 @@ import shutil
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node.cli.members import (
+    Finding,
+    ask,
+    check_epoch,
+    check_equivocations,
+    check_keys,
+    check_peers,
+    members_of,
+)
 from node.cli.operator import report
 from node.cli.output import Output, instant
 from node.cli.stall import explain
@@ -35,15 +43,6 @@ CERTIFICATE_DAYS = 90
 """Warned of from here on. A running node renews its certificate long before."""
 MAX_AHEAD_MS = 5_000
 """How far the last block's time may lie ahead of this machine's clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: ok, warn or fail."""
-
-    result: str
-    check: str
-    text: str
 
 
 def register(subparsers: Any) -> None:
@@ -67,11 +66,13 @@ def examine(path: Path) -> list[Finding]:
     found = [
         Finding("ok", "home", f"{path} is a home of {home.config.name}, private to its owner"),
         Finding("ok", "chain", f"{home.genesis.network}, chain id {home.chain_id.hex()}"),
-        _keys(home),
     ]
     running = _is_running(home)
     status = _status(home) if running else None
-    found += check_peers(home)
+    governed = ask(home) if status is not None else None
+    members = members_of(home, governed)
+    found.append(check_keys(home, members))
+    found += check_peers(home, members)
     found += _listeners(home, running, status)
     found.append(_disk(path))
     found += _height(home, running, status)
@@ -79,45 +80,12 @@ def examine(path: Path) -> list[Finding]:
     if status is not None:
         progress = explain(status, _now())
         found.append(Finding(progress.result, "settlement", progress.text))
+    if governed is not None:
+        found.append(check_epoch(governed))
+        found += check_equivocations(governed)
     if running:
         found.append(check_certificate(home.config.p2p))
     return found
-
-
-def _keys(home: Home) -> Finding:
-    if home.vote_key is None:
-        return Finding("ok", "keys", "node key only: this node observes")
-    kind = "devnet keys of a devnet" if home.genesis.devnet else "encrypted"
-    return Finding("ok", "keys", f"node and vote key are those of the genesis file, {kind}")
-
-
-def check_peers(home: Home) -> list[Finding]:
-    """Whether there is an address of every validator that this node is the first to dial, in the
-    configuration or the genesis file.
-
-    Of two validators the lower index dials first: addresses of lower ones are needed only if they
-    have none of this node.
-    """
-    validators = home.genesis.validator_set.validators
-    names = [v.name for v in validators]
-    published = {v.name for v in validators if v.address}
-    if home.config.join.urls and home.config.name not in names:
-        return [Finding("ok", "peers", f"observes: follows {', '.join(home.config.join.urls)}")]
-    found = []
-    strangers = sorted(set(home.config.peers) - set(names))
-    if strangers:
-        text = f"[peers] of config.toml names {', '.join(strangers)}: no validator is called so"
-        found.append(Finding("warn", "peers", text))
-    dialed = names[names.index(home.config.name) + 1 :] if home.config.name in names else names
-    missing = [name for name in dialed if name not in home.config.peers.keys() | published]
-    if missing:
-        text = (
-            f"[peers] of {home.path / 'config.toml'} has no address of {', '.join(missing)}: this "
-            "node can only wait until they dial it; add a line such as "
-            f'{missing[0]} = "host:port" for each'
-        )
-        found.append(Finding("warn", "peers", text))
-    return found or [Finding("ok", "peers", f"addresses of all {len(dialed)} validators to dial")]
 
 
 def _is_running(home: Home) -> bool:

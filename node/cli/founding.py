@@ -191,7 +191,7 @@ def _install(args: argparse.Namespace, output: Output) -> int:
     The directory is moved aside first and removed last, so that a crash at any point leaves the
     keys in one of the two, and never a vote key in two homes that could both start.
     """
-    from node.cli.doctor import check_peers  # noqa: PLC0415
+    from node.cli.members import check_peers  # noqa: PLC0415
     from node.storage.home import create_home  # noqa: PLC0415
 
     home: Path = args.home

@@ -75,7 +75,7 @@ def _start(args: argparse.Namespace, output: Output) -> int:
     from node.api.server import ListenError  # noqa: PLC0415
     from node.chain.genesis import BadGenesis  # noqa: PLC0415
     from node.chain.signature import UnsafeLibsodium  # noqa: PLC0415
-    from node.cli.doctor import check_peers  # noqa: PLC0415
+    from node.cli.members import check_peers  # noqa: PLC0415
     from node.engine.node import run_node  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
 
@@ -216,7 +216,7 @@ def _check_restored(home: Home) -> int:
 
 
 def _check_config(args: argparse.Namespace, output: Output) -> int:
-    from node.cli.doctor import Finding, check_peers  # noqa: PLC0415
+    from node.cli.members import Finding, check_peers  # noqa: PLC0415
     from node.engine.prune import check_retention  # noqa: PLC0415
     from node.storage.errors import StorageError  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devnet import faultbench
-from devnet import faultbench
 from devnet.bench.catchup import catch_up
 from devnet.bench.joining import state_sync
 from devnet.bench.micro import chain_figures
@@ -93,12 +92,6 @@ def _state_sync(quick: bool) -> Report:
     return report
 
 
-def _faults(quick: bool) -> Report:
-    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
-        size = faultbench.QUICK if quick else faultbench.FULL
-        return asyncio.run(faultbench.measure(Path(directory) / "devnet", size))
-
-
 def _scale(quick: bool) -> Report:
     return Report(lines=scaling(quick).lines())
 
@@ -108,7 +101,6 @@ BENCHES: dict[str, Callable[[bool], Report]] = {
     "faults": _faults,
     "catch-up": _catch_up,
     "state-sync": _state_sync,
-    "faults": _faults,
     "scale": _scale,
 }
 

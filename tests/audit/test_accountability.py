@@ -113,6 +113,11 @@ def test_votes_of_another_chain_or_epoch_are_nobodys() -> None:
     ):
         with pytest.raises(Fault):
             culprits([other], (), FOUR, chain_id=CHAIN)
+    # A member whose key did not change signs in both epochs: still another epoch's vote.
+    kept = certificate(7, Kind.FINALIZE, A, (0, 1, 2), epoch=1, signing_epoch=0)
+    with pytest.raises(Fault) as caught:
+        culprits([kept], (), FOUR, chain_id=CHAIN)
+    assert caught.value.where == "certificate.epoch"
 
 
 def test_a_culprit_is_told_by_name_and_operator() -> None:

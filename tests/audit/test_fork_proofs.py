@@ -132,6 +132,16 @@ SOLE: dict[str, tuple[str, Callable[[], ForkProof]]] = {
             same_view(), "lower", replace(same_view().lower.block, validator_set=FLIPPED)
         ),
     ),
+    "a block of another epoch, by the keys of this one": (
+        "validators",
+        lambda: resigned(
+            same_view(),
+            "lower",
+            replace(same_view().lower.block, epoch=1),
+            epoch=1,
+            signing_epoch=0,
+        ),
+    ),
     "a link of epochs too many": (
         "validators",
         lambda: replace(same_view(), epochs=(_same_set_link(),)),
@@ -256,6 +266,7 @@ def of_votes(*votes: Vote) -> EquivocationProof:
 
 
 NULLIFY = vote(2, 9, Kind.NULLIFY, epoch=1)
+FINALIZE = vote(2, 9, Kind.FINALIZE, Content(1, FLIPPED), epoch=1)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +277,7 @@ NULLIFY = vote(2, 9, Kind.NULLIFY, epoch=1)
         (equivocation(signature=bytes(64)), "votes"),
         (equivocation(epoch=0), "votes"),
         (of_votes(NULLIFY, NULLIFY), "votes"),
+        (of_votes(replace(NULLIFY, signature=bytes(64)), FINALIZE), "votes"),
         (of_votes(NULLIFY, vote(3, 9, Kind.FINALIZE, Content(1, FLIPPED), epoch=1)), "votes"),
         (of_votes(NULLIFY, vote(2, 9, Kind.NOTARIZE, Content(1, FLIPPED), epoch=1)), "votes"),
         (replace(equivocation(2), epochs=equivocation(1).epochs), "validators"),

@@ -3,11 +3,12 @@ equivocation.
 
 `Governed` is used twice: as the whole of it in the committed base, and as what one block changed
 in that block's layer. Payments touch none of it; a layer without such changes has none.
+`GovernedReading` looks through both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from node.chain.encoding import encode
 from node.chain.records import (
@@ -15,6 +16,7 @@ from node.chain.records import (
     EpochRecord,
     EquivocationKey,
     EquivocationRecord,
+    PendingEpoch,
     ProposalKey,
     ProposalRecord,
     ValidatorKeyKey,
@@ -132,3 +134,92 @@ class Governed:
             return "the stored state has no epoch record"
         missing = next((e for e in range(self.epoch.epoch + 1) if e not in self.sets), None)
         return None if missing is None else f"the validator set of epoch {missing} is missing"
+
+
+class GovernedReading:
+    """What a state tells of it, from the changes of each block down to the base."""
+
+    __slots__ = ()
+
+    time: int
+
+    def _governed(self) -> Iterator[Governed]:
+        """Newest first."""
+        raise NotImplementedError
+
+    @property
+    def epoch_record(self) -> EpochRecord:
+        """The epoch of the next block, and the one that is pending."""
+        found = next(each.epoch for each in self._governed() if each.epoch is not None)
+        assert found is not None
+        return found
+
+    @property
+    def validator_set(self) -> ValidatorSet:
+        """The set in force for the *next* block: after a sealing block, the new epoch's."""
+        found = self.validator_set_of(self.epoch_record.epoch)
+        assert found is not None, "the state has no set for its own epoch"
+        return found
+
+    def validator_set_of(self, epoch: int) -> ValidatorSet | None:
+        """The set of an epoch up to the one in force; None for one that has not begun."""
+        for each in self._governed():
+            found = each.sets.get(epoch)
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def pending_epoch(self) -> PendingEpoch | None:
+        """The approved next epoch, if there is one; its number is `validator_set.epoch` + 1."""
+        return self.epoch_record.pending
+
+    def validator_key(self, public_key: bytes) -> ValidatorKeyRecord | None:
+        """What this key is or was to a validator; None: nothing ever."""
+        for each in self._governed():
+            found = each.keys.get(public_key)
+            if found is not None:
+                return found
+        return None
+
+    def proposal(self, id: bytes) -> ProposalRecord | None:
+        """The proposal with this id, if it is neither approved nor swept away; it may have
+        expired."""
+        for each in self._governed():
+            if id in each.proposals:
+                return each.proposals[id]
+        return None
+
+    def stored_proposals(self) -> list[ProposalRecord]:
+        """Every proposal that stands in the state, also expired ones, by id."""
+        merged: dict[bytes, ProposalRecord | None] = {}
+        for each in reversed(list(self._governed())):
+            merged.update(each.proposals)
+        return [found for _, found in sorted(merged.items()) if found is not None]
+
+    def proposals(self) -> list[ProposalRecord]:
+        """The open proposals at this block's time, by id."""
+        return [each for each in self.stored_proposals() if each.expires >= self.time]
+
+    def equivocation(self, epoch: int, view: int, voter: int) -> EquivocationRecord | None:
+        """The proof against this voter in this view."""
+        for each in self._governed():
+            found = each.equivocations.get((epoch, view, voter))
+            if found is not None:
+                return found
+        return None
+
+    def reports_against(self, epoch: int, voter: int) -> int:
+        """How many equivocations of this voter are proven."""
+        for each in self._governed():
+            found = each.reports.get((epoch, voter))
+            if found is not None:
+                return found
+        return 0
+
+    def equivocations(self) -> list[EquivocationRecord]:
+        """Every proven equivocation, by epoch, view and voter."""
+        merged: dict[tuple[int, int, int], EquivocationRecord] = {}
+        for each in self._governed():
+            merged.update(each.equivocations)
+        return [merged[place] for place in sorted(merged)]

@@ -34,7 +34,6 @@ from node.chain.records import (
     ParametersRecord,
     ParticipantKey,
     ParticipantRecord,
-    PendingEpoch,
     ProposalRecord,
     StateKey,
     ValidatorKeyRecord,
@@ -42,7 +41,7 @@ from node.chain.records import (
 from node.chain.state_map import StateMap
 from node.chain.types import AccountKind, ValidatorSet
 from node.ledger.entries import InstructionEntry, RecentIndex, UetrEntry
-from node.ledger.governed import Governed
+from node.ledger.governed import Governed, GovernedReading
 
 BookId = tuple[str, int]
 """(asset, account kind): all accounts of one asset and kind are a book, by participant."""
@@ -165,7 +164,7 @@ class Base:
         return height > self.tip.height
 
 
-class State:
+class State(GovernedReading):
     """The state after one block. Persistent: reading never changes it, blocks make new ones."""
 
     __slots__ = (
@@ -342,83 +341,6 @@ class State:
             if layer.governed is not None:
                 yield layer.governed
         yield self._base.governed
-
-    @property
-    def epoch_record(self) -> EpochRecord:
-        """The epoch of the next block, and the one that is pending."""
-        found = next(each.epoch for each in self._governed() if each.epoch is not None)
-        assert found is not None
-        return found
-
-    @property
-    def validator_set(self) -> ValidatorSet:
-        """The set in force for the *next* block: after a sealing block, the new epoch's."""
-        found = self.validator_set_of(self.epoch_record.epoch)
-        assert found is not None, "the state has no set for its own epoch"
-        return found
-
-    def validator_set_of(self, epoch: int) -> ValidatorSet | None:
-        """The set of an epoch up to the one in force; None for one that has not begun."""
-        for each in self._governed():
-            found = each.sets.get(epoch)
-            if found is not None:
-                return found
-        return None
-
-    @property
-    def pending_epoch(self) -> PendingEpoch | None:
-        """The approved next epoch, if there is one; its number is `validator_set.epoch` + 1."""
-        return self.epoch_record.pending
-
-    def validator_key(self, public_key: bytes) -> ValidatorKeyRecord | None:
-        """What this key is or was to a validator; None: nothing ever."""
-        for each in self._governed():
-            found = each.keys.get(public_key)
-            if found is not None:
-                return found
-        return None
-
-    def proposal(self, id: bytes) -> ProposalRecord | None:
-        """The proposal with this id, if it is neither approved nor swept away; it may have
-        expired."""
-        for each in self._governed():
-            if id in each.proposals:
-                return each.proposals[id]
-        return None
-
-    def stored_proposals(self) -> list[ProposalRecord]:
-        """Every proposal that stands in the state, also expired ones, by id."""
-        merged: dict[bytes, ProposalRecord | None] = {}
-        for each in reversed(list(self._governed())):
-            merged.update(each.proposals)
-        return [found for _, found in sorted(merged.items()) if found is not None]
-
-    def proposals(self) -> list[ProposalRecord]:
-        """The open proposals at this block's time, by id."""
-        return [each for each in self.stored_proposals() if each.expires >= self.time]
-
-    def equivocation(self, epoch: int, view: int, voter: int) -> EquivocationRecord | None:
-        """The proof against this voter in this view."""
-        for each in self._governed():
-            found = each.equivocations.get((epoch, view, voter))
-            if found is not None:
-                return found
-        return None
-
-    def reports_against(self, epoch: int, voter: int) -> int:
-        """How many equivocations of this voter are proven."""
-        for each in self._governed():
-            found = each.reports.get((epoch, voter))
-            if found is not None:
-                return found
-        return 0
-
-    def equivocations(self) -> list[EquivocationRecord]:
-        """Every proven equivocation, by epoch, view and voter."""
-        merged: dict[tuple[int, int, int], EquivocationRecord] = {}
-        for each in self._governed():
-            merged.update(each.equivocations)
-        return [merged[place] for place in sorted(merged)]
 
     # --- committing -----------------------------------------------------------------------------
 

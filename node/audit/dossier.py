@@ -34,8 +34,8 @@ from node.chain.types import (
 )
 
 MAX_DOSSIER_BYTES = 64 << 20
-"""Bytes. An epoch of 256 validators takes a twentieth of a megabyte and a twelfth as many keys of
-a sender are what one may have; a seal that needed every carrier it can have takes two."""
+"""Bytes: a century of monthly epochs with 256 validators each. An epoch takes about 0.16 kB a
+validator; one that needed every carrier it may have takes 2 MB."""
 
 OLD_TAG = b"\xa9dossier/1"
 """How a dossier of the first format begins, after the byte that counts its fields."""

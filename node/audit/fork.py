@@ -89,7 +89,15 @@ def find_fork(first: ForkSource, second: ForkSource) -> int | None:
 
 
 def _agree(first: ForkSource, second: ForkSource, height: int) -> bool:
-    return header_digest(_header(first, height)) == header_digest(_header(second, height))
+    # History leaves are there for all heights, headers only from where a node began.
+    return _leaf(first, height) == _leaf(second, height)
+
+
+def _leaf(source: ForkSource, height: int) -> bytes:
+    leaf = source.history_node(0, height)
+    if leaf is None:
+        raise EvidenceUnavailable(f"the history leaf of block {height} is not stored here")
+    return leaf
 
 
 def _prove(

@@ -205,10 +205,16 @@ def test_the_same_stores_give_the_same_bytes() -> None:
         assert build_fork(sources, world.genesis()) == build_fork(sources, world.genesis())
 
 
+def without_header(chain: SmallChain) -> None:
+    chain.add(signers=OTHER)
+    chain.blocks.pop(3)
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda c: c.blocks.pop(2), "header 2 is not stored here"),
+        (without_header, "header 3 is not stored here"),
+        (lambda c: c.history.pop((0, 2)), "the history leaf of block 2 is not stored here"),
         (lambda c: c.finalizations.clear(), "a finalization of block 3 or above"),
         (lambda c: c.blocks.clear(), "the store holds no chain"),
     ],

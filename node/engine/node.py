@@ -21,6 +21,7 @@ from typing import Protocol
 from consensus.epochs import Epochs
 from consensus.interface import Floor, Signer, SigningRefused, starting_floor
 from consensus.messages import Epoch, OwnVote, Record, View, Vote, decode_record
+from consensus.recovery import RecordRefused
 from node.api.server import ApiServer
 from node.api.service import SubmissionRefused
 from node.chain.block import encode_block
@@ -54,7 +55,7 @@ from node.network.frames import Channel
 from node.network.peer import Address
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
-from node.storage.errors import SignerUnusable, StoreCorrupt
+from node.storage.errors import JournalCorrupt, SignerUnusable, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.horizon import load_horizon
 from node.storage.keystore import Keystore, open_keystore
@@ -63,6 +64,10 @@ log = logging.getLogger("nostro.node")
 
 IO_THREADS = 4
 """Journal, signer's record, database and mempool each may wait for a disk at the same time."""
+FOREIGN_JOURNAL = (
+    "Put this node's own journal/ back; if it is lost, the node can only come back as an observer, "
+    "with a new vote key (docs/how-to/recover.md)"
+)
 READER_THREADS = 1
 """For what other validators ask for: reading it must not keep the journal waiting."""
 
@@ -209,17 +214,20 @@ async def _assemble(
     start = starting_floor(floor.info) if floor.info.seals else floor
     if membership.voting_index is not None:
         complete_signer_record(vote_keys, decoded, start)
-    core = Epochs(
-        index=membership.voting_index,
-        validators=[v.vote_key for v in validators.validators],
-        epoch=Epoch(validators.epoch),
-        floor=start,
-        timing=home.config.timing,
-        codec=executor,
-        verify=verify_here,
-        signer=vote_keys,
-        records=decoded,
-    )
+    try:
+        core = Epochs(
+            index=membership.voting_index,
+            validators=[v.vote_key for v in validators.validators],
+            epoch=Epoch(validators.epoch),
+            floor=start,
+            timing=home.config.timing,
+            codec=executor,
+            verify=verify_here,
+            signer=vote_keys,
+            records=decoded,
+        )
+    except RecordRefused as error:
+        raise JournalCorrupt(str(error), home.journal, FOREIGN_JOURNAL, 0) from error
 
     def on_message(sender: int, channel: Channel, payload: bytes) -> None:
         if channel is Channel.MEMPOOL:

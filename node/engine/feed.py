@@ -264,7 +264,8 @@ class FeedLinks:
         does yet. Raises SourceUnavailable, SourceLied."""
         tip = self._tip()
         first = tip.height + 1
-        wait = 0.0 if self.behind else WAIT_SECONDS
+        # A source that is new here shows at once whether it answers.
+        wait = WAIT_SECONDS if source.connected and not self.behind else 0.0
         raw = await self._sources.get(
             source,
             "/v1/sync",

@@ -24,7 +24,7 @@ from consensus.messages import encode as encode_message
 from node.chain.block import inspect_block
 from node.chain.encoding import encode
 from node.chain.signature import verify
-from node.engine.feed import WAIT_SECONDS, FeedLinks
+from node.engine.feed import FeedLinks
 from node.engine.gossip import Offer, Push, Want, decode_gossip
 from node.engine.metrics import Metrics
 from node.engine.sources import Sources
@@ -245,10 +245,8 @@ async def test_a_source_that_stalls_is_left_for_the_next(
             for name in ("stuck", "honest")
         ]
         stuck.stall = lambda _: True
-        # A long poll's own time comes on top of it: the source may rightly be silent so long.
-        stall = 0.3 - WAIT_SECONDS
         observer = await stack.enter_async_context(
-            observing(stuck, honest, archive=archive, stall=stall)
+            observing(stuck, honest, archive=archive, stall=0.3)
         )
         await observer.until(lambda: height(observer) == 3)
         assert "stopped sending" in observer.feed.links()[0].last_refusal

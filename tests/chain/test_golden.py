@@ -15,8 +15,13 @@ from node.audit import dossier, epochs, proofs
 from node.chain import records, state_map, types
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.genesis import load_genesis
+from node.engine import snapshot, window
+from node.storage import backup
 from tests.support import golden, wire
 
+MODULES = (
+    types, records, state_map, messages, epochs, dossier, proofs, snapshot, window, backup,
+)  # fmt: skip
 SAMPLES = golden.samples()
 DOCUMENT: dict[str, Any] = json.loads(golden.PATH.read_text(encoding="utf-8"))
 
@@ -28,7 +33,7 @@ def test_the_golden_file_is_what_this_code_writes() -> None:
 def test_every_struct_of_the_chain_and_of_consensus_has_a_golden_vector() -> None:
     structs = {
         name
-        for module in (types, records, state_map, messages, epochs, dossier, proofs)
+        for module in MODULES
         for name, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, msgspec.Struct)
         and member.__module__ == module.__name__
@@ -55,6 +60,7 @@ def test_every_format_names_itself_and_its_version() -> None:
     inner = {"KeySignature", "OriginalOutcome", "KeyRecord", "Neighbour", "Content"}
     inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "EndedEpoch", "Finality"}
     inner |= {"PendingEpoch", "Branch", "Rival"}
+    inner |= {"StateChunkRef", "HistoryChunkRef", "WindowBlock"}
     for name, value in SAMPLES.items():
         tag = type(value).__struct_config__.tag
         if name.partition(",")[0] in inner:

@@ -12,11 +12,15 @@ import pytest
 from consensus import messages
 from node.audit import dossier, epochs, proofs
 from node.chain import encoding, records, state_map, types
-from node.engine import gossip
+from node.engine import gossip, snapshot, window
 from node.network import frames, transport
+from node.storage import backup
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "byte-formats.md").read_text()
-MODULES = (types, records, state_map, messages, epochs, dossier, proofs, frames, gossip)
+MODULES = (
+    types, records, state_map, messages, epochs, dossier, proofs, frames, gossip,
+    snapshot, window, backup,
+)  # fmt: skip
 
 
 def described() -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -59,7 +63,7 @@ def test_the_page_describes_nothing_else() -> None:
 def test_every_domain_stands_in_the_page() -> None:
     domains = {
         value[1:].decode()
-        for module in (encoding, transport)
+        for module in (encoding, transport, snapshot, backup)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, bytes) and value[1:].startswith(b"nostro.")
     }

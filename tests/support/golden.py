@@ -47,6 +47,9 @@ from node.chain.signature import (
     prove_possession,
 )
 from node.chain.state_map import MapProof, Neighbour, StateMap, key_hash, record_digest
+from node.engine import snapshot as sn
+from node.engine import window as w
+from node.storage import backup as b
 from tests.support import world
 
 PATH = Path(__file__).parent.parent / "vectors" / "golden.json"
@@ -296,6 +299,25 @@ def samples() -> dict[str, Any]:
         "ForkProof": p.ForkProof((epoch_link,), branch, branch, rival, (nullification,)),
         "ForkProof, one height": p.ForkProof((), branch, branch, None, ()),
         "EquivocationProof": p.EquivocationProof((epoch_link,), equivocation),
+        "Manifest": sn.Manifest(
+            header,
+            finalization,
+            2,
+            header,
+            1,
+            (sn.StateChunkRef(_digest("s"), 64, _digest("root")),) * 2,
+            (sn.HistoryChunkRef(_digest("h"), 32),),
+        ),
+        "StateChunkRef": sn.StateChunkRef(_digest("s"), 64, _digest("root")),
+        "HistoryChunkRef": sn.HistoryChunkRef(_digest("h"), 32),
+        "StateChunk": sn.StateChunk(((encode(account), b"record"),)),
+        "WindowBlock": w.WindowBlock(block, (b"outcome",)),
+        "WindowAnswer": w.WindowAnswer((w.WindowBlock(block, (b"outcome",)),), 7, finalization),
+        "BackupHead": b.BackupHead(
+            _digest("chain"), 7, _digest("block"), 1_750_000_000_000, b"{}", b"[node]", b"{}"
+        ),
+        "BackupEntries": b.BackupEntries(((b"key", b"value"),)),
+        "BackupEnd": b.BackupEnd(1),
         "Finality": finality,
         "Dossier": dossier,
         "Dossier, no parts": replace(

@@ -14,7 +14,7 @@ help:
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
 	@echo "make sim      the consensus simulator, 20,000 seeds and more: or ARGS='--seeds 0..999 --n 7'"
 	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
-	@echo "make bench    throughput, finality and restart figures of this machine"
+	@echo "make bench    figures of this machine: ARGS='--catch-up', '--scale', … ('--help')"
 	@echo "make format   reformat the code"
 	@echo "make lock     resolve the dependencies anew (needs uv)"
 	@echo "make clean    remove .venv, caches and the default devnet"

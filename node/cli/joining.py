@@ -70,8 +70,12 @@ def join(args: argparse.Namespace, output: Output, data: bytes, genesis: Genesis
     from node.storage.home import create_home  # noqa: PLC0415
 
     name = args.validator or args.name or DEFAULT_NAME
-    if any(v.name == name for v in genesis.validator_set.validators):
-        raise usage(f"{name} is a validator of the genesis file; choose another name")
+    named = any(v.name == name for v in genesis.validator_set.validators)
+    if named and args.validator is None:
+        raise usage(
+            f"{name} is a validator of the genesis file; choose another name, or --validator {name} "
+            "for one that is to get new keys"
+        )
     lei = _operator(args)
     config = _config(args, name)
     for url, problem in asyncio.run(_ask(config.join.urls, genesis)):

@@ -273,6 +273,22 @@ def test_a_candidate_has_a_vote_key_and_a_record_that_proves_its_keys(
         check_possession(bytes.fromhex(key), role, lei, chain_id, bytes.fromhex(possession))
 
 
+def test_a_home_for_new_keys_of_a_validator_has_its_name(network: Devnet, tmp_path: Path) -> None:
+    lei = network.network.genesis.validator_set.validators[3].operator
+    common = ("--join", network.api("node0"), "--genesis", genesis_of(network))
+    mere = run("init", *common, "--home", tmp_path / "home", "--name", "node3")
+    assert mere.code == 64
+    assert "is a validator of the genesis file" in mere.err
+    made = run(
+        "init", *common, "--home", tmp_path / "home", "--validator", "node3", "--operator", lei
+    )
+    assert made.code == 0, made.err
+    home = open_home(tmp_path / "home")
+    old = network.network.genesis.validator_set.validators[3]
+    assert read_candidate(home.path / "candidate.json").validator.vote_key != old.vote_key.hex()
+    assert run("config", "check", "--home", home.path).code == 0
+
+
 # --- backup and restore ---------------------------------------------------------------------------
 
 

@@ -177,12 +177,15 @@ def _report(totals: Totals, as_json: bool) -> None:
 def _run_mutants(options: argparse.Namespace) -> int:
     survivors = 0
     for mutant in MUTANTS:
-        caught = hunt(mutant, range(options.seeds[0], options.seeds[1] + 1))
+        first, last = options.seeds
+        caught = hunt(mutant, range(first, last + 1), hinted=False)
         if caught is None:
             survivors += 1
             print(f"SURVIVED {mutant.name}", flush=True)
         else:
-            print(f"caught   {mutant.name}: {caught.rule} (seed {caught.seed})", flush=True)
+            needed = caught.seed - first + 1
+            seeds = "1 seed" if needed == 1 else f"{needed} seeds"
+            print(f"caught   {mutant.name}: {caught.rule}, after {seeds}", flush=True)
     return 1 if survivors else 0
 
 

@@ -205,7 +205,14 @@ class FalseAnswers(Liar):
         honest = self.database.serve(first)
         if honest is None:
             return
-        kind = self.rng.choice(("changed", "out of order", "without one", "other certificate"))
+        kinds = ["changed", "out of order", "without one", "other certificate"]
+        beyond = self.database.serve(first + len(honest.blocks))
+        crosses = beyond is not None and beyond.finalization.epoch != honest.finalization.epoch
+        kind = self.rng.choice(kinds + ["crossing an epoch"] * 4 * crosses)
+        if beyond is not None and kind == "crossing an epoch":
+            both = SyncResponse(honest.blocks + beyond.blocks, (), beyond.finalization)
+            self.post(to, both, f"false chain: {kind}")
+            return
         blocks, proof = list(honest.blocks), honest.finalization
         if kind == "changed":
             place = self.rng.randrange(len(blocks))

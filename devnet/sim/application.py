@@ -265,6 +265,9 @@ class Application:
     """Executed states and mempool of one incarnation of a node: everything but `database` is
     memory, and is lost with the process."""
 
+    step = 0
+    """What a carrier adds to its parent's height."""
+
     def __init__(self, database: Database, genesis: ValidatorSet, mempool: Iterable[int]) -> None:
         """`genesis`: the validators of the first epoch."""
         self._database = database
@@ -345,7 +348,8 @@ class Application:
         header = block.header
         if not isinstance(header, SealingHeader) or header.next_set != parent.next_set:
             return "a carrier names other validators"
-        if (header.height, header.timestamp) != (parent.info.height, parent.info.timestamp):
+        place = (parent.info.height + self.step, parent.info.timestamp)
+        if (header.height, header.timestamp) != place:
             return "a carrier takes a step"
         if block.payload or header.state != parent.hash:
             return "a carrier executes something"
@@ -358,24 +362,25 @@ class Application:
         """A block as asked for, on an executed parent."""
         parent = self._states[request.parent.digest]
         if parent.info.seals and request.epoch == parent.info.epoch:
-            return self._encode(request, parent, parent.info.height, (), parent.next_set)
+            return self._encode(request, parent, (), parent.next_set, carries=True)
         payload: tuple[int, ...] = ()
         if not request.empty:
             waiting = (number for number in self.mempool if number not in parent.executed)
             payload = tuple(number for number, _ in zip(waiting, range(MAX_PAYLOAD), strict=False))
         members = parent.next_set if parent.info.seals else parent.members
         after = next_set(members, request.epoch, payload)
-        return self._encode(request, parent, parent.info.height + 1, payload, after)
+        return self._encode(request, parent, payload, after)
 
-    @staticmethod
     def _encode(
+        self,
         request: Build,
         parent: _State,
-        height: int,
         payload: tuple[int, ...],
         after: ValidatorSet,
+        *,
+        carries: bool = False,
     ) -> bytes:
-        carries = height == parent.info.height
+        height = parent.info.height + (self.step if carries else 1)
         fields = (
             request.epoch,
             request.view,

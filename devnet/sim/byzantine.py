@@ -295,6 +295,10 @@ class _Blind(Oracle):
 
     def sent(self, *_: object) -> None: ...
 
+    def committed(self, *_: object) -> None: ...
+
+    def told(self, *_: object) -> None: ...
+
 
 def _blind(world: World, validators: Sequence[bytes]) -> Oracle:
     return _Blind(

@@ -24,6 +24,8 @@ AWAY = (2_000, 15_000)
 """Shortest and longest virtual ms that a member is down around a change."""
 NO_FINALITY = (300, 4_000)
 """Shortest and longest virtual ms in which no finalize vote arrives."""
+DEAF = (1_000, 6_000)
+"""Shortest and longest virtual ms in which half of the machines hear nothing."""
 REMOVED_VOTER = "removed-voter"
 """The attack that needs a member that joins and leaves."""
 
@@ -136,7 +138,19 @@ class Switches:
             lost = dict.fromkeys(links, "Vote FINALIZE")
             self._network.filters.update(lost)
             self._world.after(rng.randint(*NO_FINALITY) * MILLISECOND, self._unfilter, links)
+        elif rng.random() < 0.5:
+            self._world.faults["half of the votes lost at a switch"] += 1
+            self._world.after(rng.randint(20, 200) * MILLISECOND, self._deafen)
         self.submit(change)
+
+    def _deafen(self) -> None:
+        """Half of the machines hear nothing any more. If they have just notarized the seal, the
+        others see it notarized, these give its view up, and only a carrier can finalize it."""
+        size = self._network.size
+        deaf = self._rng.sample(range(size), size // 2)
+        links = frozenset((a, b) for a in range(size) for b in deaf if a != b)
+        self._network.blocked |= links
+        self._world.after(self._rng.randint(*DEAF) * MILLISECOND, self._network.unblock, links)
 
     def _unfilter(self, links: Sequence[tuple[int, int]]) -> None:
         for link in links:

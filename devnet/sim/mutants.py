@@ -7,10 +7,13 @@ survivor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from consensus.interface import Commit, Effect
+from devnet.sim.application import Application
+from devnet.sim.node import HonestNode
 from devnet.sim.patched import Patched
 from devnet.sim.run import run_seed
 from devnet.sim.world import Violation
@@ -27,22 +30,54 @@ class Mutant:
     """As of `Patched`."""
     hint: int = 0
     """The first seed to try: one that is known to catch it."""
+    node: type[HonestNode] = HonestNode
+    """Whose driver or application goes wrong, where the fault is not the core's."""
     attack: str | None = None
     """What the Byzantine members of its runs do; None for runs without any."""
 
 
-def hunt(mutant: Mutant, seeds: Iterable[int], validators: int | None = None) -> Violation | None:
-    """Run seeds until one catches the mutant; None if it survives them all.
+def hunt(mutant: Mutant, seeds: Iterable[int], *, hinted: bool = True) -> Violation | None:
+    """Run seeds until one catches the mutant; None if it survives them all. `hinted`: the seed
+    known to catch it first, else in their order.
 
     The signer guard is left out: it would refuse what the core's own guards must prevent.
     """
     core = Patched(mutant.name, mutant.patches).load()
-    for seed in chain((mutant.hint,), seeds):
+    for seed in chain((mutant.hint,) if hinted else (), seeds):
         try:
-            run_seed(seed, validators, core=core, guarded=False, attack=mutant.attack)
+            run_seed(
+                seed,
+                core=core,
+                node=mutant.node,
+                guarded=False,
+                attack=mutant.attack,
+            )
         except Violation as caught:
             return caught
     return None
+
+
+class _Stepping(Application):
+    """Gives every carrier a height of its own."""
+
+    step = 1
+
+
+class _SteppingNode(HonestNode):
+    application = _Stepping
+
+
+class _HastyNode(HonestNode):
+    """Hands a commit to its database without waiting for its journal."""
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        super()._perform(effects)
+        for entry in [entry for entry in self._outbox if isinstance(entry[1], Commit)]:
+            self._outbox.remove(entry)
+            assert isinstance(entry[1], Commit)
+            self._commits.append(entry[1])
+            if self.up:
+                self._store_next()
 
 
 _NO_VOTES_AT_STANDSTILL = (
@@ -114,7 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        at = state.open(view)\n",
             ),
         ),
-        hint=3,
+        hint=2,
     ),
     Mutant(
         "votes below the floor",
@@ -196,7 +231,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "replayed own vote not counted",
         ("progress-after-heal",),
         (("recovery", "    if vote.voter not in at.votes[vote.kind]:\n", "    if False:\n"),),
-        hint=45,
+        hint=14,
     ),
     Mutant(
         "no retry timer after a recovered nullify",
@@ -209,7 +244,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             _NO_VOTES_AT_STANDSTILL,
         ),
-        hint=23,
+        hint=5,
     ),
     Mutant(
         "no retry",
@@ -274,7 +309,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            pass\n",
             ),
         ),
-        hint=3,
+        hint=1,
     ),
     Mutant(
         "only the first peer asked",
@@ -365,6 +400,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="bad-block",
+        hint=17,
     ),
     Mutant(
         "leader identity unchecked",
@@ -412,6 +448,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="selective-sender",
+        hint=32,
     ),
     Mutant(
         "signatures of votes unchecked",
@@ -436,6 +473,11 @@ MUTANTS: tuple[Mutant, ...] = (
                 '            state.reject(sender, "certificate: of another epoch")\n'
                 "            return\n",
                 "",
+            ),
+            (
+                "epochs",
+                "                    if epoch > self._epoch:\n",
+                "                    if False:\n",
             ),
         ),
         attack="replayer",
@@ -481,6 +523,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="bad-block",
+        hint=14,
     ),
     Mutant(
         "forged votes passed on as held",
@@ -495,5 +538,205 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="impersonator",
+        hint=34,
+    ),
+    Mutant(
+        "carrier applied as a block",
+        ("carriers-carry", "monotonic-commits"),
+        (
+            (
+                "following",
+                "        seal = next((at for at, each in enumerate(path) if each.info.seals), "
+                "len(path) - 1)\n",
+                "        seal = len(path) - 1\n",
+            ),
+        ),
+        hint=2,
+    ),
+    Mutant(
+        "old-epoch records replayed",
+        ("nothing-of-old-epochs",),
+        (
+            (
+                "recovery",
+                "if certificate.epoch == state.epoch and certificate.view > floor:\n",
+                "if certificate.view > floor:\n",
+            ),
+            (
+                "recovery",
+                "                if vote.epoch == state.epoch and vote.view > floor:\n",
+                "                if vote.view > floor:\n",
+            ),
+            (
+                "recovery",
+                "        check(certificate, state.validators, state.verify)\n",
+                "        pass\n",
+            ),
+            (
+                "recovery",
+                "    if vote.voter != state.index or not verify_vote(vote, state.validators, "
+                "state.verify):\n",
+                "    if False:\n",
+            ),
+        ),
+        hint=1,
+    ),
+    Mutant(
+        "signing goes on after the seal is final",
+        ("no-vote-after-seal",),
+        (
+            ("voting", "        if state.sealed:\n", "        if False:\n"),
+            ("following", "            state.sealed = state.ended = True\n", ""),
+            (
+                "epochs",
+                '        assert self._core.ended, "an epoch starts when the one before has been '
+                'sealed"\n',
+                "",
+            ),
+        ),
+        hint=13,
+    ),
+    Mutant(
+        "carrier judged by the clock",
+        ("progress-after-heal",),
+        (
+            (
+                "proposing",
+                "        if parent.seals:\n            return Verdict.GOOD",
+                "        if False:\n            return Verdict.GOOD",
+            ),
+        ),
+        hint=68,
+    ),
+    Mutant(
+        "straggler not answered",
+        ("progress-after-heal",),
+        (
+            (
+                "epochs",
+                "            effects.append(Straggler(sender, Epoch(epoch)))\n",
+                "            pass\n",
+            ),
+        ),
+        hint=1,
+    ),
+    Mutant(
+        "new epoch started with the old set's keys",
+        ("no-honest-message-refused", "certificate-shape", "no-honest-key-incriminated"),
+        (
+            (
+                "epochs",
+                "self._make(event.index, event.validators, event.floor, ahead)",
+                "self._make(\n"
+                "            event.index,\n"
+                "            (self._core._state.validators * 2)[: len(event.validators)],\n"
+                "            event.floor,\n"
+                "            ahead,\n"
+                "        )",
+            ),
+        ),
+        hint=1,
+    ),
+    Mutant(
+        "chunk crossing an epoch accepted",
+        ("nothing-of-old-epochs", "no-alarm", "carriers-carry", "finalized-ancestry"),
+        (
+            ("catchup", "    if certificate.epoch != epoch:\n", "    if False:\n"),
+            (
+                "catchup",
+                "        if info.view <= parent.view or info.epoch != epoch:\n",
+                "        if False:\n",
+            ),
+            ("catchup", "        if parent.seals:\n", "        if False:\n"),
+        ),
+        attack="false-answers",
+        hint=28,
+    ),
+    Mutant(
+        "removed member's votes counted",
+        ("certificate-shape",),
+        (
+            (
+                "core",
+                "        if vote.voter >= len(state.validators):\n"
+                '            state.reject(sender, "vote: the voter is not in the validator set")\n'
+                "            return False\n",
+                "",
+            ),
+            (
+                "certificate",
+                "    if vote.voter >= len(validator_keys):\n        return False\n",
+                "    if vote.voter >= len(validator_keys):\n        return True\n",
+            ),
+            ("certificate", "    if previous >= len(validator_keys):\n", "    if False:\n"),
+            (
+                "certificate",
+                "        if known is not None and known.get(voter) == signature:\n",
+                "        if voter >= len(validator_keys) or (\n"
+                "            known is not None and known.get(voter) == signature\n"
+                "        ):\n",
+            ),
+        ),
+        attack="removed-voter",
+    ),
+    Mutant(
+        "new finalize votes minted on rebroadcast of a timed-out view",
+        ("no-honest-key-incriminated",),
+        (
+            (
+                "voting",
+                "            and view <= self._state.view\n"
+                "            and not self._signed(view, Kind.NULLIFY)\n",
+                "            and view <= self._state.view\n",
+            ),
+            (
+                "following",
+                "        if state.leader(at.view) not in at.accused:\n",
+                "        given_up = at.own[Kind.NULLIFY] is not None\n"
+                "        if not given_up and state.leader(at.view) not in at.accused:\n",
+            ),
+            (
+                "core",
+                "            state.emit(*(Broadcast(message) for message in page))\n",
+                "            state.emit(*(Broadcast(message) for message in page))\n"
+                "            for at in list(state.views.values()):\n"
+                "                if at.certified is not None:\n"
+                "                    self._voter.finalize(at.view, at.certified)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "state ahead of the journal",
+        ("commit-after-journal",),
+        (),
+        node=_HastyNode,
+        hint=3,
+    ),
+    Mutant(
+        "carrier with its own height",
+        ("justified-notarize", "carriers-carry"),
+        (
+            (
+                "blocks",
+                "        return (info.height, info.timestamp, info.seals) == "
+                "(parent.height, parent.timestamp, True)\n",
+                "        return info.height == parent.height + 1\n",
+            ),
+        ),
+        node=_SteppingNode,
+        hint=2,
+    ),
+    Mutant(
+        "clock drift not checked before notarizing",
+        ("timestamp-drift",),
+        (
+            (
+                "proposing",
+                "        return self._judge_timestamp(info.timestamp, arrival, now)\n",
+                "        return Verdict.GOOD\n",
+            ),
+        ),
+        attack="bad-block",
+        hint=4,
     ),
 )

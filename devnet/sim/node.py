@@ -42,6 +42,7 @@ from consensus.messages import (
     Body,
     CertificateRequest,
     Epoch,
+    EpochSealed,
     Message,
     OwnProposal,
     OwnVote,
@@ -81,6 +82,11 @@ MAX_OVERDUE_TICKS = 20
 """Ticks in a row after which a deadline is still due: more is a timer that never advances."""
 
 
+def true_wall(world: World) -> int:
+    """What a clock without skew shows, in ms."""
+    return GENESIS_TIME + 1_000 + world.now // MILLISECOND
+
+
 @dataclass(frozen=True, slots=True)
 class _From:
     """A consensus message and the machine it came from."""
@@ -96,6 +102,9 @@ class _LinkedTo:
 
 class HonestNode:
     """One node that follows the protocol, through all its crashes."""
+
+    application = Application
+    """What executes and builds its blocks."""
 
     def __init__(
         self,
@@ -167,7 +176,7 @@ class HonestNode:
         self._overdue, self._ticked_for = 0, -1
         self._told_pending = False
         self._gossiping = False
-        self._application = Application(self.database, self._genesis, self._kept)
+        self._application = self.application(self.database, self._genesis, self._kept)
         guard, found = self._disk.open()
         records = [decode_record(data) for data in found]
         self._signer = WatchedSigner(self.index, guard if self._guarded else None)
@@ -382,8 +391,7 @@ class HonestNode:
         return self._base + (self._world.now - self._boot) * self._rate // 1_000_000_000
 
     def _now(self) -> Now:
-        wall = GENESIS_TIME + 1_000 + self._world.now // MILLISECOND + self._skew
-        return Now(self._monotonic(), wall)
+        return Now(self._monotonic(), true_wall(self._world) + self._skew)
 
     def _arm(self) -> None:
         """Have a tick at the core's next deadline; one that is due earlier re-arms."""
@@ -464,6 +472,8 @@ class HonestNode:
                     self._hear_outsider(event)
                 return
             event = Received(place, event.message) if isinstance(event, _From) else Linked(place)
+            if isinstance(event, Received) and isinstance(event.message, EpochSealed):
+                self._oracle.told(self.index, event.message)
         elif isinstance(event, EpochStarted):
             self._join(event.epoch)
             self._oracle.epoch_started(self.index, event.epoch, event.floor.info)
@@ -607,6 +617,7 @@ class HonestNode:
             return
         commit = self._commits.popleft()
         self._storing = False
+        self._oracle.committed(self.index, commit)
         self._store(commit)
         self._application.committed(commit.blocks, commit.bodies)
         if self._point("after commit"):

@@ -36,6 +36,8 @@ no-honest-message-refused           nothing that an honest node sends is taken f
 idle-chain-quiet                    an idle and healthy chain gives up no view
 execute-on-executed-parent          the core's own duty towards the application
 timer-progress                      no deadline that stays due after its tick
+commit-after-journal                own votes are durable before the state that rests on them
+timestamp-drift                     no honest voter lets a block from further ahead than D pass
 progress-after-heal                 healed: all nodes commit everything within the bound
 carriers-carry                      between a seal and its finalization stand carriers only: of the
                                     seal's epoch, height and time, chained, none of them committed
@@ -174,10 +176,13 @@ class Oracle:
         inspect: Callable[[bytes], BlockInfo],
         instructions: Callable[[bytes], Iterable[int]],
         next_set: Callable[[bytes], Sequence[tuple[int, bytes]]] = lambda raw: (),
+        latest: Callable[[], int] | None = None,
     ) -> None:
         """`validators`: vote keys of the first epoch, of machine i at place i. `honest`: machines.
-        `inspect`, `instructions` and `next_set` (machines and keys by place) read block bytes."""
+        `inspect`, `instructions` and `next_set` (machines and keys by place) read block bytes.
+        `latest`: the latest timestamp that any clock within its bounds lets pass now."""
         self._world = world
+        self._latest = latest
         self._honest = frozenset(honest)
         self._next_set = next_set
         self._ahead: list[Vote] = []
@@ -264,6 +269,15 @@ class Oracle:
             view, kind, _ = min(lost, key=lambda ballot: (ballot[0], ballot[1]))
             raise self.fail("rotation-keeps", f"node {index} drops its {kind.name} of view {view}")
 
+    def told(self, index: int, sealed: EpochSealed) -> None:
+        """A node's core is about to hear what sealed its epoch: it knows these carriers."""
+        node = self._nodes[index]
+        if sealed.epoch == node.epoch:
+            for raw in sealed.carriers:
+                info = self._inspect(raw)
+                self._blocks[info.digest] = info
+                node.bodies.add(info.digest)
+
     # --- what a turn decides -----------------------------------------------------------------
 
     def turn(self, index: int, effects: Sequence[Effect]) -> None:
@@ -281,6 +295,7 @@ class Oracle:
                     self._signed(index, node, vote, current)
                     if vote.content is not None:
                         node.bodies.add(vote.content.block)
+                        self._check_time(index, vote, vote.content.block)
                 case Persist(record=Certified(certificate=found)):
                     if found.kind is Kind.FINALIZE and found.content is not None:
                         node.finalized.add(found.content.block)
@@ -354,6 +369,21 @@ class Oracle:
         if kind is Kind.NULLIFY and self.quiet:
             raise self.fail("idle-chain-quiet", f"node {index} gives view {view} up")
         node.votes.add(ballot)
+
+    def _check_time(self, index: int, vote: Vote, digest: bytes) -> None:
+        block = self._blocks.get(digest)
+        if vote.kind is not Kind.NOTARIZE or block is None or self._latest is None:
+            return
+        if block.timestamp > self._latest():
+            raise self.fail("timestamp-drift", f"node {index} notarizes view {vote.view}")
+
+    def committed(self, index: int, commit: Commit) -> None:
+        """A commit is about to reach the database: own votes that it rests on are durable."""
+        final = commit.finalization
+        ballot = (final.view, final.kind, final.content)
+        own = any(self._is_own(index, final.epoch, signer) for signer, _ in final.signatures)
+        if own and (final.epoch, ballot) not in self._nodes[index].durable_votes:
+            raise self.fail("commit-after-journal", f"node {index}, view {final.view}")
 
     def _decided(self, index: int, node: _Node, commit: Commit) -> None:
         self._check_certificate(index, commit.finalization)

@@ -24,7 +24,7 @@ from devnet.sim.epochs import Switches, draw_plan
 from devnet.sim.faults import Faults, draw_profile
 from devnet.sim.members import keys_of
 from devnet.sim.network import Network
-from devnet.sim.node import HonestNode
+from devnet.sim.node import HonestNode, true_wall
 from devnet.sim.oracle import Oracle
 from devnet.sim.world import MILLISECOND, Violation, World
 
@@ -120,20 +120,22 @@ def run_seed(
     validators: int | None = None,
     *,
     core: CoreFactory = Epochs,
+    node: type[HonestNode] = HonestNode,
     guarded: bool = True,
     keep_trace: bool = False,
     attack: str | None = None,
 ) -> Result:
     """Run one seed. Raises Violation when a rule is broken.
 
-    `core` and `guarded` (the signer guard behind it) are for the mutants. With `keep_trace`, a
-    Violation carries the readable trace in its notes. With `attack`, one of
+    `core`, `node` and `guarded` (the signer guard behind it) are for the mutants. With
+    `keep_trace`, a Violation carries the readable trace in its notes. With `attack`, one of
     `devnet.sim.attacks.ATTACKS`, up to f members are Byzantine and do that; rules bind the others.
     """
     run = _Run(
         seed,
         validators or validators_of(seed),
         core=core,
+        node=node,
         guarded=guarded,
         keep_trace=keep_trace,
         attack=attack,
@@ -156,6 +158,7 @@ class _Run:
         size: int,
         *,
         core: CoreFactory,
+        node: type[HonestNode],
         guarded: bool,
         keep_trace: bool,
         attack: str | None,
@@ -187,6 +190,7 @@ class _Run:
             inspect=SimCodec().inspect,
             instructions=lambda raw: instructions_of([raw]),
             next_set=_keyed,
+            latest=lambda: true_wall(world) + TIMING.drift + SKEW,
         )
         self.lies = Lies(world, self.oracle, liars)
         self.attack = attack
@@ -196,7 +200,7 @@ class _Run:
             if attack and index in liars:
                 self.members.append(make_liar(attack, common, self.lies))
                 continue
-            node = HonestNode(
+            honest = node(
                 index=index,
                 validators=keys,
                 timing=TIMING,
@@ -208,11 +212,11 @@ class _Run:
                 network=self.network,
                 oracle=self.oracle,
             )
-            self.members.append(node)
-        self.nodes = [node for node in self.members if node.index not in liars]
+            self.members.append(honest)
+        self.nodes = [member for member in self.members if member.index not in liars]
         """The honest machines."""
-        for node in self.members:
-            node.polls = bool(self.plan.changes)
+        for member in self.members:
+            member.polls = bool(self.plan.changes)
         self.lies.members = self.members
 
         if rotten:

@@ -73,8 +73,8 @@ def join(args: argparse.Namespace, output: Output, data: bytes, genesis: Genesis
     named = any(v.name == name for v in genesis.validator_set.validators)
     if named and args.validator is None:
         raise usage(
-            f"{name} is a validator of the genesis file; choose another name, or --validator {name} "
-            "for one that is to get new keys"
+            f"{name} is a validator of the genesis file; choose another name, or --validator "
+            f"{name} for one that is to get new keys"
         )
     lei = _operator(args)
     config = _config(args, name)

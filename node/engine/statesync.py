@@ -372,6 +372,8 @@ class StateSync:
             carriers = tuple(encode_block(header, ()) for header in link.carriers)
             record = SealRecord(link.seal.height, carriers, link.finalization)
             self._loader.seal(link.seal.epoch, record)
+            # Where it stands, an answer to who syncs from here ends: with the epoch.
+            self._loader.finalization(link.seal.height, link.finalization)
 
     async def _state(self, manifest: Manifest) -> None:
         height, empty = manifest.header.height, StateMap.empty()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from node.audit.epochs import EpochLink
 from node.audit.fault import Fault
 from node.chain.encoding import decode, encode
 from node.chain.state_map import StateMap, key_hash
@@ -37,6 +38,8 @@ from node.storage.horizon import Horizon, load_horizon
 from node.storage.keystore import seal_key
 from node.storage.memory import MemoryStore
 from tests.support import world
+from tests.support.epoch_chain import sample_of_epochs
+from tests.support.stored_chain import stored
 from tests.support.sync_source import SyncSourceServer, sync_source
 from tests.support.window_chain import WindowChain, many_days
 
@@ -129,6 +132,51 @@ async def test_a_short_chain_is_loaded_from_its_first_block_on(tmp_path: Path) -
         kv = await load(served)
     assert load_horizon(kv) == Horizon(states=1, swept_states=1)
     assert ChainStore(kv).block(0) == chain.store.block(0)
+
+
+# --- epochs ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def epochs(directory: Path) -> AsyncIterator[tuple[SyncSourceServer, ChainStore]]:
+    """A source whose chain has four epochs, two of them ended through carriers."""
+    chain, kv = sample_of_epochs(), MemoryStore()
+    store = stored(chain, kv)
+    async with sync_source(kv, GENESIS, directory, chain.state.validator_set_of) as served:
+        yield served, store
+
+
+async def test_validators_are_followed_from_genesis_through_every_epoch(tmp_path: Path) -> None:
+    async with epochs(tmp_path) as (served, archive):
+        kv = await load(served)
+    store = ChainStore(kv)
+    assert store.floor() == archive.floor()
+    assert store.epoch() == archive.epoch() == 3
+    for epoch in range(3):
+        seal = archive.seal(epoch)
+        assert seal is not None
+        assert store.seal(epoch) == seal
+        # Whoever syncs from here gets answers that end with the epoch, as anywhere.
+        assert sync_response(store, seal.height) == sync_response(archive, seal.height)
+
+
+@pytest.mark.parametrize("lie", ["none", "one too few", "of other validators", "cut"])
+async def test_links_that_do_not_lead_to_the_epoch_are_refused(tmp_path: Path, lie: str) -> None:
+    def links(data: bytes) -> bytes:
+        found = list(decode(data, tuple[EpochLink, ...]))
+        if lie == "cut":
+            return data[:-1]
+        if lie == "of other validators" and found:
+            swapped = msgspec.structs.replace(
+                found[0].validators, validators=found[0].validators.validators[::-1]
+            )
+            found[0] = msgspec.structs.replace(found[0], validators=swapped)
+        return encode(tuple(found[:-1] if lie == "one too few" else [] if lie == "none" else found))
+
+    async with epochs(tmp_path) as (served, _):
+        served.tamper = on("/v1/epochs", links)
+        with pytest.raises((SourceLied, Fault)):
+            await load(served)
 
 
 # --- lies -----------------------------------------------------------------------------------------

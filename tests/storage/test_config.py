@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from consensus.interface import Timing
 from node.storage.config import (
     Address,
+    Join,
     MempoolLimits,
     NodeConfig,
+    Retention,
     load_config,
     parse_address,
     parse_config,
@@ -131,3 +134,40 @@ def test_what_is_no_toml_or_no_file_is_named(tmp_path: Path) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"host:port|port must be"):
         parse_address(text)
+
+
+def test_sources_and_retention_read_back_as_written(tmp_path: Path) -> None:
+    here = Address("127.0.0.1", 0)
+    config = NodeConfig(
+        "watcher",
+        here,
+        here,
+        here,
+        join=Join(("http://127.0.0.1:4101", "https://node1.example"), snapshot=False),
+        storage=Retention("pruned", 50),
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(render_config(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ('[join]\nurls = ["127.0.0.1:4101"]', "join.urls"),
+        ("[join]\nurls = []", "join.urls"),
+        ('[join]\nurls = ["http://a/b"]', "join.urls"),
+        ('[join]\nurls = ["http://a"]\nsnapshot = 1', "join.snapshot"),
+        ('[storage]\nmode = "small"', "storage.mode"),
+        ("[storage]\nkeep_days = 0", "storage.keep_days"),
+        ("[storage]\nkeep = 3", "storage.keep"),
+    ],
+)
+def test_impossible_sources_and_retention_are_refused_by_key(
+    tmp_path: Path, section: str, key: str
+) -> None:
+    here = Address("127.0.0.1", 0)
+    path = tmp_path / "config.toml"
+    path.write_text(f"{render_config(NodeConfig('watcher', here, here, here))}\n{section}\n")
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load_config(path)

@@ -45,9 +45,13 @@ class SyncSourceServer:
 
 @asynccontextmanager
 async def sync_source(
-    kv: KeyValue, genesis: Genesis, directory: Path
+    kv: KeyValue,
+    genesis: Genesis,
+    directory: Path,
+    validator_set_of: Callable[[int], ValidatorSet | None] | None = None,
 ) -> AsyncIterator[SyncSourceServer]:
-    """Serve a store; ended with everything that waits."""
+    """Serve a store; ended with everything that waits. `validator_set_of`: of a chain that has
+    more than one epoch."""
     told = SyncSourceServer()
     store = ChainStore(kv)
 
@@ -69,7 +73,7 @@ async def sync_source(
         store,
         height=height,
         horizon=lambda: load_horizon(kv),
-        validator_set_of=set_of,
+        validator_set_of=validator_set_of or set_of,
         snapshots=snapshots,
         readers=readers,
     )

@@ -387,9 +387,11 @@ class Core:
             self._following.arrived(block, now.monotonic)
 
     def _link_up(self, peer: ValidatorIndex) -> None:
-        """A peer that was away: tell it how far we are, and ask what it was too far to answer."""
+        """A peer that was away: tell it how far we are, what we said in this view, which may have
+        been before there was a link, and ask what it was too far to answer."""
         if self._state.latest_finalization is not None:
             self._state.emit(Send(peer, self._state.latest_finalization))
+        self._state.emit(*(Send(peer, own) for own in self._own_messages(self._state.view)))
         self._startcheck.ask(peer)
 
     # --- time -------------------------------------------------------------------------------
@@ -425,9 +427,16 @@ class Core:
         """After a restart: what was signed before may not have left."""
         state = self._state
         for view in sorted(state.views)[-RESENT_VIEWS:]:
-            at = state.views[view]
-            votes = [vote for vote in at.own if vote is not None]
-            if at.own_proposal is not None and view == state.view:
-                state.emit(Broadcast(at.own_proposal))
-                votes.remove(at.own_proposal.vote)
-            state.emit(*(Broadcast(vote) for vote in votes))
+            state.emit(*(Broadcast(own) for own in self._own_messages(view)))
+
+    def _own_messages(self, view: View) -> list[Message]:
+        """What this node said in a view, byte for byte: its proposal only while that is current."""
+        state = self._state
+        at = state.views.get(view)
+        if at is None:
+            return []
+        votes: list[Message] = [vote for vote in at.own if vote is not None]
+        if at.own_proposal is not None and view == state.view:
+            votes.remove(at.own_proposal.vote)
+            return [at.own_proposal, *votes]
+        return votes

@@ -11,6 +11,7 @@ from consensus.interface import (
     Built,
     Execute,
     Executed,
+    Linked,
     Pending,
     Persist,
     Rejected,
@@ -23,6 +24,7 @@ from consensus.messages import (
     OwnProposal,
     OwnVote,
     Proposal,
+    ValidatorIndex,
 )
 from tests.support.consensus_harness import (
     Block,
@@ -408,3 +410,16 @@ def test_our_own_proposal_is_recorded_in_full_with_its_vote() -> None:
     [record] = kept(effects, OwnProposal)
     assert record.proposal.block == block.raw
     assert [own.vote for own in kept(effects, OwnVote)] == [record.proposal.vote]
+
+
+def test_a_peer_that_is_linked_after_our_proposal_is_sent_it() -> None:
+    """A leader that restarts proposes before its links are up: what it broadcast reached nobody,
+    and without this its view would be given up."""
+    solo = Solo()
+    solo.do(Pending(True))
+    leading(solo)
+    [build] = only(solo.all, Build)
+    [proposal] = said(solo.do(Built(build.view, solo.chain.build(build).raw)), Proposal)
+    assert sent(solo.do(Linked(ValidatorIndex(2))), Proposal) == [(2, proposal)]
+    solo.get(solo.chain.nullification(4))
+    assert not sent(solo.do(Linked(ValidatorIndex(3))), Proposal), "a view that is over"

@@ -271,6 +271,11 @@ class ApiClient:
         pages = await self._pages("/v1/equivocations?limit=1000", EquivocationsPage)
         return [proven for page in pages for proven in page.equivocations]
 
+    async def equivocation_evidence(self, epoch: int, view: int, validator: str) -> bytes:
+        """The proof of one. Raises ApiProblem (unknown-equivocation, pruned)."""
+        who = quote(validator, safe="")
+        return await self._get_bytes(f"/v1/equivocations/{epoch}/{view}/{who}/evidence")
+
     async def status(self) -> StatusView:
         return await self._get("/v1/status", StatusView)
 

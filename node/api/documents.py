@@ -19,6 +19,7 @@ INSTRUCTION_TYPE = "application/vnd.nostro.instruction+msgpack"
 BATCH_TYPE = "application/vnd.nostro.instructions+msgpack"
 """Body of several: a MessagePack array of byte strings, each a canonical signed instruction."""
 DOSSIER_TYPE = "application/vnd.nostro.dossier"
+EQUIVOCATION_TYPE = "application/vnd.nostro.equivocation-proof"
 MAX_LOOKUP = 1_000
 """UETRs of one lookup."""
 

@@ -10,6 +10,7 @@ import msgspec
 from node.api.documents import (
     BATCH_TYPE,
     DOSSIER_TYPE,
+    EQUIVOCATION_TYPE,
     INSTRUCTION_TYPE,
     AccountsPage,
     AssetsPage,
@@ -101,6 +102,15 @@ _HEIGHT = {
     "in": "path",
     "required": True,
     "schema": {"type": "integer", "minimum": 0},
+}
+_EPOCH = {**_HEIGHT, "name": "epoch"}
+_VIEW = {**_HEIGHT, "name": "view"}
+_VALIDATOR = {
+    "name": "validator",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,32}$"},
+    "description": "Name, or index in the set of that epoch",
 }
 
 
@@ -234,6 +244,13 @@ def _paths() -> dict[str, Any]:
                 "Proven equivocations of validators",
                 {"200": _json(EquivocationsPage, "Ascending by epoch, view, validator")},
                 _PAGING,
+            )
+        },
+        "/v1/equivocations/{epoch}/{view}/{validator}/evidence": {
+            "get": _operation(
+                "The proof of one, on the ledger or seen by this node, for `nostro verify`",
+                {"200": _text("The proof", EQUIVOCATION_TYPE)},
+                [_EPOCH, _VIEW, _VALIDATOR],
             )
         },
         "/v1/blocks": {

@@ -46,6 +46,7 @@ PROBLEMS: dict[str, Kind] = {
     "unknown-payment": Kind(404, "No final payment has this UETR"),
     "unknown-participant": Kind(404, "No participant has this name, LEI or BIC"),
     "unknown-instruction": Kind(404, "No final instruction has this sender and id"),
+    "unknown-equivocation": Kind(404, "No equivocation of this validator in this view is known"),
     "unknown-block": Kind(404, "No final block has this height"),
     "pruned": Kind(410, "This node does not keep what is asked for"),
     "busy": Kind(429, "Too many large answers are under way", temporary=True),

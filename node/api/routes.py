@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from node.api import paging, problems, sse
 from node.api.documents import (
     BATCH_TYPE,
     DOSSIER_TYPE,
+    EQUIVOCATION_TYPE,
     INSTRUCTION_TYPE,
     MAX_LOOKUP,
     AccountsPage,
@@ -44,6 +46,9 @@ MAX_BLOCKS_PAGE = 100
 """Blocks of one page: each is read from the store."""
 MAX_WAITERS = 2_000
 """Long polls open at once."""
+
+VALIDATOR = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
+"""The name or index of a validator in a path."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _encode_json = msgspec.json.encode
@@ -79,6 +84,10 @@ class Routes:
                 web.get("/v1/validators", self.validators),
                 web.get("/v1/proposals", self.proposals),
                 web.get("/v1/equivocations", self.equivocations),
+                web.get(
+                    "/v1/equivocations/{epoch}/{view}/{validator}/evidence",
+                    self.equivocation_evidence,
+                ),
                 web.get("/v1/blocks", self.blocks),
                 web.get("/v1/blocks/{height}", self.block),
                 web.get("/v1/status", self.status),
@@ -261,6 +270,15 @@ class Routes:
         height = self._service.height()
         return answer(EquivocationsPage(height=height, equivocations=found, next=following))
 
+    async def equivocation_evidence(self, request: web.Request) -> web.Response:
+        _only(request.query, set())
+        epoch, view = _whole(request, "epoch"), _whole(request, "view")
+        validator = request.match_info["validator"]
+        if VALIDATOR.fullmatch(validator) is None:
+            raise Refused("bad-parameter", f"{validator[:40]!r} is no validator's name or index")
+        proof = self._service.equivocation_proof(epoch, view, validator)
+        return web.Response(body=proof, content_type=EQUIVOCATION_TYPE)
+
     # --- blocks ---------------------------------------------------------------------------------
 
     async def blocks(self, request: web.Request) -> web.Response:
@@ -283,14 +301,12 @@ class Routes:
 
     async def block(self, request: web.Request) -> web.Response:
         _only(request.query, set())
-        text = request.match_info["height"]
-        if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            raise Refused("bad-parameter", f"height {text[:40]!r} is not a whole number")
-        block = self._service.block(int(text))
+        height = _whole(request, "height")
+        block = self._service.block(height)
         if block is None:
             raise Refused(
                 "unknown-block",
-                f"no block at height {int(text)} is final here; the last final height is "
+                f"no block at height {height} is final here; the last final height is "
                 f"{self._service.height()}",
                 "unknown",
             )
@@ -374,6 +390,14 @@ def _uetr(request: web.Request) -> bytes:
         return parse_uetr(request.match_info["uetr"])
     except ValueError as error:
         raise Refused("bad-uetr", str(error)) from error
+
+
+def _whole(request: web.Request, name: str) -> int:
+    """A height, view or epoch in the path."""
+    text = request.match_info[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise Refused("bad-parameter", f"{name} {text[:40]!r} is not a whole number")
+    return int(text)
 
 
 def _unknown_payment(uetr: str) -> Refused:

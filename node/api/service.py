@@ -362,6 +362,10 @@ class NodeService(Protocol):
     def equivocations(self) -> list[EquivocationView]:
         """Proven equivocations, by epoch, view and validator."""
 
+    def equivocation_proof(self, epoch: int, view: int, validator: str) -> bytes:
+        """The proof of one that the ledger holds, or that this node has seen itself; the validator
+        by name or index. Raises Refused (unknown-equivocation, pruned)."""
+
     def instruction(self, sender: str, id: str) -> InstructionView | None:
         """What became of an instruction, by LEI and id; None: none is final and remembered."""
 

@@ -14,7 +14,13 @@ from typing import Protocol
 from consensus.certificate import opposed
 from consensus.messages import Certificate, Equivocation
 from node.audit.accountability import enough_culprits
-from node.audit.build import EvidenceUnavailable, ProvenSource, epoch_links, prove_final
+from node.audit.build import (
+    EpochSource,
+    EvidenceUnavailable,
+    ProvenSource,
+    epoch_links,
+    prove_final,
+)
 from node.audit.proofs import (
     Branch,
     EquivocationProof,
@@ -26,12 +32,15 @@ from node.chain.block import header_digest
 from node.chain.encoding import decode, encode
 from node.chain.genesis import Genesis
 from node.chain.merkle import stored_inclusion_proof
-from node.chain.records import EquivocationKey, EquivocationRecord
-from node.chain.types import Header
+from node.chain.records import EquivocationKey, EquivocationRecord, ValidatorSetKey
+from node.chain.types import Header, ValidatorSet
 
 MAX_BRANCHES = 16
 """Final blocks of each side that are tried, from where the chains part upwards. Any two prove the
 fork; if the stores lack the certificates of one view, those of another may be there."""
+
+NO_INDEX = 1 << 32
+"""Above the index of any validator, and small enough for a key of the state."""
 
 
 class ForkSource(ProvenSource, Protocol):
@@ -45,6 +54,10 @@ class ForkSource(ProvenSource, Protocol):
 
     def evidence(self) -> list[Equivocation]:
         """The equivocations that the node has seen itself."""
+
+
+class NothingKnown(EvidenceUnavailable):
+    """There is nothing to prove, as far as this node knows."""
 
 
 class NoFork(Exception):
@@ -205,10 +218,25 @@ def _tip(source: ForkSource) -> int:
 # --- one validator's equivocation -------------------------------------------------------------
 
 
+def validator_index(source: EpochSource, epoch: int, validator: str) -> int:
+    """The index in its epoch's set of a validator that is named, or given by its index in digits.
+
+    Raises NothingKnown."""
+    if validator.isascii() and validator.isdecimal():
+        return min(int(validator), NO_INDEX)
+    held = source.state_record(encode(ValidatorSetKey(epoch)))
+    if held is not None:
+        for index, each in enumerate(decode(held, ValidatorSet).validators):
+            if each.name == validator:
+                return index
+    raise NothingKnown(f"epoch {epoch} has no validator {validator}")
+
+
 def build_equivocation(source: ForkSource, epoch: int, view: int, voter: int) -> bytes:
     """The proof of an equivocation that the ledger records, or that the node has seen itself.
 
-    Raises EvidenceUnavailable."""
+    Raises NothingKnown if it is not there, EvidenceUnavailable if the store lacks what proves it.
+    """
     raw = source.state_record(encode(EquivocationKey(epoch, view, voter)))
     if raw is not None:
         record = decode(raw, EquivocationRecord)
@@ -223,7 +251,7 @@ def build_equivocation(source: ForkSource, epoch: int, view: int, voter: int) ->
             None,
         )
     if found is None:
-        raise EvidenceUnavailable(
+        raise NothingKnown(
             f"no equivocation of validator {voter} in view {view} of epoch {epoch} is known here"
         )
     return encode_proof(EquivocationProof(tuple(epoch_links(source, 0, epoch - 1)), found))

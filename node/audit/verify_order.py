@@ -208,7 +208,13 @@ def check_receipt(dossier: Dossier, genesis: Genesis) -> str:
     )
     names = {v.node_key: v.name for v in members(dossier, genesis)}
     if body.node not in names:
-        raise Fault("receipt.node", "the key of a validator's node", body.node, "Unknown node.")
+        raise Fault(
+            "receipt.node",
+            "the node key of a validator of an epoch up to the block's",
+            body.node,
+            "No validator set so far names this key, as that of a node that only observed: whose "
+            "statement it is, nothing here can tell.",
+        )
     if not verify(body.node, RECEIPT_DOMAIN, genesis.chain_id, encode(body), receipt.signature):
         raise Fault(
             "receipt.signature",

@@ -64,6 +64,7 @@ from consensus.messages import (
     SyncResponse,
     ValidatorIndex,
     View,
+    Witnessed,
     decode_message,
     encode,
 )
@@ -92,8 +93,10 @@ body after another do not fill the memory."""
 MAX_BODIES_BYTES = 24 * 1024 * 1024
 """Bytes that may wait for a peer when it asks for a block's body, about all that may stand above
 the floor: a request costs it little, an answer costs us megabytes."""
-PROMISES = (OwnVote, OwnProposal, Body)
-"""Records of what others may rely on: they are durable before anything of their turn leaves."""
+PROMISES = (OwnVote, OwnProposal, Body, Witnessed)
+"""Records of what others may rely on: they are durable before anything of their turn leaves. So is
+evidence: who signed twice shows nobody the second vote again, and what is logged or counted of it
+must not be gone with the next crash."""
 MAX_UNSYNCED_BYTES = 1024 * 1024
 """Certificates that may wait for a turn with promises to sync them."""
 MAX_WAITING_COMMITS = 64

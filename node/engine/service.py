@@ -38,7 +38,8 @@ from node.api.service import (
     StatusView,
     SubmissionRefused,
 )
-from node.audit.build import build_dossier
+from node.audit.build import EvidenceUnavailable, build_dossier
+from node.audit.fork import NothingKnown, build_equivocation, validator_index
 from node.chain.encoding import decode
 from node.chain.genesis import Genesis
 from node.chain.types import (
@@ -231,6 +232,15 @@ class Service:
 
     def equivocations(self) -> list[EquivocationView]:
         return equivocations_view(self.executor.final_state)
+
+    def equivocation_proof(self, epoch: int, view: int, validator: str) -> bytes:
+        try:
+            index = validator_index(self.store, epoch, validator)
+            return build_equivocation(self.store, epoch, view, index)
+        except NothingKnown as error:
+            raise Refused("unknown-equivocation", f"{error}; ask other nodes, too") from error
+        except EvidenceUnavailable as error:
+            raise Refused("pruned", f"{error}; an archive node can prove it") from error
 
     def instruction(self, sender: str, id: str) -> InstructionView | None:
         return instruction_view(self.executor.final_state, self.store.outcomes, sender, id)

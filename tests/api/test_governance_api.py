@@ -38,10 +38,19 @@ class Served:
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    council = Council.make()
-    node = FakeNode(council.world)
-    node.chain = council.chain
+def council() -> Council:
+    return Council.make()
+
+
+@pytest.fixture
+def node(council: Council) -> FakeNode:
+    made = FakeNode(council.world)
+    made.chain = council.chain
+    return made
+
+
+@pytest.fixture
+async def served(council: Council, node: FakeNode) -> AsyncIterator[Served]:
     server = ApiServer(node)
     await server.start()
     async with ApiClient([server.url]) as client:
@@ -130,6 +139,24 @@ async def test_equivocations_name_the_validator_and_give_both_votes(served: Serv
     page = await served.get("/v1/equivocations?limit=2")
     rest = await served.get(f"/v1/equivocations?limit=2&cursor={page['next']}")
     assert [e["view"] for e in page["equivocations"] + rest["equivocations"]] == [9, 9, 10]
+
+
+async def test_the_proof_of_an_equivocation_is_asked_for_by_epoch_view_and_validator(
+    node: FakeNode, served: Served
+) -> None:
+    node.proofs[1, 9, "node-2.x"] = b"the proof"
+    assert await served.client.equivocation_evidence(1, 9, "node-2.x") == b"the proof"
+    for path, code in (
+        ("1/9/node3", "unknown-equivocation"),
+        ("x/9/node3", "bad-parameter"),
+        ("1/-9/node3", "bad-parameter"),
+        (f"1/{10**20}/node3", "bad-parameter"),
+        ("1/9/no%20de", "bad-parameter"),
+        (f"1/9/{'n' * 33}", "bad-parameter"),
+    ):
+        with pytest.raises(ApiProblem) as refused:
+            await served.get(f"/v1/equivocations/{path}/evidence")
+        assert refused.value.code == code
 
 
 async def test_what_became_of_an_instruction_is_found_by_sender_and_id(served: Served) -> None:

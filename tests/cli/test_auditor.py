@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from node.chain.encoding import encode
 from node.storage.horizon import Horizon, put_horizon
 from tests.support import world
 from tests.support.command import Net, Ran, devnet, run
-from tests.support.dossiers import dossier_bytes
+from tests.support.dossiers import dossier, dossier_bytes, receipt
 from tests.support.homes import make_home
 
 UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
@@ -158,6 +159,40 @@ def test_a_receipt_that_is_none_is_refused(net: Net, tmp_path: Path) -> None:
     ran = net.run("evidence", uetr, "-o", tmp_path / "x", "--receipt", tmp_path / "receipt")
     assert ran.code == 1
     assert "receipt" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("index", "digest", "code", "words"),
+    [
+        (2, None, 0, ""),
+        (9, None, 1, "No validator set so far names this key"),
+        (2, bytes(32), 1, "The receipt is for another instruction"),
+    ],
+)
+def test_a_receipt_that_would_spoil_the_dossier_is_refused(
+    net: Net,
+    tmp_path: Path,
+    genesis: Path,
+    *,
+    index: int,
+    digest: bytes | None,
+    code: int,
+    words: str,
+) -> None:
+    """That of an observer, which no validator set names, or of another instruction."""
+    uetr = net.pay().json["uetr"]
+    net.first.node.dossier, net.first.node.genesis_file = dossier_bytes(6), genesis.read_bytes()
+    node = world.node_signer(index)
+    fields = {} if digest is None else {"instruction": digest}
+    kept = receipt(dossier(6), signer=node, node=node.public_key, **fields)
+    (tmp_path / "receipt").write_bytes(encode(kept))
+    written = tmp_path / "x.dossier"
+    ran = net.run("evidence", uetr, "-o", written, "--receipt", tmp_path / "receipt")
+    assert ran.code == code, ran.err
+    assert words in ran.err
+    assert written.exists() == (code == 0)
+    if code == 0:
+        assert "stated to have it" in run("verify", written, "--genesis", genesis).out
 
 
 def test_a_place_that_cannot_be_written_is_named(net: Net, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from consensus.messages import Content, Equivocation, Kind
 from tests.support import world
-from tests.support.command import run
+from tests.support.command import devnet, run
 from tests.support.epoch_chain import end_epoch, paid
 from tests.support.epoch_links import vote
 from tests.support.homes import make_home
@@ -127,11 +127,29 @@ def test_what_is_no_equivocation_is_told(tmp_path: Path, place: str, code: int, 
     assert not proof.exists()
 
 
-def test_evidence_is_of_a_payment_or_of_an_equivocation(tmp_path: Path) -> None:
+def test_a_running_node_gives_the_proof(tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    with devnet(tmp_path / "net", nodes=2) as net:
+        options = ("evidence", "--equivocation", "1:9:node2", "-o", proof)
+        ran = net.run(*options)
+        assert ran.code == 2
+        assert "no equivocation of validator node2" in ran.err
+        assert not proof.exists()
+        net.nodes[1].node.proofs[1, 9, "node2"] = b"the proof"
+        assert net.run(*options).code == 0
+        assert proof.read_bytes() == b"the proof"
+        ran = net.run(*options, "--home", tmp_path)
+        assert ran.code == 64
+
+
+def test_evidence_is_of_a_payment_or_of_an_equivocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     uetr, proof = "eb6305c9-1f7f-49de-aed0-16487c27b42d", tmp_path / "proof"
     for options in (
         (),
-        ("--equivocation", "1:9:2"),
+        ("--equivocation", "1:9:2"),  # and no node to ask
         (uetr, "--equivocation", "1:9:2", "--home", tmp_path),
         (uetr, "--home", tmp_path),
     ):

@@ -19,6 +19,7 @@ from node.api.governance import (
     ProposalView,
     ValidatorsView,
 )
+from node.api.problems import Refused
 from node.api.server import ApiServer
 from node.api.service import (
     AccountsView,
@@ -85,6 +86,12 @@ class FakeNode:
     """Everything that was ever submitted."""
     chain: Chain = field(init=False)
     waiting: list[CheckedInstruction] = field(default_factory=list)
+    dossier: bytes | None = None
+    """Given for every payment, while set."""
+    genesis_file: bytes | None = None
+    """Given instead of the world's, while set."""
+    proofs: dict[tuple[int, int, str], bytes] = field(default_factory=dict)
+    """Of equivocations, by epoch, view and what the validator is asked for by."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     watchers: int = 0
     """Long polls and streams that wait for news now."""
@@ -99,7 +106,7 @@ class FakeNode:
 
     @property
     def genesis_bytes(self) -> bytes:
-        return self.world.genesis_bytes
+        return self.genesis_file or self.world.genesis_bytes
 
     # --- instructions -------------------------------------------------------------------------
 
@@ -180,7 +187,9 @@ class FakeNode:
         return payment_with_parties(entry, instruction, self.chain.state)
 
     def evidence(self, uetr: bytes) -> bytes | None:
-        return None if self.payment(uetr) is None else b"dossier of " + uetr
+        if self.payment(uetr) is None:
+            return None
+        return self.dossier or b"dossier of " + uetr
 
     async def _next_news(self, news: asyncio.Event) -> None:
         self.watchers += 1
@@ -216,6 +225,12 @@ class FakeNode:
 
     def equivocations(self) -> list[EquivocationView]:
         return equivocations_view(self.chain.state)
+
+    def equivocation_proof(self, epoch: int, view: int, validator: str) -> bytes:
+        found = self.proofs.get((epoch, view, validator))
+        if found is None:
+            raise Refused("unknown-equivocation", f"no equivocation of validator {validator}")
+        return found
 
     def instruction(self, sender: str, id: str) -> InstructionView | None:
         return instruction_view(

@@ -74,6 +74,8 @@ class Totals:
             instructions=result.instructions,
             packets=result.delivered,
             equivocations_reported=result.reported,
+            changes_of_validators=result.epochs,
+            carried_changes=result.carried,
         )
         self.faults.update(result.faults)
         self.attacks.update(result.attacks)

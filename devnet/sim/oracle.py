@@ -200,6 +200,8 @@ class Oracle:
         self._executed: set[int] = set()
         self.accepted: set[int] = set()
         """Instructions that a client was told are durably accepted."""
+        self.carried = 0
+        """Seals that somebody knew final first through a carrier."""
         self.highest_view = 0
         self.quiet = False
         """Set while the chain is idle and the network healthy: no view may be given up then."""
@@ -411,7 +413,7 @@ class Oracle:
             if info.seals and info is not last:
                 raise self.fail("carriers-carry", f"node {index} commits what follows a seal")
             node.height, node.tip = info.height, info.digest
-            self._final(index, info, body)
+            self._final(index, info, body, carried=bool(commit.carriers))
         node.floor_view = last.view
         node.finalized.clear()
         if last.seals:
@@ -432,7 +434,7 @@ class Oracle:
             last = info
         return last
 
-    def _final(self, index: int, info: BlockInfo, body: bytes) -> None:
+    def _final(self, index: int, info: BlockInfo, body: bytes, *, carried: bool) -> None:
         if info.height < len(self.chain):
             if self.chain[info.height].digest != info.digest:
                 raise self.fail(
@@ -447,6 +449,7 @@ class Oracle:
             self._executed.add(number)
         self.chain.append(info)
         if info.seals:
+            self.carried += carried
             self._begin_epoch(self._next_set(body))
 
     # --- what is durable ---------------------------------------------------------------------

@@ -101,6 +101,8 @@ class Result:
     """Byzantine acts that reached an honest member's core, or were kept from one, by kind."""
     epochs: int = 0
     """How often the validators changed."""
+    carried: int = 0
+    """How often the block that changed them needed carriers to become final."""
     reported: int = 0
     """Equivocations reported, each by each honest member that held both halves."""
 
@@ -268,6 +270,7 @@ class _Run:
             faults=world.faults,
             attacks=self.lies.reached,
             epochs=len(self.oracle.sets) - 1,
+            carried=self.oracle.carried,
             reported=self.lies.reported,
         )
 

@@ -48,7 +48,7 @@ def test_a_run_whose_attack_never_arrives_fails(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_flaw_of_a_block_arrives() -> None:
-    arrived = {kind for result in results("bad-block", range(16)) for kind in result.attacks}
+    arrived = {kind for result in results("bad-block", range(24)) for kind in result.attacks}
     assert arrived == {f"block with a wrong {flaw}" for flaw in FLAWS}
 
 

@@ -8,7 +8,16 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from consensus.interface import Alarm, BlockInfo, Build, Commit, EnteredView, Persist
+from consensus.interface import (
+    Alarm,
+    BlockInfo,
+    Broadcast,
+    Build,
+    Commit,
+    EnteredView,
+    Execute,
+    Persist,
+)
 from consensus.messages import (
     Body,
     Certificate,
@@ -30,14 +39,18 @@ from consensus.messages import (
 from devnet.sim.application import (
     GENESIS,
     Application,
+    Block,
     Database,
     SimCodec,
     decode_block,
+    encode_block,
     instructions_of,
+    next_set_of,
+    payload_root,
 )
 from devnet.sim.ballots import Ballot, Ballots, BrokenRule
-from devnet.sim.crypto import sign, vote_keys
-from devnet.sim.members import genesis_set
+from devnet.sim.crypto import sign, vote_key, vote_keys
+from devnet.sim.members import Change, genesis_set, keys_of
 from devnet.sim.oracle import Oracle
 from devnet.sim.world import Violation, World
 
@@ -89,6 +102,10 @@ def oracle() -> Oracle:
         genesis=GENESIS,
         inspect=SimCodec().inspect,
         instructions=lambda raw: instructions_of([raw]),
+        next_set=lambda raw: [
+            (machine, key)
+            for (machine, _), key in zip(next_set_of(raw), keys_of(next_set_of(raw)), strict=True)
+        ],
     )
     for index in range(N):
         made.started(index, GENESIS, [])
@@ -389,3 +406,117 @@ def test_which_pairs_of_votes_incriminate_a_key(
         return
     with pytest.raises(BrokenRule, match="no-honest-key-incriminated"):
         counted.add(0, second)
+
+
+# --- epochs -------------------------------------------------------------------------------------
+
+
+def sealing(view: int, parent: BlockInfo = GENESIS) -> tuple[BlockInfo, bytes]:
+    """A block that ends the epoch."""
+    return block(view, parent=parent, instructions=(Change(1, N, fresh=True).instruction,))
+
+
+def carrier(view: int, parent: bytes, **fields: int) -> tuple[BlockInfo, bytes]:
+    """A block on a sealing one, with any header field changed on request."""
+    made = decode_block(parent)
+    header = msgspec.structs.replace(
+        made.header,
+        view=view,
+        proposer=view % N,
+        parent=SimCodec().inspect(parent).digest,
+        payload_root=payload_root(()),
+        **fields,
+    )
+    raw = encode_block(Block(header, ()))
+    return SimCodec().inspect(raw), raw
+
+
+def seal_of(
+    seal: tuple[BlockInfo, bytes], *carriers: tuple[BlockInfo, bytes], parent_view: int = 0
+) -> Commit:
+    """The commit of a sealing block through its carriers."""
+    named = (seal, *carriers)[-1][0]
+    content = Content(seal[0].view if carriers else parent_view, named.digest)
+    proof = certificate(named.view, Kind.FINALIZE, content)
+    return Commit((seal[0],), (seal[1],), proof, tuple(raw for _, raw in carriers))
+
+
+def test_a_seal_and_its_carrier_break_no_rule_and_begin_the_next_set(oracle: Oracle) -> None:
+    seal = sealing(1)
+    enter(oracle, 0, 3)
+    oracle.turn(0, [seal_of(seal, carrier(2, seal[1]))])
+    assert oracle.carried == 1
+    assert oracle.keys_of(1) == tuple(vote_key(machine, 1) for machine in range(N))
+    oracle.epoch_started(0, 1, seal[0])
+
+
+@pytest.mark.parametrize("wrong", [{"height": 2}, {"timestamp": 1}, {"epoch": 1}])
+def test_a_carrier_that_steps(oracle: Oracle, wrong: dict[str, int]) -> None:
+    seal = sealing(1)
+    bad = seal_of(seal, carrier(2, seal[1], **wrong))
+    broken("carriers-carry", lambda: oracle.turn(0, [bad]))
+
+
+def test_a_carrier_that_is_committed(oracle: Oracle) -> None:
+    seal = sealing(1)
+    above = carrier(2, seal[1], height=2)
+    content = Content(1, above[0].digest)
+    both = Commit(
+        (seal[0], above[0]),
+        (seal[1], above[1]),
+        certificate(2, Kind.FINALIZE, content),
+    )
+    broken("carriers-carry", lambda: oracle.turn(0, [both]))
+
+
+def test_a_vote_after_the_seal(oracle: Oracle) -> None:
+    seal = sealing(1)
+    enter(oracle, 0, 2)
+    oracle.turn(0, [seal_of(seal)])
+    late = OwnVote(vote(0, 2, Kind.NULLIFY))
+    broken("no-vote-after-seal", lambda: oracle.turn(0, [Persist(late)]))
+
+
+def test_a_vote_once_the_seal_is_known_final_and_not_committed(oracle: Oracle) -> None:
+    info, raw = sealing(1)
+    enter(oracle, 0, 2)
+    final = certificate(1, Kind.FINALIZE, Content(0, info.digest))
+    oracle.turn(0, [Execute(info, raw), Persist(Certified(final))])
+    late = OwnVote(vote(0, 2, Kind.NULLIFY))
+    broken("no-vote-after-seal", lambda: oracle.turn(0, [Persist(late)]))
+
+
+def test_a_vote_and_a_word_in_an_epoch_that_is_over(oracle: Oracle) -> None:
+    seal = sealing(1)
+    oracle.turn(0, [seal_of(seal)])
+    oracle.epoch_started(0, 1, seal[0])
+    old = vote(0, 2, Kind.NULLIFY)
+    broken("no-vote-after-seal", lambda: oracle.turn(0, [Persist(OwnVote(old))]))
+    broken("nothing-of-old-epochs", lambda: oracle.turn(0, [Broadcast(old)]))
+
+
+def test_an_epoch_that_starts_from_another_block_than_its_seal(oracle: Oracle) -> None:
+    oracle.turn(0, [seal_of(sealing(1))])
+    broken("finalized-ancestry", lambda: oracle.epoch_started(0, 1, GENESIS))
+
+
+def test_a_certificate_of_an_old_set_in_a_new_epoch(oracle: Oracle) -> None:
+    seal = sealing(1)
+    oracle.turn(0, [seal_of(seal)])
+    oracle.epoch_started(0, 1, seal[0])
+    signatures = tuple((s, sign(s, 1, 1, Kind.NULLIFY, None)) for s in QUORUM)
+    forged = Certificate(1, 1, Kind.NULLIFY, None, signatures)
+    broken("certificate-shape", lambda: make_durable(oracle, 0, Certified(forged)))
+
+
+def test_a_chunk_that_serves_a_carrier_as_a_block_or_crosses_an_epoch(oracle: Oracle) -> None:
+    seal = sealing(1)
+    above = carrier(2, seal[1])
+    proof = certificate(2, Kind.FINALIZE, Content(1, above[0].digest))
+    served = SyncResponse((seal[1], above[1]), (), proof)
+    broken("chunk-of-one-epoch", lambda: oracle.sent(0, served))
+
+
+def test_state_that_rests_on_an_own_vote_not_durable(oracle: Oracle) -> None:
+    broken("commit-after-journal", lambda: oracle.committed(0, commit(*block(1))))
+    oracle.committed(3, commit(*block(1)))

@@ -21,6 +21,7 @@ from consensus.interface import (
     Now,
     Persist,
     Received,
+    ReportEquivocation,
     Send,
 )
 from consensus.messages import (
@@ -28,6 +29,7 @@ from consensus.messages import (
     BlockResponse,
     Content,
     Epoch,
+    Equivocation,
     Kind,
     Milliseconds,
     OwnVote,
@@ -35,6 +37,7 @@ from consensus.messages import (
     ValidatorIndex,
     View,
     Vote,
+    Witnessed,
     decode_message,
     decode_record,
     encode,
@@ -224,6 +227,43 @@ async def test_no_vote_has_left_that_any_power_cut_could_make_the_node_forget() 
         operations += 1
     assert operations > 2 * VIEWS, "every persistence point was visited"
     assert len(sent) == VIEWS
+
+
+def witnessing() -> Driven:
+    """A driver whose core sees a validator sign twice in the view that each message names."""
+    made = Driven()
+
+    def reply(event: Event) -> list[Effect]:
+        assert isinstance(event, Received)
+        assert isinstance(event.message, BlockRequest)
+        view = event.message.view
+        pair = Equivocation(
+            Vote(0, view, Kind.NULLIFY, None, 3, bytes(64)),
+            Vote(0, view, Kind.FINALIZE, Content(0, bytes(32)), 3, bytes(64)),
+        )
+        return [Persist(Witnessed(pair)), ReportEquivocation(pair), Broadcast(pair.first)]
+
+    made.script.reply = reply
+    return made
+
+
+async def test_no_equivocation_was_told_of_that_any_power_cut_could_make_the_node_forget() -> None:
+    died, operations = True, 0
+    while died:
+        driven = witnessing()
+        died = await vote_until_the_crash(driven, operations)
+        driven.disk.crash(random.Random(operations))
+        _, records = Journal.open(driven.disk, "home/journal")
+        kept = [
+            record.equivocation
+            for record in map(decode_record, records)
+            if isinstance(record, Witnessed)
+        ]
+        told = driven.place.evidence
+        assert all(each in kept for each in told), f"forgot evidence, at operation {operations}"
+        driven.close()
+        operations += 1
+    assert len(told) == VIEWS
 
 
 @pytest.mark.parametrize("fault", ["full", "fsync"])

@@ -450,15 +450,16 @@ class Following:
             return
         try:
             infos = check_carriers(sealed.carriers, None, finalization, state.codec)
-            if finalization.view > state.floor.info.view and not self._is_held(finalization):
+            if finalization.view <= state.floor.info.view:
+                raise BadAnswer("what it finalizes seals nothing")
+            if not self._is_held(finalization):
                 self._accept(finalization)
         except (BadAnswer, BadCertificate) as bad:
             state.reject(sender, f"epoch sealed: {bad.reason}")
             return
+        self._start_sync(sender, now)
         for info, raw in zip(infos, sealed.carriers, strict=True):
-            state.blocks.add(info, raw)
-        if finalization.view > state.floor.info.view:
-            self._start_sync(sender, now)
+            self.arrived(state.blocks.add(info, raw), now)
 
     def _go_on_catching_up(self, now: int) -> None:
         """After a commit: ask for the next chunk, or stop when nothing final is missing."""

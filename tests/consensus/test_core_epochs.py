@@ -215,6 +215,20 @@ def test_nothing_is_signed_once_told_that_the_epoch_is_sealed() -> None:
     assert not spoken(member.get(told) + member.wait(LONG))
 
 
+def test_nothing_is_signed_once_told_where_the_finalization_was_known_before_the_block() -> None:
+    member = Member()
+    chain = member.chain
+    _, seal = sealing(chain)
+    carrier = chain.carrier(3, seal)
+    (_, request), *_ = sent(member.get(chain.finalization(carrier)), BlockRequest)
+    assert request.block == carrier.info.digest
+    member.get(sealed(chain, seal, carrier))
+    effects = member.wait(LONG)
+    assert not spoken(effects)
+    asked = [request.block for _, request in sent(effects, BlockRequest)]
+    assert carrier.info.digest not in asked, "it came with the telling"
+
+
 def test_a_seal_known_final_bars_votes_after_a_restart_too() -> None:
     member = Member()
     one, seal = sealing(member.chain)
@@ -358,6 +372,23 @@ def test_what_seals_another_epoch_or_none_is_refused() -> None:
         effects = member.get(lie)
         assert only(effects, Rejected)
         assert not only(effects, Send)
+
+
+def test_a_telling_of_what_is_below_the_floor_is_refused_before_any_of_it_is_kept() -> None:
+    member = Member()
+    chain = member.chain
+    for block in chain.chain(3):
+        member.finalize(block)
+    lies = [chain.carrier(1, chain.genesis)]
+    lies.append(chain.carrier(2, lies[0]))
+    forged = chain.finalization(lies[-1], voters=())
+    lie = EpochSealed(0, tuple(each.raw for each in lies), forged)
+    (refused,) = member.get(lie)
+    assert isinstance(refused, Rejected)
+    for each in lies:
+        assert not sent(
+            member.get(BlockRequest(0, each.info.view, each.info.digest)), BlockResponse
+        )
 
 
 def asking(chain: Chain, nonce: int) -> OwnVotesRequest:

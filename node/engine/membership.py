@@ -107,7 +107,9 @@ class Membership:
     def _use_key(self) -> None:
         member = self.member
         self.retired = None
-        if member is not None:
+        if member is None:
+            self._keys.lay_down()
+        else:
             self.retired = self._keys.use(self.validators, member.vote_key)
             if self.retired is not None:
                 log.error("this node only observes: %s", self.retired)

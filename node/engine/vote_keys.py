@@ -63,6 +63,7 @@ class VoteKeys:
 
         None, or why this node may not sign in that epoch though it is a member: the key is not
         here, or its record is gone, was cut or copied, or says that it was given up."""
+        self.lay_down()
         guard = self._guards.get(public_key)
         if guard is None:
             path = self._files().get(public_key)
@@ -77,6 +78,10 @@ class VoteKeys:
             self._guards[public_key] = guard
         self._by_epoch = {validators.epoch: guard}
         return None
+
+    def lay_down(self) -> None:
+        """No key signs until the next `use`, and any may be destroyed."""
+        self._by_epoch = {}
 
     def make(self, epoch: int, lei: str) -> tuple[bytes, bytes]:
         """This node's fresh vote key for an epoch to come, durable with its empty record; the one
@@ -192,9 +197,14 @@ class VoteKeys:
             guard.prune(epoch, view)
 
     def condemn(self, reason: str) -> None:
-        """Never sign again with the current epoch's key; see `GuardedSigner.condemn`."""
+        """Never sign again with the current epoch's key; see `GuardedSigner.condemn`.
+
+        Also not in a later epoch that names it: who would use it again is told what the next start
+        would be told."""
         for guard in self._by_epoch.values():
             guard.condemn(reason)
+            self._guards.pop(guard.public_key).close()
+        self.lay_down()
 
     def close(self) -> None:
         """Release all records and locks."""

@@ -162,6 +162,21 @@ def test_a_condemned_key_stays_condemned_while_a_fresh_one_signs(home: Home) -> 
     again.close()
 
 
+def test_a_key_condemned_in_one_epoch_is_condemned_in_the_next_that_names_it(home: Home) -> None:
+    keys = keys_of(home)
+    own = member(home).vote_key
+    keys.use(home.genesis.validator_set, own)
+    keys.sign_vote(Epoch(0), View(4), Kind.NULLIFY, None)
+    keys.condemn("its record is older than its votes")
+    assert not keys.dirty
+    with pytest.raises(SigningRefused):
+        keys.sign_vote(Epoch(0), View(5), Kind.NULLIFY, None)
+    why = keys.use(set_of(home, 1, own), own)
+    assert why is not None, "a node that never signs would pass for a healthy one"
+    assert "its record is older than its votes" in why
+    keys.close()
+
+
 def test_a_wrong_passphrase_is_refused_by_name(home: Home) -> None:
     keys = VoteKeys(home, lambda: "not the passphrase")
     with pytest.raises(KeystoreError, match="wrong passphrase"):

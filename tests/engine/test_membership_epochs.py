@@ -1,0 +1,218 @@
+"""A member's place and keys from one epoch to the next, on a real ledger and real key files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
+
+from consensus.interface import EpochStarted
+from node.api.service import SubmissionRefused
+from node.chain.instruction import build_propose, build_ready
+from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
+from node.chain.types import (
+    AddValidator,
+    Receipt,
+    RekeyValidator,
+    RemoveValidator,
+    ValidatorChange,
+)
+from node.engine.clock import WallClock
+from node.engine.executor import CommitPlan
+from node.engine.membership import Membership
+from node.engine.vote_keys import VoteKeys
+from node.storage.home import Home
+from node.storage.keystore import open_keystore
+from node.storage.memory import MemoryStore
+from tests.support import world
+from tests.support.epoch_links import vote_signer
+from tests.support.homes import make_home
+from tests.support.small_chain import VALID_UNTIL, SmallChain, issue
+from tests.support.stored_chain import stored
+from tests.support.world import CENTRALBANK
+
+HERE = 3
+"""The member under test; the others are a quorum without it."""
+WAIT_SECONDS = 20.0
+
+
+class BlockClock(WallClock):
+    """A clock that shows the time of the last block."""
+
+    def __init__(self, chain: SmallChain) -> None:
+        super().__init__()
+        self._chain = chain
+
+    def now_ms(self) -> int:
+        return self._chain.state.time
+
+
+class Place:
+    """Node 3's membership in a chain that the test grows; what it says is kept in `said`."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.chain = SmallChain()
+        self.kv = MemoryStore()
+        self.store = stored(self.chain, self.kv)
+        self.said: list[bytes] = []
+        self._io = ThreadPoolExecutor(1)
+        self._count = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """As at a start of the node."""
+        self.keys = VoteKeys(self.home, lambda: "devnet")
+        self.membership = Membership(
+            chain_id=self.chain.genesis.chain_id,
+            node_key=open_keystore(self.home.node_key, "devnet", role="node", devnet=True),
+            keys=self.keys,
+            state=lambda: self.chain.state,
+            store=self.store,
+            io=self._io,
+            clock=BlockClock(self.chain),
+            submit=self._submit,
+            on_change=lambda validators, index: None,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While it runs. What it raises fails the test."""
+        self._task = asyncio.create_task(self.membership.run())
+        try:
+            yield
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self.keys.close()
+            self._io.shutdown()
+
+    async def _submit(self, raws: Sequence[bytes]) -> list[Receipt | SubmissionRefused]:
+        self.said += raws
+        return [SubmissionRefused("test", "kept for the test")] * len(raws)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not condition():
+                if self._task.done():
+                    self._task.result()
+                await asyncio.sleep(0)
+
+    def block(self, *instructions: bytes) -> EpochStarted | None:
+        """A final block; what the next epoch starts with if it seals this one."""
+        self.chain.add(*instructions)
+        self.store = stored(self.chain, self.kv)
+        self.membership._store = self.store
+        floor = self.store.floor()
+        assert floor is not None
+        plan = cast(CommitPlan, SimpleNamespace(floor=floor))
+        self.membership.on_final(plan)
+        return self.membership.next_epoch(floor) if floor.info.seals else None
+
+    def propose(self, *changes: ValidatorChange) -> None:
+        self._count += 1
+        self.block(
+            build_propose(
+                self.chain.genesis.chain_id,
+                CENTRALBANK.lei,
+                f"EPOCH-{self._count}",
+                VALID_UNTIL,
+                changes=changes,
+                expires=self.chain.state.time + 3_600_000,
+                signers=[CENTRALBANK.key],
+            )
+        )
+
+    async def ready(self) -> bytes:
+        """What this node says once the next epoch counts it in."""
+        before = len(self.said)
+        await self.until(lambda: len(self.said) > before)
+        return self.said[-1]
+
+    def seal(self, *own: bytes) -> EpochStarted:
+        """The others are ready, and with `own` this node; or else the deadline passes."""
+        chain, epoch = self.chain, self.chain.epoch() + 1
+        pending = chain.state.pending_epoch
+        assert pending is not None
+        others = []
+        for member in pending.members:
+            index = int(member.name.removeprefix("node"))
+            if index == HERE:
+                continue
+            vote = vote_signer(index, epoch)
+            chain.know(vote)
+            possession = prove_possession(vote, ROLE_VOTE, member.operator, chain.genesis.chain_id)
+            others.append(
+                build_ready(
+                    chain.genesis.chain_id, member.operator, f"READY-{epoch}-{index}", VALID_UNTIL,
+                    name=member.name, epoch=epoch, vote_key=vote.public_key, possession=possession,
+                    node=world.node_signer(index),
+                )
+            )  # fmt: skip
+        started = self.block(*others, *own)
+        while started is None:
+            chain.add(after_ms=chain.state.parameters.readiness_ms)
+            started = self.block()
+        assert started.epoch == epoch
+        return started
+
+    @property
+    def key_files(self) -> list[str]:
+        return sorted(path.name for path in (self.home.path / "keys").iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(make_home(tmp_path / "node3", HERE))
+
+
+def changed(place: Place, kind: type[AddValidator | RekeyValidator], key: str) -> ValidatorChange:
+    """This member with another vote key, which is not in its home."""
+    chain_id = place.chain.genesis.chain_id
+    vote, node = world.signer(key), world.node_signer(HERE)
+    held = place.chain.genesis.validator_set.validators[HERE]
+    return kind(
+        replace(held, vote_key=vote.public_key),
+        prove_possession(vote, ROLE_VOTE, held.operator, chain_id),
+        prove_possession(node, ROLE_NODE, held.operator, chain_id),
+    )
+
+
+async def test_a_member_moves_to_the_key_that_it_made_and_destroys_the_one_before(
+    place: Place,
+) -> None:
+    async with place.running():
+        place.propose()
+        started = place.seal(await place.ready())
+        assert started.index == HERE
+        assert place.membership.retired is None
+        place.block(issue(place.chain, 1))
+        await place.until(lambda: place.key_files == ["node.json", "vote-1.json"])
+
+
+async def test_a_removed_member_destroys_its_key_and_goes_on(place: Place) -> None:
+    async with place.running():
+        place.propose(RemoveValidator("node3"))
+        assert place.seal().index is None
+        place.block(issue(place.chain, 1))
+        await place.until(lambda: place.key_files == ["node.json"])
+
+
+async def test_a_member_whose_key_of_the_epoch_is_lost_goes_on_as_an_observer(
+    place: Place,
+) -> None:
+    async with place.running():
+        place.propose()
+        own = await place.ready()
+        (place.home.path / "keys" / "vote-1.json").unlink()
+        assert place.seal(own).index is None
+        assert "there is no file of vote key" in str(place.membership.retired)
+        place.block(issue(place.chain, 1))
+        await place.until(lambda: place.key_files == ["node.json"])

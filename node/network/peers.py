@@ -411,12 +411,12 @@ class PeerNetwork:
 
     async def _dial_once(self, peer: Peer, address: Address) -> None:
         assert self._session is not None
-        url = URL.build(scheme="wss", host=address[0], port=address[1], path=LINK_PATH)
         try:
             context = self._dialing_context(peer.key)
         except OSError as error:
             raise LinkLost(Refusal.OWN_FAULT, f"cannot use the node key: {error}") from error
         try:
+            url = URL.build(scheme="wss", host=address[0], port=address[1], path=LINK_PATH)
             async with asyncio.timeout(self.limits.handshake_seconds):
                 ws = await self._session.ws_connect(
                     url,
@@ -428,6 +428,10 @@ class PeerNetwork:
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise dial_failure(error) from error
+        except ValueError as error:
+            # A host that no resolver takes ("a..b"). It may stand on the ledger: were this task to
+            # end here, the address that replaces it would never be dialed.
+            raise LinkLost(Refusal.UNREACHABLE, f"no usable host name: {error}") from error
         assert isinstance(ws, _DialedSocket)
         try:
             tune(ws.transport.get_extra_info("socket"))

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 from msgspec import structs
 
+from node.chain.encoding import decode, encode
 from node.chain.types import ValidatorSet
 from node.cli.doctor import check_certificate
 from node.network.frames import Channel
@@ -281,6 +282,20 @@ async def test_the_address_in_the_set_counts_unless_one_is_configured(configured
 def test_an_unusable_address_in_the_set_stops_nobody(address: str) -> None:
     [validator] = with_address(set_of(0), 0, address).validators
     assert published_address(validator) is None
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example", "[::::]"])
+async def test_a_host_on_the_ledger_that_nobody_can_dial_does_not_outlive_its_correction(
+    host: str,
+) -> None:
+    published = with_address(set_of(0, 1), 1, f"{host}:80")
+    decode(encode(published), ValidatorSet)  # the ledger takes it
+    newcomer = member(1, {}, count=2)
+    first = member(0, {}, validator_set=published, limits=EAGER)
+    async with running(newcomer, first):
+        assert "host name" in await first.until_refused(Refusal.UNREACHABLE, times=2)
+        move(first, 0, 1, addresses={1: newcomer.network.listening})
+        await first.until_linked(1)
 
 
 async def test_faults_ordered_for_a_name_hold_from_the_epoch_in_which_it_is_a_member() -> None:

@@ -138,6 +138,10 @@ def check_conflict(proof: ForkProof) -> str:
         )
     if lower.height == higher.height:
         same("rival", None, proof.rival, "Two blocks of one height need no path.")
+        if lower.history_root == higher.history_root:
+            # A carrier has its sealing block's height and history, but not its parent.
+            meaning = "One may carry the other, and both be final without a fork."
+            same("higher.block.parent", lower.parent, higher.parent, meaning)
         return f"two final blocks of height {lower.height}"
     rival = proof.rival
     if rival is None:

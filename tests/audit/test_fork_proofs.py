@@ -9,22 +9,26 @@ import pytest
 from msgspec.structs import replace
 
 from consensus.messages import Content, Equivocation, Kind, Vote
-from node.audit.proofs import EquivocationProof, ForkProof, encode_proof, tag_of
+from node.audit.proofs import Branch, EquivocationProof, ForkProof, encode_proof, tag_of
 from node.audit.report import FAIL, INVALID, UNDECIDED, VALID, Report
 from node.audit.verify import verify_file
 from node.audit.verify_accountability import FORK_CHECKS, check_equivocation_proof, check_fork
-from node.chain.block import header_digest
+from node.chain.block import header_digest, validator_set_digest
 from tests.support import wire, world
 from tests.support.dossiers import dossier_bytes
-from tests.support.epoch_links import certificate, ended_epochs, vote
+from tests.support.epoch_links import certificate, ended_epochs, validator_set, vote
 from tests.support.forks import (
     CASES,
     Sides,
     by_notarizations,
     by_nullification,
+    certified,
+    forking_world,
     same_view,
+    signed,
     through_a_carrier,
 )
+from tests.support.forks import proof as fork_of
 
 FLIPPED = bytes((1,)) + bytes(31)
 ALL = (0, 1, 2, 3)
@@ -117,6 +121,28 @@ def no_fork() -> ForkProof:
     return replace(proof, rival=replace(proof.rival, digest=made))
 
 
+def carried() -> ForkProof:
+    """A sealing block and its own carrier, both final, as honest validators may make them; beside
+    them two contradicting notarizations of a view that decided nothing."""
+    made = forking_world(4, 0)
+    seal = made.add(
+        made.header(
+            next_validator_set=validator_set_digest(validator_set(made.epoch + 1, made.members[-1]))
+        )
+    )
+    carrier = made.carrier(seal, view=seal.view + 1)
+    sides = Sides.of(4)
+    return fork_of(
+        Branch(seal, (), certified(made, seal, 0, Kind.FINALIZE, ALL)),
+        Branch(carrier, (), certified(made, carrier, seal.view, Kind.FINALIZE, ALL)),
+        [
+            signed(made, 9, Kind.NOTARIZE, Content(0, FLIPPED), sides.one),
+            signed(made, 9, Kind.NOTARIZE, Content(0, header_digest(seal)), sides.other),
+        ],
+        links=[],
+    )
+
+
 NULLIFIED = certificate(1, Kind.NULLIFY, None, (0, 1, 3))
 UNRELATED = certificate(9, Kind.NULLIFY, None, (0, 1, 3))
 
@@ -172,6 +198,7 @@ SOLE: dict[str, tuple[str, Callable[[], ForkProof]]] = {
         lambda: long_with(path=(*_path(by_nullification(length=3)), FLIPPED)),
     ),
     "a block and its own descendant": ("conflict", no_fork),
+    "a sealing block and its own carrier": ("conflict", carried),
     "branches in the wrong order": (
         "conflict",
         lambda: replace(same_view(), lower=same_view().higher, higher=same_view().lower),

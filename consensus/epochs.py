@@ -18,7 +18,6 @@ Peers change epochs within moments of each other, or days:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from consensus.core import Core
 from consensus.interface import (
@@ -63,25 +62,6 @@ MAX_EARLY = 16
 """Messages of the next epoch kept of one peer; more are dropped, as a lossy link would."""
 MAX_EARLY_PROPOSALS = 2
 """Proposals of the next epoch kept in all: they may be megabytes each."""
-
-
-class CoreFactory(Protocol):
-    """What makes a core: `Core`, or in a simulation a variant of it."""
-
-    def __call__(
-        self,
-        *,
-        index: int | None,
-        validators: Sequence[bytes],
-        epoch: Epoch,
-        floor: Floor,
-        timing: Timing,
-        codec: BlockCodec,
-        verify: Verify,
-        signer: Signer,
-        records: Iterable[Record],
-    ) -> Core:
-        """The core of one epoch."""
 
 
 def epoch_of(message: Message) -> int | None:
@@ -147,7 +127,6 @@ class Epochs:
         verify: Verify,
         signer: Signer,
         records: Iterable[Record],
-        core: CoreFactory = Core,
     ) -> None:
         """`epoch`, `validators`, `index`: of the epoch that follows what the database holds.
         `floor`: the block that it holds, or that block's `starting_floor` if it seals an epoch.
@@ -157,7 +136,6 @@ class Epochs:
         self._codec = codec
         self._verify = verify
         self._signer = signer
-        self._factory = core
         self._epoch = epoch
         self._pending = False
         self._early: dict[ValidatorIndex, list[Message]] = {}
@@ -176,7 +154,7 @@ class Epochs:
         floor: Floor,
         records: Iterable[Record],
     ) -> Core:
-        return self._factory(
+        return Core(
             index=index,
             validators=validators,
             epoch=self._epoch,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,9 +17,11 @@ from consensus.epochs import Epochs
 from consensus.interface import (
     Broadcast,
     Build,
+    Commit,
     Effect,
     EnteredView,
     Event,
+    Floor,
     Now,
     Persist,
     Received,
@@ -27,6 +31,7 @@ from consensus.interface import (
 from consensus.messages import (
     BlockRequest,
     BlockResponse,
+    Body,
     Content,
     Epoch,
     Equivocation,
@@ -47,12 +52,15 @@ from node.engine.replica import (
     MAX_BODIES_BYTES,
     MAX_INBOX_BYTES_PER_PEER,
     MAX_INBOX_PER_PEER,
+    MAX_WAITING_COMMITS,
     Replica,
 )
 from node.engine.view_log import ViewLog
 from node.network.frames import Channel
 from node.storage.errors import StorageError
-from node.storage.journal import Journal
+from node.storage.journal import SEGMENT_BYTES, Journal
+from node.storage.kv import Batch
+from node.storage.memory import MemoryStore
 from node.storage.signer import GuardedSigner
 from node.storage.simulated_disk import SimulatedCrash, SimulatedDisk
 from tests.support.cluster import FixedPlace
@@ -71,6 +79,7 @@ class Script:
     reply: Callable[[Event], list[Effect]]
     handled: list[Event] = field(default_factory=list)
     turned: asyncio.Event = field(default_factory=asyncio.Event)
+    floor: Floor | None = None
 
     def start(self, now: Now) -> list[Effect]:
         return []
@@ -96,8 +105,13 @@ class Script:
 class Driven:
     """A replica on a simulated disk; what it sends is in `desk.links.sent`."""
 
-    def __init__(self, reply: Callable[[Event], list[Effect]] = lambda _: []) -> None:
-        self.desk = Desk(World.make())
+    def __init__(
+        self,
+        reply: Callable[[Event], list[Effect]] = lambda _: [],
+        *,
+        database: MemoryStore | None = None,
+    ) -> None:
+        self.desk = Desk(World.make(), database)
         self.disk = SimulatedDisk()
         self.disk.make_directory("home")
         self.script = Script(reply)
@@ -155,17 +169,24 @@ async def run_until(driven: Driven, done: Callable[[], bool]) -> None:
     """Run the driver until a condition holds after one of the core's turns, or it fails."""
     running = asyncio.create_task(driven.replica.run())
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not done() and not running.done():
-                driven.script.turned.clear()
-                turned = asyncio.create_task(driven.script.turned.wait())
-                await asyncio.wait({running, turned}, return_when=asyncio.FIRST_COMPLETED)
-                turned.cancel()
-        if running.done():
-            running.result()
+        await turns_until(driven, running, done)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def turns_until(
+    driven: Driven, running: asyncio.Task[None], done: Callable[[], bool]
+) -> None:
+    """Wait until a condition holds after one of the core's turns; raises what ends the driver."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not done() and not running.done():
+            driven.script.turned.clear()
+            turned = asyncio.create_task(driven.script.turned.wait())
+            await asyncio.wait({running, turned}, return_when=asyncio.FIRST_COMPLETED)
+            turned.cancel()
+    if running.done():
+        running.result()
 
 
 # --- persist before send --------------------------------------------------------------------------
@@ -342,3 +363,91 @@ async def test_what_a_given_up_block_held_stands_in_the_very_next_block(driven: 
     await run_until(driven, lambda: bool(desk.executor.unfinalized_instructions()))
     assert desk.executor.unfinalized_instructions() == [payment.digest]
     assert not desk.pool.pending, "it waits for nothing but that block's finality"
+
+
+# --- pauses ---------------------------------------------------------------------------------------
+
+
+class SlowDatabase(MemoryStore):
+    """Writes only while its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def write(self, batch: Batch, sync: bool = True) -> None:
+        assert self.gate.wait(WAIT_SECONDS)
+        super().write(batch, sync)
+
+
+IDLE_ROUNDS = 50
+"""Rounds of the event loop in which a driver that does not pause takes its next turn."""
+
+
+async def feed(driven: Driven, messages: int) -> None:
+    """One message after the other, each in a turn of its own if the driver takes one."""
+    for view in range(1, messages + 1):
+        driven.replica.on_message(1, message(view))
+        for _ in range(IDLE_ROUNDS):
+            await asyncio.sleep(0)
+
+
+async def test_turns_pause_while_too_many_commits_wait_for_the_database() -> None:
+    database = SlowDatabase()
+    driven = Driven(database=database)
+    desk, parent, commits = driven.desk, driven.desk.floor, deque[Commit]()
+    for _ in range(MAX_WAITING_COMMITS + 20):
+        info, raw = desk.build(parent=parent)
+        commits.append(desk.commit(info, raw, parent.view))
+        parent = info
+    wanted = len(commits)
+    driven.script.reply = lambda _: [commits.popleft()]
+    database.gate.clear()
+    running = asyncio.create_task(driven.replica.run())
+    try:
+        await feed(driven, wanted)
+        assert len(driven.script.handled) == MAX_WAITING_COMMITS + 1
+        assert desk.floor.height < parent.height
+        database.gate.set()
+        await turns_until(driven, running, lambda: len(driven.script.handled) == wanted)
+    finally:
+        database.gate.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    driven.close()
+
+
+async def test_turns_pause_for_the_database_when_the_journal_beside_it_is_overgrown() -> None:
+    """It may not be rotated while a commit is under way: with one always under way it would grow
+    for ever."""
+    database = SlowDatabase()
+    driven = Driven(database=database)
+    desk = driven.desk
+    info, raw = desk.build()
+    commit = desk.commit(info, raw, desk.floor.view)
+    body = Body(0, 1, bytes(SEGMENT_BYTES // 2 + 1))
+    handled = driven.script.handled
+    driven.script.floor = Floor(info, commit.finalization)
+    driven.script.reply = lambda _: [Persist(body), *([commit] if len(handled) == 1 else ())]
+    database.gate.clear()
+    running = asyncio.create_task(driven.replica.run())
+    given = 0
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not driven.journal.overgrown:
+                if given == len(handled):
+                    given += 1
+                    driven.replica.on_message(1, message(given))
+                await asyncio.sleep(0)
+            paused_after = len(handled)
+            await feed(driven, 1)
+            assert len(handled) == paused_after
+            database.gate.set()
+        await turns_until(driven, running, lambda: len(handled) > paused_after)
+        assert desk.floor.height == info.height
+    finally:
+        database.gate.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    driven.close()

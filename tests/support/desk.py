@@ -143,10 +143,8 @@ class Desk:
         raw, _, _ = self.executor.build(request, candidates)
         return self.executor.inspect(raw), raw
 
-    def finalize(self, *candidates: CheckedInstruction, time: int | None = None) -> BlockInfo:
-        """Build a block, store it as final, and let everybody know."""
-        parent_view = self.floor.view
-        info, raw = self.build(*candidates, time=time)
+    def commit(self, info: BlockInfo, raw: bytes, parent_view: int) -> Commit:
+        """What makes a block final."""
         content = Content(parent_view, info.digest)
         payload = vote_payload(0, info.view, Kind.FINALIZE, content)
         signatures = tuple(
@@ -154,7 +152,13 @@ class Desk:
             for index, key in enumerate(self.world.votes[:3])
         )
         certificate = Certificate(0, info.view, Kind.FINALIZE, content, signatures)
-        plan = self.executor.plan([Commit((info,), (raw,), certificate)])
+        return Commit((info,), (raw,), certificate)
+
+    def finalize(self, *candidates: CheckedInstruction, time: int | None = None) -> BlockInfo:
+        """Build a block, store it as final, and let everybody know."""
+        parent_view = self.floor.view
+        info, raw = self.build(*candidates, time=time)
+        plan = self.executor.plan([self.commit(info, raw, parent_view)])
         self.store.commit(plan.blocks, plan.floor)
         self.executor.committed(plan)
         self.intake.dropped(self.pool.settle(plan.instructions, plan.time))

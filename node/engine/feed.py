@@ -47,6 +47,8 @@ log = logging.getLogger("nostro.feed")
 
 WAIT_SECONDS = 20.0
 """One long poll."""
+LOOK_AROUND_SECONDS = 20.0
+"""How often another source is asked, whatever the one that is followed says."""
 TAKE_SECONDS = 120.0
 """Until the database must hold an answer's blocks: executing the largest takes a tenth of it."""
 BATCH_OVERHEAD_BYTES = 8
@@ -88,9 +90,10 @@ class FeedLinks:
         on_message: OnMessage,
         on_link: OnLink,
         metrics: Metrics,
+        look_around: float = LOOK_AROUND_SECONDS,
     ) -> None:
         """`tip`: the last block that the database holds. `observes`: whether this node has nobody
-        else to hear from; may change whenever `final` is called."""
+        else to hear from; may change whenever `final` is called. `look_around`: seconds."""
         self.refusals: dict[Refusal, int] = {}
         self._sources = sources
         self._chain_id = chain_id
@@ -100,6 +103,9 @@ class FeedLinks:
         self._on_message = on_message
         self._on_link = on_link
         self._metrics = metrics
+        self._look_around_seconds = look_around
+        self._looked_around = 0.0
+        """Seconds of the loop's clock."""
         self._answer: _Answer | None = None
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,6 +123,7 @@ class FeedLinks:
     async def start(self) -> None:
         """Begin to follow."""
         await self._sources.open()
+        self._looked_around = asyncio.get_running_loop().time()
         self._tasks = [
             asyncio.create_task(self._follow(), name="feed"),
             asyncio.create_task(self._pass_on(), name="feed, the other way"),
@@ -232,24 +239,43 @@ class FeedLinks:
             if source is None:
                 await self._sources.rest()
                 continue
-            try:
-                answer = await self._ask(source)
-            except SourceUnavailable as error:
-                self._sources.failed(source, str(error))
-                continue
-            except SourceLied as error:
-                self._metrics.refused.labels("source").inc()
-                self._sources.drop(source, str(error))
-                continue
-            if not source.connected:
-                self._sources.worked(source)
-                self._on_link(0, True)
-            self._sources.worked(source)
-            if answer is None:
-                self.behind = False
-            else:
-                await self._hand_over(answer)
-            self._count(source)
+            # A source that is new here shows at once whether it answers.
+            wait = WAIT_SECONDS if source.connected and not self.behind else 0.0
+            if await self._take_from(source, wait):
+                self._count(source)
+                await self._look_around(source)
+
+    async def _take_from(self, source: Source, wait: float) -> bool:
+        """Ask a source and hand over what it says; whether it was of use."""
+        try:
+            answer = await self._ask(source, wait)
+        except SourceUnavailable as error:
+            self._sources.failed(source, str(error))
+            return False
+        except SourceLied as error:
+            self._metrics.refused.labels("source").inc()
+            self._sources.drop(source, str(error))
+            return False
+        is_new = not source.connected
+        self._sources.worked(source)
+        if is_new:
+            self._on_link(0, True)
+        if answer is None:
+            self.behind = False
+        else:
+            await self._hand_over(answer)
+        return True
+
+    async def _look_around(self, followed: Source) -> None:
+        """Let another source say what it has: one that says "nothing yet" for ever, or tells of a
+        block now and then, would keep this node behind for good without a lie that shows."""
+        now = asyncio.get_running_loop().time()
+        if now < self._looked_around + self._look_around_seconds:
+            return
+        self._looked_around = now
+        other = self._sources.another(followed)
+        if other is not None:
+            await self._take_from(other, 0.0)
 
     def _count(self, source: Source) -> None:
         metrics = self._metrics
@@ -259,13 +285,12 @@ class FeedLinks:
             metrics.sync_source.labels(each.url).set(each is source and each.connected)
             metrics.sync_bytes.labels(each.url).set(each.received_bytes)
 
-    async def _ask(self, source: Source) -> _Answer | None:
+    async def _ask(self, source: Source, wait: float) -> _Answer | None:
         """What follows the database's tip, checked as far as needs no execution; None if nothing
         does yet. Raises SourceUnavailable, SourceLied."""
         tip = self._tip()
         first = tip.height + 1
-        # A source that is new here shows at once whether it answers.
-        wait = WAIT_SECONDS if source.connected and not self.behind else 0.0
+        began = asyncio.get_running_loop().time()
         raw = await self._sources.get(
             source,
             "/v1/sync",
@@ -274,6 +299,11 @@ class FeedLinks:
             wait=wait,
         )
         if raw is None:
+            if asyncio.get_running_loop().time() - began < wait / 2:
+                # To be asked again at once would be the whole of this node's work.
+                raise SourceUnavailable(
+                    "/v1/sync: it says that nothing is final, and does not wait"
+                )
             return None
         try:
             message = decode_message(raw)

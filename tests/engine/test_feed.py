@@ -111,7 +111,11 @@ def grown(blocks: int) -> WindowChain:
 
 @asynccontextmanager
 async def observing(
-    *servers: SyncSourceServer, archive: WindowChain, observes: bool = True, stall: float = 10.0
+    *servers: SyncSourceServer,
+    archive: WindowChain,
+    observes: bool = True,
+    stall: float = 10.0,
+    look_around: float = 20.0,
 ) -> AsyncIterator[Observer]:
     chain = WindowChain()
     observer = Observer(chain, archive)
@@ -130,6 +134,7 @@ async def observing(
         on_message=observer.on_message,
         on_link=observer.on_link,
         metrics=Metrics(),
+        look_around=look_around,
     )
     await observer.feed.start()
     try:
@@ -250,6 +255,37 @@ async def test_a_source_that_stalls_is_left_for_the_next(
         )
         await observer.until(lambda: height(observer) == 3)
         assert "stopped sending" in observer.feed.links()[0].last_refusal
+
+
+async def test_a_source_that_says_nothing_is_final_does_not_keep_what_another_has(
+    archive: WindowChain, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        silent, honest = [
+            await stack.enter_async_context(sync_source(chain.kv, GENESIS, tmp_path / name))
+            for name, chain in (("silent", WindowChain()), ("honest", archive))
+        ]
+        observer = await stack.enter_async_context(
+            observing(silent, honest, archive=archive, look_around=0.0)
+        )
+        await observer.until(lambda: height(observer) == 3)
+        assert all(link.connected for link in observer.feed.links()), "neither has lied"
+
+
+async def test_a_source_that_does_not_wait_is_not_asked_again_at_once(
+    archive: WindowChain, tmp_path: Path
+) -> None:
+    async def at_once(height: int, seconds: float) -> bool:
+        return False
+
+    async with (
+        sync_source(archive.kv, GENESIS, tmp_path) as served,
+        observing(served, archive=archive) as observer,
+    ):
+        assert served.server is not None
+        served.server.wait = at_once  # type: ignore[method-assign]
+        await observer.until(lambda: "does not wait" in observer.feed.links()[0].last_refusal)
+        assert height(observer) == 3
 
 
 async def test_an_answer_that_the_core_refuses_is_not_given_to_it_for_ever(

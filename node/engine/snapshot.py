@@ -48,6 +48,9 @@ log = logging.getLogger("nostro.snapshot")
 CHUNK = framed("nostro.snapshot-chunk/1")
 EVERY_SECONDS = 600.0
 """Between the starts of two snapshots."""
+FRESH_SECONDS = 3600.0
+"""A snapshot older than this is given only if no newer one can be made: who loads it needs blocks
+that a pruned node lets go of a day later, and has the longer way from there."""
 KEPT = 2
 """Snapshots on disk: who loads one may go on while the next one is made."""
 CHUNK_BYTES = 512 * 1024
@@ -271,44 +274,50 @@ class Snapshots:
         uetr_window_ms: int,
         height: Callable[[], int],
         every: float = EVERY_SECONDS,
+        fresh: float = FRESH_SECONDS,
     ) -> None:
         self._kv = kv
         self._directory = directory
         self._window = uetr_window_ms
         self._height = height
         self._every = every
+        self._fresh = fresh
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._making: asyncio.Task[None] | None = None
         self._made_at: float | None = None
         """Monotonic seconds of the last start."""
-        self._kept: list[tuple[int, Path]] = []
-        """(height, directory), oldest first."""
+        self._failed = False
+        """Whether the last one could not be written: all its work was for nothing."""
+        self._kept: list[tuple[int, Path, float]] = []
+        """(height, directory, monotonic seconds of its start), oldest first."""
         # What an earlier process left may be damaged, and tells nothing that is not here.
         shutil.rmtree(directory, ignore_errors=True)
 
     async def manifest(self) -> bytes | None:
-        """The latest snapshot's; makes one first where there is none, or begins the next one where
-        it is time. None: it cannot be made now."""
+        """The latest snapshot's; makes one first where there is none or only one that is no more
+        fresh, or begins the next one where it is time. None: it cannot be made now."""
         if self._making is None and self._is_due():
             self._made_at = time.monotonic()
             self._making = asyncio.create_task(self._make(), name="snapshot")
-        if not self._kept and self._making is not None:
+        if self._making is not None and not self._has_fresh():
             await asyncio.shield(self._making)
         return await self._read(self._kept[-1][1] / "manifest") if self._kept else None
+
+    def _has_fresh(self) -> bool:
+        return bool(self._kept) and time.monotonic() - self._kept[-1][2] < self._fresh
 
     def _is_due(self) -> bool:
         if self._kept and self._kept[-1][0] >= self._height():
             return False
-        # Where none could be made the reason may be gone with the next block.
-        return (
-            self._made_at is None
-            or not self._kept
-            or time.monotonic() - self._made_at >= self._every
-        )
+        if self._made_at is None or time.monotonic() - self._made_at >= self._every:
+            return True
+        # Where none could be made the reason may be gone with the next block; but a full disk must
+        # not be filled, and a large database not be read, for every request.
+        return not self._kept and not self._failed
 
     async def chunk(self, digest: bytes) -> bytes | None:
         """A chunk of a kept snapshot."""
-        for _, directory in reversed(self._kept):
+        for _, directory, _ in reversed(self._kept):
             path = directory / digest.hex()
             if path.exists():
                 return await self._read(path)
@@ -334,33 +343,39 @@ class Snapshots:
         loop = asyncio.get_running_loop()
         try:
             made = await loop.run_in_executor(self._thread, self._make_one)
+            self._failed = False
         except (OSError, StorageError) as error:
             log.error("cannot make a snapshot: %s", error)
-            made = None
+            made, self._failed = None, True
         finally:
             self._making = None
         if made is None:
             return
-        self._kept.append(made)
-        for _, path in self._kept[:-KEPT]:
+        height, directory = made
+        self._kept.append((height, directory, started))
+        for _, path, _ in self._kept[:-KEPT]:
             shutil.rmtree(path, ignore_errors=True)
         del self._kept[:-KEPT]
-        log.info("made a snapshot of height %d in %.1f s", made[0], time.monotonic() - started)
+        log.info("made a snapshot of height %d in %.1f s", height, time.monotonic() - started)
 
     def _make_one(self) -> tuple[int, Path] | None:
         building = self._directory / "building"
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True, mode=0o700)
-        view = self._kv.snapshot()
         try:
-            manifest = make_snapshot(view, building, self._window)
+            view = self._kv.snapshot()
+            try:
+                manifest = make_snapshot(view, building, self._window)
+            finally:
+                view.close()
+            if manifest is None:
+                return None
+            done = self._directory / header_digest(manifest.header).hex()
+            shutil.rmtree(done, ignore_errors=True)
+            os.rename(building, done)
         finally:
-            view.close()
-        if manifest is None:
-            return None
-        done = self._directory / header_digest(manifest.header).hex()
-        shutil.rmtree(done, ignore_errors=True)
-        os.rename(building, done)
+            # On a full disk the node needs for its own blocks what half a snapshot takes.
+            shutil.rmtree(building, ignore_errors=True)
         return manifest.header.height, done
 
 

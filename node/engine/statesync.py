@@ -86,6 +86,8 @@ ROUNDS = 3
 """How often each source is tried before the node starts from the first block."""
 PAUSE_SECONDS = 1.0
 """Between two rounds."""
+MANIFEST_WAIT_SECONDS = 120.0
+"""How long a source may take to make its snapshot before it says a byte."""
 MAX_LINKS_BYTES = 16 * 1024 * 1024
 """Of one answer with links of epochs."""
 TELL_SECONDS = 5.0
@@ -215,7 +217,7 @@ class StateSync:
     async def run(self) -> int:
         """Load it all; the height at which the database then stands. Raises SourceUnavailable and,
         where the source is at fault, SourceLied, BadSnapshot, BadWindow or Fault."""
-        data = await self._get("/v1/snapshot", MAX_MANIFEST_BYTES)
+        data = await self._get("/v1/snapshot", MAX_MANIFEST_BYTES, wait=MANIFEST_WAIT_SECONDS)
         manifest = decode_manifest(data)
         history = await self._validators(manifest.header.epoch)
         self._check_manifest(manifest, history)
@@ -229,8 +231,10 @@ class StateSync:
             await self._in_thread(lambda: self._finish(manifest))
         return height
 
-    async def _get(self, path: str, limit: int, query: dict[str, str] | None = None) -> bytes:
-        data = await self._sources.get(self._source, path, limit=limit, query=query)
+    async def _get(
+        self, path: str, limit: int, query: dict[str, str] | None = None, wait: float = 0.0
+    ) -> bytes:
+        data = await self._sources.get(self._source, path, limit=limit, query=query, wait=wait)
         if data is None:
             raise SourceUnavailable(f"{path} answered with nothing")
         metrics, url = self._metrics, self._source.url

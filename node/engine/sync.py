@@ -116,6 +116,7 @@ class SyncServer:
 
         def read() -> bytes | None:
             response = sync_response(self._store, first)
+            self._require(first)
             return None if response is None else encode_message(response)
 
         return await self._in_thread(read)
@@ -123,9 +124,16 @@ class SyncServer:
     async def window(self, first: int) -> bytes:
         """See `SyncSource.window`."""
         self._require(first)
-        return await self._in_thread(lambda: encode_window(window_answer(self._store, first)))
+
+        def read() -> bytes:
+            answer = window_answer(self._store, first)
+            self._require(first)
+            return encode_window(answer)
+
+        return await self._in_thread(read)
 
     def _require(self, first: int) -> None:
+        """Asked again after reading: what was pruned in between would be taken for a lie."""
         horizon = self._horizon()
         if first < horizon.blocks:
             raise Refused(

@@ -22,6 +22,7 @@ import plyvel
 
 from node.chain.instruction import InstructionRefused, check_instruction
 from node.engine.pool_store import KEPT_PREFIX
+from node.engine.statesync import settle_replacement
 from node.storage.chain_store import ChainStore
 from node.storage.disk import FileDisk
 from node.storage.errors import HomeError, StoreCorrupt, StoreMissing, unwritable
@@ -57,6 +58,8 @@ def repair_database(path: Path) -> Repaired:
     home = open_home(path)
     home.acquire()
     try:
+        # A crash while a snapshot's database took the place of the empty one lost nothing.
+        settle_replacement(home)
         return _repair(home)
     finally:
         home.release()
@@ -71,8 +74,10 @@ def _repair(home: Home) -> Repaired:
             "If the node does not start, nostro doctor says why",
         )
     instructions: dict[bytes, bytes] = {}
-    if home.data.exists():
-        _salvage(home, instructions)
+    # Without a database, a repair may have died after it had moved the damaged one aside.
+    damaged = home.data if home.data.exists() else _last_damaged(home)
+    if damaged is not None:
+        _salvage(home, damaged, instructions)
     new = home.building
     shutil.rmtree(new, ignore_errors=True)
     store = LevelStore(new, create=True)
@@ -101,13 +106,19 @@ def find_damage(home: Home) -> str | None:
     return None
 
 
-def _salvage(home: Home, found: dict[bytes, bytes]) -> None:
+def _last_damaged(home: Home) -> Path | None:
+    """What the repair before this one kept."""
+    names = (home.path / f"data.damaged-{n}" for n in range(1, MAX_DAMAGED))
+    return next((name for name in reversed(list(names)) if name.exists()), None)
+
+
+def _salvage(home: Home, damaged: Path, found: dict[bytes, bytes]) -> None:
     """Take accepted instructions out of damaged files, through links, so that those stay as they
     are: LevelDB writes new tables and removes old names, it does not change what is there."""
     links = home.path / "data.salvage"
     shutil.rmtree(links, ignore_errors=True)
     try:
-        shutil.copytree(home.data / "db", links, copy_function=_link)
+        shutil.copytree(damaged / "db", links, copy_function=_link)
         database = plyvel.DB(str(links), create_if_missing=False)
         try:
             with database.iterator(
@@ -120,7 +131,7 @@ def _salvage(home: Home, found: dict[bytes, bytes]) -> None:
         finally:
             database.close()
     except (plyvel.Error, OSError) as error:
-        log.warning("not everything could be read of %s: %s", home.data, error)
+        log.warning("not everything could be read of %s: %s", damaged, error)
     finally:
         shutil.rmtree(links, ignore_errors=True)
 

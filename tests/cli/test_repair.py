@@ -142,6 +142,22 @@ def test_a_lost_database_is_replaced_too(home: Home) -> None:
     assert find_damage(home) is None
 
 
+def test_a_repair_that_died_between_its_two_renames_is_done_again_with_what_it_had_read(
+    home: Home,
+) -> None:
+    home.data.rename(home.path / "data.damaged-1")
+    assert repair_database(home.path).salvaged == 1
+
+
+def test_a_snapshots_database_that_only_lacks_its_name_is_no_damage(home: Home) -> None:
+    home.data.rename(home.replaced)
+    shutil.copytree(home.replaced, home.building)
+    with pytest.raises(HomeError, match="nothing is damaged"):
+        repair_database(home.path)
+    assert find_damage(home) is None
+    assert not home.building.exists()
+
+
 def test_a_sound_database_is_never_thrown_away(home: Home) -> None:
     with pytest.raises(HomeError, match="nothing is damaged"):
         repair_database(home.path)

@@ -3,17 +3,19 @@
 Nothing here is trusted by anybody: a proof proves itself (`verify_accountability`). What this
 must get right is to find the certificates. Any store may hold the one that is lacking in the
 others, so every node's store helps; certificates are kept for ever, also where blocks are pruned.
+Those of views above a node's last final block stand in its journal alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Protocol
 
 from consensus.certificate import opposed
-from consensus.messages import Certificate, Equivocation
-from node.audit.accountability import enough_culprits
+from consensus.messages import Certificate, Equivocation, Kind
+from node.audit.accountability import check_certificate, enough_culprits
 from node.audit.build import (
     EpochSource,
     EvidenceUnavailable,
@@ -21,6 +23,7 @@ from node.audit.build import (
     epoch_links,
     prove_final,
 )
+from node.audit.fault import Fault
 from node.audit.proofs import (
     Branch,
     EquivocationProof,
@@ -64,16 +67,21 @@ class NoFork(Exception):
     """The chains agree as far as they go; the text says how far."""
 
 
-def build_fork(sources: Sequence[ForkSource], genesis: Genesis) -> bytes:
+def build_fork(
+    sources: Sequence[ForkSource], genesis: Genesis, journaled: Sequence[Certificate] = ()
+) -> bytes:
     """The proof that two of these nodes hold conflicting final blocks, with the certificates that
     name who made them, as far as any of the nodes has them.
+
+    `journaled`: those of the nodes' journals. Who acted on a certificate has it there until a
+    final block above is stored, and so for ever if the node stopped before: it saw the fork, say.
 
     Raises NoFork; EvidenceUnavailable where a store lacks what a proof cannot do without."""
     agreed = []
     for first, second in combinations(sources, 2):
         parted = find_fork(first, second)
         if parted is not None:
-            return encode_proof(_prove(first, second, parted, sources, genesis))
+            return encode_proof(_prove((first, second), parted, sources, genesis, journaled))
         agreed.append(min(_tip(first), _tip(second)))
     raise NoFork(f"the chains agree up to height {min(agreed)}, as far as they go")
 
@@ -114,24 +122,27 @@ def _leaf(source: ForkSource, height: int) -> bytes:
 
 
 def _prove(
-    first: ForkSource,
-    second: ForkSource,
+    pair: tuple[ForkSource, ForkSource],
     parted: int,
     sources: Sequence[ForkSource],
     genesis: Genesis,
+    journaled: Sequence[Certificate],
 ) -> ForkProof:
     """Of all pairs of final blocks tried, the first that names f+1, or the one that names most."""
+    first, second = pair
     epoch = _header(first, parted).epoch
     if _header(second, parted).epoch != epoch:
         raise EvidenceUnavailable(f"block {parted} is of two epochs: one of the stores is damaged")
     links = tuple(epoch_links(first, 0, epoch - 1))
     validators = links[-1].validators if links else genesis.validator_set
+    in_journals = _Journaled(journaled, validators, genesis.chain_id)
     best: tuple[int, ForkProof] | None = None
     for one, other in product(_branches(first, parted), _branches(second, parted)):
         (_, lower), (source, higher) = sorted(
             ((first, one), (second, other)), key=lambda side: _place(side[1])
         )
-        named, chosen = _accusing(lower, higher, sources)
+        held = _of_lower_view(lower, higher, sources, in_journals)
+        named, chosen = _accusing(lower, higher, held)
         if best is None or named > best[0]:
             rival = _rival(source, lower.block, higher.block)
             best = named, ForkProof(links, lower, higher, rival, chosen)
@@ -174,20 +185,51 @@ def _rival(source: ForkSource, lower: Header, higher: Header) -> Rival | None:
     return Rival(header_digest(_header(source, lower.height)), tuple(path))
 
 
-def _accusing(
-    lower: Branch, higher: Branch, sources: Iterable[ForkSource]
-) -> tuple[int, tuple[Certificate, ...]]:
-    """How many validators these two blocks and the certificates of the nodes incriminate, and
-    which certificates that takes.
+@dataclass(frozen=True)
+class _Journaled:
+    """Certificates of journals, which may be of any epoch."""
 
-    The view that matters is the lower of the two: the branch of the higher one either has another
-    block there, and both were notarized, or has none, and the view was nullified."""
-    finalizations = [lower.finalization, higher.finalization]
-    epoch, last = lower.block.epoch, min(each.view for each in finalizations)
-    held: dict[tuple[int, int, bytes], Certificate] = {}
+    certificates: Sequence[Certificate]
+    validators: ValidatorSet
+    chain_id: bytes
+
+    def of(self, view: int) -> list[Certificate]:
+        """The notarizations and nullifications of this view that the validators signed."""
+        return [
+            each
+            for each in self.certificates
+            if each.view == view and each.kind is not Kind.FINALIZE and self._holds(each)
+        ]
+
+    def _holds(self, certificate: Certificate) -> bool:
+        try:
+            check_certificate(certificate, self.validators, self.chain_id)
+        except Fault:
+            return False
+        return True
+
+
+Held = dict[tuple[int, int, bytes], Certificate]
+"""By view, kind and bytes."""
+
+
+def _of_lower_view(
+    lower: Branch, higher: Branch, sources: Iterable[ForkSource], journaled: _Journaled
+) -> Held:
+    """What the nodes hold of the view that matters. It is the lower of the two: the branch of the
+    higher one either has another block there, and both were notarized, or has none, and the view
+    was nullified."""
+    view = min(lower.finalization.view, higher.finalization.view)
+    found = journaled.of(view)
     for source in sources:
-        for each in source.certificates(epoch, last, last):
-            held.setdefault((each.view, int(each.kind), encode(each)), each)
+        found += source.certificates(lower.block.epoch, view, view)
+    return {(each.view, int(each.kind), encode(each)): each for each in found}
+
+
+def _accusing(lower: Branch, higher: Branch, held: Held) -> tuple[int, tuple[Certificate, ...]]:
+    """How many validators these two blocks and the certificates incriminate, and which of them
+    that takes."""
+    finalizations = [lower.finalization, higher.finalization]
     named: set[int] = set()
     chosen: set[tuple[int, int, bytes]] = set()
     keyed = [*((None, each) for each in finalizations), *sorted(held.items())]

@@ -21,6 +21,7 @@ from node.cli.errors import CommandError, Exit, usage
 from node.cli.output import Output
 
 if TYPE_CHECKING:
+    from consensus.messages import Certificate
     from node.api.client import ApiClient
     from node.audit.report import Report
     from node.storage.chain_store import ChainStore
@@ -337,6 +338,18 @@ def _stopped(path: Path) -> Iterator[_Stopped]:
         home.release()
 
 
+def _journaled(home: Home) -> list[Certificate]:
+    """The certificates in a stopped node's journal: of views above its last final block, whose
+    others stand in its database. Raises StorageError, MalformedMessage."""
+    from consensus.messages import Certified, decode_record  # noqa: PLC0415
+    from node.storage.disk import FileDisk  # noqa: PLC0415
+    from node.storage.journal import read_records  # noqa: PLC0415
+
+    raw = read_records(FileDisk(), str(home.journal), binding=home.chain_id)
+    records = map(decode_record, raw)
+    return [record.certificate for record in records if isinstance(record, Certified)]
+
+
 def _audit_chain(args: argparse.Namespace, output: Output) -> int:
     from node.audit.chain_audit import AuditReport, audit_chain  # noqa: PLC0415
 
@@ -378,10 +391,12 @@ def _audit_chain(args: argparse.Namespace, output: Output) -> int:
 
 
 def _audit_fork(args: argparse.Namespace, output: Output) -> int:
+    from consensus.messages import MalformedMessage  # noqa: PLC0415
     from node.audit.build import EvidenceUnavailable  # noqa: PLC0415
     from node.audit.fork import NoFork, build_fork  # noqa: PLC0415
     from node.audit.verify_accountability import check_fork  # noqa: PLC0415
     from node.chain.genesis import BadGenesis, load_genesis  # noqa: PLC0415
+    from node.storage.errors import StorageError  # noqa: PLC0415
 
     if not 2 <= len(args.homes) <= MAX_HOMES:
         raise usage(f"a fork is between two nodes: give --home 2 to {MAX_HOMES} times")
@@ -393,13 +408,18 @@ def _audit_fork(args: argparse.Namespace, output: Output) -> int:
         raise usage(f"{args.genesis}: {error}") from error
     with ExitStack() as stack:
         stores = []
+        journaled: list[Certificate] = []
         for path in args.homes:
             node = stack.enter_context(_stopped(path))
             if node.home.chain_id != genesis.chain_id:
                 raise CommandError(f"{path} is of another chain than {args.genesis}")
             stores.append(node.store)
+            try:
+                journaled += _journaled(node.home)
+            except (StorageError, MalformedMessage) as error:
+                output.note(f"{path}: its journal is left out, as it cannot be read: {error}")
         try:
-            proof = build_fork(stores, genesis)
+            proof = build_fork(stores, genesis, journaled)
         except NoFork as error:
             raise CommandError(f"there is no fork to prove: {error}") from error
         except EvidenceUnavailable as error:

@@ -192,7 +192,9 @@ def check_equivocations(governed: Governed) -> list[Finding]:
         text = (
             f"the vote key of {each.name} ({each.operator}) signed {' and '.join(each.kinds)} in "
             f"view {each.view} of epoch {each.epoch}, on the ledger in block {each.height}: its "
-            "key is in two places, was stolen, or its node lies"
+            "key is in two places, was stolen, or its node lies. The proof: nostro evidence "
+            f"--equivocation {each.epoch}:{each.view}:{each.name}; what to do: "
+            "docs/how-to/double-signer.md"
         )
         found.append(Finding("warn", "equivocations", text))
     if len(proven) > MAX_SHOWN:

@@ -273,6 +273,15 @@ class Journal:
             )
 
 
+def read_records(disk: Disk, directory: str, *, binding: bytes) -> list[bytes]:
+    """The records of a journal that no process has open, oldest first; nothing is changed, and an
+    incomplete last frame is left out. Raises StoreMissing, JournalCorrupt, StoreCorrupt."""
+    segments = _segments(disk, directory)
+    if not segments:
+        raise StoreMissing("the journal's segment is gone", directory, _RESTORE)
+    return _read(disk, f"{directory}/{segments[-1][1]}", 0, binding).records
+
+
 def _segments(disk: Disk, directory: str) -> list[tuple[int, str]]:
     """(number, name), ascending."""
     return sorted(

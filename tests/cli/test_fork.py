@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.messages import Content, Equivocation, Kind
+from consensus.messages import Certified, Content, Equivocation, Kind, encode
 from tests.support import world
 from tests.support.command import devnet, run
 from tests.support.epoch_chain import end_epoch, paid
@@ -71,6 +71,36 @@ def test_a_fork_is_proven_from_two_homes_and_its_culprits_are_named(
     assert run("verify", proof, "--genesis", genesis, "--expect", "settled").code == 1
     proof.write_bytes(proof.read_bytes()[:-1])
     assert run("verify", proof, "--genesis", genesis).code == 1
+
+
+def test_certificates_above_a_nodes_last_final_block_are_read_from_its_journal(
+    tmp_path: Path, genesis: Path
+) -> None:
+    """The third node gave the view up, and stopped before anything above became final."""
+    left, right = SmallChain(), SmallChain()
+    left.add(issue(left, 1000), signers=(0, 1, 2))
+    right.add(issue(right, 1001), signers=(0, 1, 3), skip_views=1)
+    skipped = right.passed.pop((0, 1, Kind.NULLIFY))
+    one = home_of(left, tmp_path / "one", 0)
+    other = home_of(right, tmp_path / "other", 1)
+    third = make_home(tmp_path / "third", 3)
+    proof = tmp_path / "proof.fork"
+    homes = ("--home", one, "--home", other, "--home", third.path)
+    command = ("audit", "fork", *homes, "--genesis", genesis, "-o", proof)
+    assert run(*command).code == 2
+    journal, _ = third.open_journal()
+    journal.append([encode(Certified(skipped))])
+    journal.sync()
+    journal.close()
+    told = run(*command)
+    assert told.code == 0, told.out
+    assert run("verify", proof, "--genesis", genesis).code == 0
+
+    (segment,) = (third.path / "journal").glob("*.segment")
+    segment.write_bytes(segment.read_bytes()[:10])
+    told = run(*command)
+    assert told.code == 2
+    assert "its journal is left out" in told.err
 
 
 def test_two_homes_that_agree_have_no_fork(tmp_path: Path, genesis: Path) -> None:

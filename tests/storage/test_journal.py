@@ -189,6 +189,28 @@ def test_cut_at_any_byte_of_the_last_frame_the_tail_is_cut_and_reported() -> Non
         assert journal.recovered.torn_bytes == cut - start
 
 
+def test_reading_beside_a_node_that_stopped_changes_nothing_and_leaves_out_a_torn_frame() -> None:
+    disk = SimulatedDisk()
+    journal = Journal.create(disk, HERE, binding=bytes(32))
+    journal.append([b"first", b"second"])
+    journal.sync()
+    journal.append([b"third"])
+    journal.sync()
+    journal.close()
+    path = f"{HERE}/00000001.segment"
+    whole = disk.read(path)
+    files = {name: disk.read(f"{HERE}/{name}") for name in disk.list(HERE)}
+    assert module.read_records(disk, HERE, binding=bytes(32)) == [b"first", b"second", b"third"]
+    assert {name: disk.read(f"{HERE}/{name}") for name in disk.list(HERE)} == files
+    disk.overwrite(path, whole[:-1])
+    assert module.read_records(disk, HERE, binding=bytes(32)) == [b"first", b"second"]
+    with pytest.raises(StoreCorrupt, match="another chain"):
+        module.read_records(disk, HERE, binding=bytes([1]) * 32)
+    disk.unlink(path)
+    with pytest.raises(StoreMissing):
+        module.read_records(disk, HERE, binding=bytes(32))
+
+
 def test_after_a_failed_fsync_nothing_is_promised_any_more() -> None:
     disk = SimulatedDisk()
     journal = Journal.create(disk, HERE)

@@ -24,7 +24,7 @@ from node.chain.encoding import decode, encode
 from node.chain.records import EquivocationRecord, PendingEpoch, ProposalRecord
 from node.chain.types import AddValidator, Outcome, RemoveValidator, Validator, ValidatorChange
 from node.engine.views import event_view
-from node.ledger.governance import OPERATOR
+from node.ledger.governance import count_approvals, counts_now
 from node.ledger.state import State
 
 
@@ -84,7 +84,7 @@ def _proposal(state: State, proposal: ProposalRecord) -> ProposalView:
         changes=[_change(state, each) for each in proposal.changes],
         expires=proposal.expires,
         approvals=approvals,
-        approved=sum(each.counts for each in approvals),
+        approved=count_approvals(state, proposal.approvals, state.height + 1),
         needed=state.parameters.governance_threshold,
     )
 
@@ -94,9 +94,7 @@ def _approval(state: State, key: bytes) -> ApprovalView:
     assert holder is not None, "only registered keys sign, and none is ever forgotten"
     participant = state.participant(holder)
     assert participant is not None
-    counts = OPERATOR in participant.record.roles and participant.keys[key].is_valid(
-        state.height + 1
-    )
+    counts = counts_now(state, key, state.height + 1)
     return ApprovalView(public_key=key.hex(), participant=participant.record.name, counts=counts)
 
 

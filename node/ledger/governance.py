@@ -3,14 +3,16 @@
 The `Propose` instruction's envelope digest names its proposal, so an approval signs exactly what
 it approves. Approvals are collected from operators' signing keys and counted when one more comes
 in, over the distinct ones that are valid at that height: a key that was revoked in between counts
-no more. The changes are judged twice, when proposed and when decided on, since the set may have
-changed meanwhile; a decision that would give an unsound set is rejected and the proposal stays
-open.
+no more, and no operator has more approvals than it had keys in the genesis file. The changes are
+judged twice, when proposed and when decided on, since the set may have changed meanwhile; a
+decision that would give an unsound set is rejected and the proposal stays open.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -25,6 +27,7 @@ from node.ledger.reasons import (
     NOT_AN_OPERATOR,
     PROPOSAL_EXPIRED,
 )
+from node.ledger.state import Participant
 from node.ledger.validators import (
     ChangeRejected,
     check_possessions,
@@ -110,18 +113,49 @@ def _check_operator(work: Work, lei: str) -> None:
 
 
 def _is_approved(work: Work, approvals: Iterable[bytes]) -> bool:
-    counted = sum(counts_now(work, key) for key in approvals)
+    counted = count_approvals(work, approvals, work.context.height)
     return counted >= work.parent.parameters.governance_threshold
 
 
-def counts_now(work: Work, key: bytes) -> bool:
-    """Whether the key is an operator's and valid at this block's height."""
-    holder = work.key_holder(key)
-    held = None if holder is None else work.participant(holder)
+class KeyView(Protocol):
+    """Whose keys are whose: a `State`, or the working state within a block."""
+
+    def key_holder(self, public_key: bytes) -> str | None:
+        """LEI of the participant under which this key is or was registered."""
+
+    def participant(self, lei: str) -> Participant | None:
+        """The participant with this LEI."""
+
+
+def count_approvals(view: KeyView, approvals: Iterable[bytes], height: int) -> int:
+    """How many approvals these distinct keys are at this height: of each operator's valid keys at
+    most as many as the genesis file gave it.
+
+    A participant registers keys by itself. One that is registered may take the place of another,
+    never add to them: else whoever stole a single key makes as many as the threshold asks for."""
+    valid: Counter[str] = Counter()
+    for key in approvals:
+        holder = view.key_holder(key)
+        if holder is not None and counts_now(view, key, height):
+            valid[holder] += 1
+    return sum(min(count, _seats(view, holder)) for holder, count in valid.items())
+
+
+def counts_now(view: KeyView, key: bytes, height: int) -> bool:
+    """Whether the key is an operator's and valid at this height."""
+    holder = view.key_holder(key)
+    held = None if holder is None else view.participant(holder)
     if held is None or OPERATOR not in held.record.roles:
         return False
     record = held.keys.get(key)
-    return record is not None and record.is_valid(work.context.height)
+    return record is not None and record.is_valid(height)
+
+
+def _seats(view: KeyView, lei: str) -> int:
+    """Keys that the genesis file gave a participant: only those are valid from height 0 on, and
+    none ever leaves its record."""
+    held = view.participant(lei)
+    return 0 if held is None else sum(key.valid_from == 0 for key in held.keys.values())
 
 
 def _carry_out(work: Work, changes: Iterable[ValidatorChange]) -> None:

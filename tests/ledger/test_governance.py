@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from node.engine.governance_views import proposals_view
 from node.ledger.apply import BadBlock
 from node.ledger.governance import MAX_OPEN_MS, MAX_OPEN_PROPOSALS
 from node.ledger.propose import SIGNATURE_WEIGHT, weight
@@ -94,6 +95,34 @@ def test_a_key_registered_in_the_block_signs_from_the_next_on() -> None:
     with pytest.raises(BadBlock, match=r"unknown-key|invalid-key"):
         council.chain.make(register, council.approve(proposal.digest, "BANKA", [new]))
     council.block(register)
+    council.block(council.approve(proposal.digest, "BANKA", [new]))
+    assert council.chain.state.pending_epoch is not None
+
+
+def test_whoever_has_one_key_of_an_operator_makes_no_further_approvals_of_it() -> None:
+    council = Council.make(threshold=3)
+    stolen = council.key("BANKA")
+    made = [signer("made by a thief", number) for number in range(2)]
+    council.block(*(council.world.register_key("BANKA", key, signers=[stolen]) for key in made))
+    proposal = council.propose(sender="BANKA", signers=[stolen, *made])
+    assert council.reason(proposal) is None
+    assert council.chain.state.pending_epoch is None
+    (view,) = proposals_view(council.chain.state)
+    assert (len(view.approvals), view.approved) == (3, 1)
+
+    council.block(council.approve(proposal.digest, "BANKB"))
+    assert council.chain.state.pending_epoch is None
+    council.block(council.approve(proposal.digest, "CENTRALBANK"))
+    assert council.chain.state.pending_epoch is not None
+
+
+def test_an_operators_new_key_takes_the_place_of_the_one_that_it_revokes() -> None:
+    council = Council.make()
+    proposal = council.propose()
+    council.block(proposal)
+    old, new = council.key("BANKA"), signer("new key of BANKA")
+    council.block(council.world.register_key("BANKA", new))
+    council.block(council.world.revoke_key("BANKA", old.public_key, signers=[new]))
     council.block(council.approve(proposal.digest, "BANKA", [new]))
     assert council.chain.state.pending_epoch is not None
 

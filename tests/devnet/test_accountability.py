@@ -115,10 +115,10 @@ async def test_who_signs_twice_is_named_by_one_report_and_a_proof_for_anybody(
     genesis = devnet.description["genesis"]
     await asyncio.to_thread(devnet.order, "kill", "node3")
     async with Liar(devnet, "node3") as liar:
-        # Two blocks in one view, and only node1 sees it: killed at once, it still reports it.
-        first = await sign_twice(devnet, liar, two_blocks, "node1")
-        await asyncio.to_thread(devnet.order, "kill", "node1")
-        await asyncio.to_thread(devnet.order, "restart", "node1")
+        # Two blocks in one view, and only node0 sees it: killed at once, it still reports it.
+        first = await sign_twice(devnet, liar, two_blocks, "node0")
+        await asyncio.to_thread(devnet.order, "kill", "node0")
+        await asyncio.to_thread(devnet.order, "restart", "node0")
         for node in HONEST:
             await proven(devnet, node, first)
         # Giving up a view and finalizing it, and everybody sees it: one of them reports it.
@@ -157,12 +157,12 @@ async def test_who_signs_twice_is_named_by_one_report_and_a_proof_for_anybody(
 
     await asyncio.to_thread(devnet.down)
     at_home = tmp_path / "at-home"
-    home, place = devnet.directory / "nodes" / "node0", f"0:{second}:3"
+    home, place = devnet.directory / "nodes" / "node1", f"0:{second}:3"
     done = await command("evidence", "--equivocation", place, "-o", at_home, "--home", home)
     assert done.code == 0, done.err
     assert at_home.read_bytes() == proof.read_bytes()
     for node in HONEST:
         seen = {(pair.first.view, pair.first.voter) for pair in kept(devnet, node)}
         assert (second, 3) in seen
-        assert ((first, 3) in seen) == (node == "node1")
+        assert ((first, 3) in seen) == (node == "node0")
         assert {voter for _, voter in seen} == {3}

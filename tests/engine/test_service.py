@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
+from consensus.messages import VOTE_DOMAIN, Content, Equivocation, Kind, Vote, vote_payload
+from node.api.problems import Refused
 from node.api.service import EventsUnavailable, EventView, UnknownParticipant
 from node.audit.verify import verify_file
+from node.audit.verify_accountability import check_equivocation_proof
 from node.chain.instruction import CheckedInstruction
 from node.chain.types import Receipt
 from tests.support.cluster import Cluster
@@ -120,3 +123,37 @@ async def test_accounts_are_found_by_name_lei_or_bic_and_by_nothing_else() -> No
         await cluster.stop(cluster.members[3])
         await cluster.stop(cluster.members[2])
         assert not service.ready()[0]
+
+
+def signed_twice(world: World, voter: int, epoch: int) -> Equivocation:
+    def vote(kind: Kind, content: Content | None) -> Vote:
+        payload = vote_payload(epoch, 9, kind, content)
+        signature = world.votes[voter].sign(VOTE_DOMAIN, world.chain_id, payload)
+        return Vote(epoch, 9, kind, content, voter, signature)
+
+    return Equivocation(
+        vote(Kind.NULLIFY, None), vote(Kind.FINALIZE, Content(parent_view=1, block=bytes(32)))
+    )
+
+
+async def test_a_node_proves_who_x_the_ledger_has_it() -> None:
+    world = World.make()
+    async with Cluster(world) as cluster:
+        member = cluster.members[0]
+        member.store.keep_evidence(signed_twice(world, 2, epoch=0))
+        member.store.keep_evidence(signed_twice(world, 2, epoch=1))
+        for validator in ("node2", "2"):
+            proof = member.service.equivocation_proof(0, 9, validator)
+            report = check_equivocation_proof(proof, world.genesis)
+            assert [culprit.name for culprit in report.culprits] == ["node2"], report.text()
+        for epoch, view, validator, code in (
+            (0, 8, "node2", "unknown-equivocation"),
+            (0, 9, "node1", "unknown-equivocation"),
+            (0, 9, "node9", "unknown-equivocation"),
+            (0, 9, "9" * 32, "unknown-equivocation"),
+            (7, 9, "2", "unknown-equivocation"),
+            (1, 9, "2", "pruned"),  # how epoch 0 ended is not stored here
+        ):
+            with pytest.raises(Refused) as refused:
+                member.service.equivocation_proof(epoch, view, validator)
+            assert refused.value.problem.code == code

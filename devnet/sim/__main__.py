@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from devnet.sim import suite
 from devnet.sim.attacks import ATTACKS
 from devnet.sim.batch import Failure, attempt_all
-from devnet.sim.mutants import MUTANTS, hunt
+from devnet.sim.mutant import hunt
+from devnet.sim.mutants import MUTANTS
 from devnet.sim.run import FAULT_SECONDS, Result, validators_of
 
 WRONG_USAGE = 64

@@ -85,7 +85,7 @@ def _guarded_change(
     rng: random.Random, number: int, size: int, machines: int, members: Sequence[int]
 ) -> Change:
     last = machines - 1
-    what = rng.choice(("join or leave", "join or leave", "rekey", "nothing"))
+    what = rng.choice(("join or leave", "rekey", "nothing", "nothing"))
     changes = what == "join or leave"
     return Change(
         number,
@@ -93,7 +93,7 @@ def _guarded_change(
         add=last if changes and last not in members else None,
         remove=last if changes and last in members else None,
         rekey=rng.choice(members) if what == "rekey" else None,
-        fresh=rng.random() < 0.5,
+        fresh=rng.random() < 0.3,
     )
 
 

@@ -1,91 +1,24 @@
 """Broken cores: does the oracle see what it was made to see?
 
-Each mutant is the real core with one rule broken by a patch of its source text. `hunt` runs seeds
-until a rule catches it. A patch that no longer fits the source is an error, never a silent
-survivor.
+Each mutant is the real core with one rule broken by a patch of its source text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
-
-from consensus.interface import Commit, Effect
-from devnet.sim.application import Application
-from devnet.sim.node import HonestNode
-from devnet.sim.patched import Patched
-from devnet.sim.run import run_seed
-from devnet.sim.world import Violation
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A core with one rule broken."""
-
-    name: str
-    rules: tuple[str, ...]
-    """The rules that may catch it: which one is first depends on the seed."""
-    patches: tuple[tuple[str, str, str], ...]
-    """As of `Patched`."""
-    hint: int = 0
-    """The first seed to try: one that is known to catch it."""
-    node: type[HonestNode] = HonestNode
-    """Whose driver or application goes wrong, where the fault is not the core's."""
-    attack: str | None = None
-    """What the Byzantine members of its runs do; None for runs without any."""
-
-
-def hunt(mutant: Mutant, seeds: Iterable[int], *, hinted: bool = True) -> Violation | None:
-    """Run seeds until one catches the mutant; None if it survives them all. `hinted`: the seed
-    known to catch it first, else in their order.
-
-    The signer guard is left out: it would refuse what the core's own guards must prevent.
-    """
-    core = Patched(mutant.name, mutant.patches).load()
-    for seed in chain((mutant.hint,) if hinted else (), seeds):
-        try:
-            run_seed(
-                seed,
-                core=core,
-                node=mutant.node,
-                guarded=False,
-                attack=mutant.attack,
-            )
-        except Violation as caught:
-            return caught
-    return None
-
-
-class _Stepping(Application):
-    """Gives every carrier a height of its own."""
-
-    step = 1
-
-
-class _SteppingNode(HonestNode):
-    application = _Stepping
-
-
-class _HastyNode(HonestNode):
-    """Hands a commit to its database without waiting for its journal."""
-
-    def _perform(self, effects: Sequence[Effect]) -> None:
-        super()._perform(effects)
-        for entry in [entry for entry in self._outbox if isinstance(entry[1], Commit)]:
-            self._outbox.remove(entry)
-            assert isinstance(entry[1], Commit)
-            self._commits.append(entry[1])
-            if self.up:
-                self._store_next()
-
+from devnet.sim.epoch_mutants import EPOCH_MUTANTS
+from devnet.sim.mutant import Mutant
 
 _NO_VOTES_AT_STANDSTILL = (
     "serving",
     "        page += [vote for vote in at.own if vote is not None]\n",
     "",
 )
-"""Part of mutants whose fault the standstill alone would heal, a little later."""
+_NO_VOTES_AT_LINK_UP = (
+    "core",
+    "        self._state.emit(*(Send(peer, own) for own in self._own_messages(self._state.view)))\n",
+    "",
+)
+"""Parts of mutants whose fault the standstill, or a link that comes up, alone would heal."""
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -149,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        at = state.open(view)\n",
             ),
         ),
-        hint=2,
+        hint=11,
     ),
     Mutant(
         "votes below the floor",
@@ -231,7 +164,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "replayed own vote not counted",
         ("progress-after-heal",),
         (("recovery", "    if vote.voter not in at.votes[vote.kind]:\n", "    if False:\n"),),
-        hint=14,
+        hint=7,
     ),
     Mutant(
         "no retry timer after a recovered nullify",
@@ -243,6 +176,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        if False:\n            state.pace",
             ),
             _NO_VOTES_AT_STANDSTILL,
+            _NO_VOTES_AT_LINK_UP,
         ),
         hint=5,
     ),
@@ -256,6 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "            pace.arm_retry(now.monotonic)\n",
             ),
             _NO_VOTES_AT_STANDSTILL,
+            _NO_VOTES_AT_LINK_UP,
         ),
     ),
     Mutant(
@@ -265,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "idle-chain-quiet",
         ),
         (("core", "            state.emit(*(Broadcast(message) for message in page))\n", ""),),
-        hint=6,
+        hint=75,
     ),
     Mutant(
         "a proposal skipping an un-nullified view",
@@ -282,6 +217,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        complete = True\n",
             ),
         ),
+        hint=1,
     ),
     Mutant(
         "clock drift checked while certifying",
@@ -315,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "only the first peer asked",
         ("progress-after-heal",),
         (("fetching", "        want.next_peer += 1\n", ""),),
-        hint=7,
+        hint=33,
     ),
     Mutant(
         "votes sent but not recorded",
@@ -343,6 +279,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "",
             ),
         ),
+        hint=1,
     ),
     Mutant(
         "a quorum one short",
@@ -380,6 +317,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             ("pacemaker", "if self.tip_final else tip_wait", "if self.tip_final else 10**12"),
             _NO_VOTES_AT_STANDSTILL,
+            _NO_VOTES_AT_LINK_UP,
         ),
         hint=12,
     ),
@@ -400,7 +338,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="bad-block",
-        hint=17,
+        hint=2,
     ),
     Mutant(
         "leader identity unchecked",
@@ -433,6 +371,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="selective-sender",
+        hint=3,
     ),
     Mutant(
         "execution cancelled by a nullification",
@@ -448,7 +387,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="selective-sender",
-        hint=32,
+        hint=53,
     ),
     Mutant(
         "signatures of votes unchecked",
@@ -523,7 +462,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         attack="bad-block",
-        hint=14,
+        hint=1,
     ),
     Mutant(
         "forged votes passed on as held",
@@ -540,203 +479,5 @@ MUTANTS: tuple[Mutant, ...] = (
         attack="impersonator",
         hint=34,
     ),
-    Mutant(
-        "carrier applied as a block",
-        ("carriers-carry", "monotonic-commits"),
-        (
-            (
-                "following",
-                "        seal = next((at for at, each in enumerate(path) if each.info.seals), "
-                "len(path) - 1)\n",
-                "        seal = len(path) - 1\n",
-            ),
-        ),
-        hint=2,
-    ),
-    Mutant(
-        "old-epoch records replayed",
-        ("nothing-of-old-epochs",),
-        (
-            (
-                "recovery",
-                "if certificate.epoch == state.epoch and certificate.view > floor:\n",
-                "if certificate.view > floor:\n",
-            ),
-            (
-                "recovery",
-                "                if vote.epoch == state.epoch and vote.view > floor:\n",
-                "                if vote.view > floor:\n",
-            ),
-            (
-                "recovery",
-                "        check(certificate, state.validators, state.verify)\n",
-                "        pass\n",
-            ),
-            (
-                "recovery",
-                "    if vote.voter != state.index or not verify_vote(vote, state.validators, "
-                "state.verify):\n",
-                "    if False:\n",
-            ),
-        ),
-        hint=1,
-    ),
-    Mutant(
-        "signing goes on after the seal is final",
-        ("no-vote-after-seal",),
-        (
-            ("voting", "        if state.sealed:\n", "        if False:\n"),
-            ("following", "            state.sealed = state.ended = True\n", ""),
-            (
-                "epochs",
-                '        assert self._core.ended, "an epoch starts when the one before has been '
-                'sealed"\n',
-                "",
-            ),
-        ),
-        hint=13,
-    ),
-    Mutant(
-        "carrier judged by the clock",
-        ("progress-after-heal",),
-        (
-            (
-                "proposing",
-                "        if parent.seals:\n            return Verdict.GOOD",
-                "        if False:\n            return Verdict.GOOD",
-            ),
-        ),
-        hint=68,
-    ),
-    Mutant(
-        "straggler not answered",
-        ("progress-after-heal",),
-        (
-            (
-                "epochs",
-                "            effects.append(Straggler(sender, Epoch(epoch)))\n",
-                "            pass\n",
-            ),
-        ),
-        hint=1,
-    ),
-    Mutant(
-        "new epoch started with the old set's keys",
-        ("no-honest-message-refused", "certificate-shape", "no-honest-key-incriminated"),
-        (
-            (
-                "epochs",
-                "self._make(event.index, event.validators, event.floor, ahead)",
-                "self._make(\n"
-                "            event.index,\n"
-                "            (self._core._state.validators * 2)[: len(event.validators)],\n"
-                "            event.floor,\n"
-                "            ahead,\n"
-                "        )",
-            ),
-        ),
-        hint=1,
-    ),
-    Mutant(
-        "chunk crossing an epoch accepted",
-        ("nothing-of-old-epochs", "no-alarm", "carriers-carry", "finalized-ancestry"),
-        (
-            ("catchup", "    if certificate.epoch != epoch:\n", "    if False:\n"),
-            (
-                "catchup",
-                "        if info.view <= parent.view or info.epoch != epoch:\n",
-                "        if False:\n",
-            ),
-            ("catchup", "        if parent.seals:\n", "        if False:\n"),
-        ),
-        attack="false-answers",
-        hint=28,
-    ),
-    Mutant(
-        "removed member's votes counted",
-        ("certificate-shape",),
-        (
-            (
-                "core",
-                "        if vote.voter >= len(state.validators):\n"
-                '            state.reject(sender, "vote: the voter is not in the validator set")\n'
-                "            return False\n",
-                "",
-            ),
-            (
-                "certificate",
-                "    if vote.voter >= len(validator_keys):\n        return False\n",
-                "    if vote.voter >= len(validator_keys):\n        return True\n",
-            ),
-            ("certificate", "    if previous >= len(validator_keys):\n", "    if False:\n"),
-            (
-                "certificate",
-                "        if known is not None and known.get(voter) == signature:\n",
-                "        if voter >= len(validator_keys) or (\n"
-                "            known is not None and known.get(voter) == signature\n"
-                "        ):\n",
-            ),
-        ),
-        attack="removed-voter",
-    ),
-    Mutant(
-        "new finalize votes minted on rebroadcast of a timed-out view",
-        ("no-honest-key-incriminated",),
-        (
-            (
-                "voting",
-                "            and view <= self._state.view\n"
-                "            and not self._signed(view, Kind.NULLIFY)\n",
-                "            and view <= self._state.view\n",
-            ),
-            (
-                "following",
-                "        if state.leader(at.view) not in at.accused:\n",
-                "        given_up = at.own[Kind.NULLIFY] is not None\n"
-                "        if not given_up and state.leader(at.view) not in at.accused:\n",
-            ),
-            (
-                "core",
-                "            state.emit(*(Broadcast(message) for message in page))\n",
-                "            state.emit(*(Broadcast(message) for message in page))\n"
-                "            for at in list(state.views.values()):\n"
-                "                if at.certified is not None:\n"
-                "                    self._voter.finalize(at.view, at.certified)\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "state ahead of the journal",
-        ("commit-after-journal",),
-        (),
-        node=_HastyNode,
-        hint=3,
-    ),
-    Mutant(
-        "carrier with its own height",
-        ("justified-notarize", "carriers-carry"),
-        (
-            (
-                "blocks",
-                "        return (info.height, info.timestamp, info.seals) == "
-                "(parent.height, parent.timestamp, True)\n",
-                "        return info.height == parent.height + 1\n",
-            ),
-        ),
-        node=_SteppingNode,
-        hint=2,
-    ),
-    Mutant(
-        "clock drift not checked before notarizing",
-        ("timestamp-drift",),
-        (
-            (
-                "proposing",
-                "        return self._judge_timestamp(info.timestamp, arrival, now)\n",
-                "        return Verdict.GOOD\n",
-            ),
-        ),
-        attack="bad-block",
-        hint=4,
-    ),
+    *EPOCH_MUTANTS,
 )

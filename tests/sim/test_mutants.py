@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consensus.epochs import Epochs
-from devnet.sim.mutants import MUTANTS, Mutant, hunt
+from devnet.sim.mutant import Mutant, hunt
+from devnet.sim.mutants import MUTANTS
 from devnet.sim.patched import Patched, StalePatch
 
 SEEDS = range(150)

@@ -15,7 +15,7 @@ _NO_VOTES_AT_STANDSTILL = (
 )
 _NO_VOTES_AT_LINK_UP = (
     "core",
-    "        self._state.emit(*(Send(peer, own) for own in self._own_messages(self._state.view)))\n",
+    "*(Send(peer, own) for own in self._own_messages(self._state.view))",
     "",
 )
 """Parts of mutants whose fault the standstill, or a link that comes up, alone would heal."""

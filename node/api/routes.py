@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,7 @@ from node.api.problems import Refused
 from node.api.service import (
     MAX_BATCH_ITEMS,
     MAX_WAIT_SECONDS,
+    BlockView,
     NodeService,
     PaymentView,
     SubmissionRefused,
@@ -46,6 +48,10 @@ MAX_BLOCKS_PAGE = 100
 """Blocks of one page: each is read from the store."""
 MAX_WAITERS = 2_000
 """Long polls open at once."""
+
+MAX_PROOFS = 64
+"""Proofs being built or waiting for their turn: one may take a tenth of a second."""
+T = TypeVar("T")
 
 VALIDATOR = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 """The name or index of a validator in a path."""
@@ -68,6 +74,9 @@ class Routes:
         self._service = service
         self._streams = sse.Streams(service)
         self._open: set[asyncio.Task[Any]] = set()
+        # Hashing a large block's leaves must not keep the node from voting.
+        self._proofs = ThreadPoolExecutor(1, thread_name_prefix="proofs")
+        self._proving = 0
 
     def add_to(self, app: web.Application) -> None:
         app.add_routes(
@@ -101,6 +110,19 @@ class Routes:
         """Drop every long poll and stream, so that a stopping node does not wait for them."""
         for task in self._open:
             task.cancel()
+
+    def close(self) -> None:
+        """Wait until nothing is read of the node any more; nobody asks any more."""
+        self._proofs.shutdown(cancel_futures=True)
+
+    async def _prove(self, build: Callable[[], T]) -> T:
+        if self._proving >= MAX_PROOFS:
+            raise Refused("busy", "too many proofs are being built; ask again")
+        self._proving += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._proofs, build)
+        finally:
+            self._proving -= 1
 
     # --- instructions ---------------------------------------------------------------------------
 
@@ -176,7 +198,8 @@ class Routes:
 
     async def evidence(self, request: web.Request) -> web.Response:
         _only(request.query, set())
-        dossier = self._service.evidence(_uetr(request))
+        uetr = _uetr(request)
+        dossier = await self._prove(lambda: self._service.evidence(uetr))
         if dossier is None:
             raise _unknown_payment(request.match_info["uetr"])
         return web.Response(body=dossier, content_type=DOSSIER_TYPE)
@@ -276,7 +299,7 @@ class Routes:
         validator = request.match_info["validator"]
         if VALIDATOR.fullmatch(validator) is None:
             raise Refused("bad-parameter", f"{validator[:40]!r} is no validator's name or index")
-        proof = self._service.equivocation_proof(epoch, view, validator)
+        proof = await self._prove(lambda: self._service.equivocation_proof(epoch, view, validator))
         return web.Response(body=proof, content_type=EQUIVOCATION_TYPE)
 
     # --- blocks ---------------------------------------------------------------------------------
@@ -289,9 +312,14 @@ class Routes:
         cursor = query.get("cursor")
         if cursor is not None:
             first = min(first, _height(paging.decode_cursor("blocks", cursor), cursor) - 1)
-        found = []
+        found: list[BlockView] = []
         for height in range(first, max(first - limit, -1), -1):
-            block = self._service.block(height)
+            try:
+                block = self._service.block(height)
+            except Refused:
+                if not found:
+                    raise  # nothing is left to list
+                break
             if block is not None:
                 found.append(block)
         following = None

@@ -120,6 +120,7 @@ class ApiServer:
         self._sync.end_waits()
         await self._api.stop()
         await self._operator.stop()
+        self._routes.close()
 
     def _api_app(self) -> web.Application:
         app = web.Application(

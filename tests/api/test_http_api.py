@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,8 @@ import msgspec
 import pytest
 
 from node.api.documents import BATCH_TYPE, INSTRUCTION_TYPE
-from node.api.problems import CONTENT_TYPE, PROBLEMS, URN
+from node.api.problems import CONTENT_TYPE, PROBLEMS, URN, Refused
+from node.api.routes import MAX_PROOFS
 from node.api.server import ApiServer, ListenError
 from node.api.service import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SubmissionRefused
 from node.api.sse import MAX_STREAMS
@@ -281,6 +283,46 @@ async def test_evidence_is_the_nodes_dossier_byte_for_byte(api: Api) -> None:
         assert await response.read() == expected
 
 
+async def test_the_node_goes_on_while_evidence_is_made(api: Api) -> None:
+    sent = api.pay()
+    await api.submit(sent.raw)
+    loop, went_on = asyncio.get_running_loop(), threading.Event()
+    make = api.node.evidence
+
+    def slowly(uetr: bytes) -> bytes | None:
+        loop.call_soon_threadsafe(went_on.set)
+        assert went_on.wait(10), "nothing else was done meanwhile"
+        return make(uetr)
+
+    api.node.evidence = slowly  # type: ignore[method-assign]
+    url = f"{api.server.url}/v1/payments/{uetr_of(sent)}/evidence"
+    async with api.session.get(url) as response:
+        assert response.status == 200
+
+
+async def test_no_more_proofs_wait_than_are_soon_made(api: Api) -> None:
+    sent = api.pay()
+    await api.submit(sent.raw)
+    go_on = threading.Event()
+    make = api.node.evidence
+
+    def when_told(uetr: bytes) -> bytes | None:
+        assert go_on.wait(10)
+        return make(uetr)
+
+    api.node.evidence = when_told  # type: ignore[method-assign]
+    url = f"{api.server.url}/v1/payments/{uetr_of(sent)}/evidence"
+
+    async def ask() -> int:
+        async with api.session.get(url) as response:
+            if response.status == 429:
+                go_on.set()
+            return response.status
+
+    statuses = await asyncio.gather(*(ask() for _ in range(MAX_PROOFS + 1)))
+    assert sorted(statuses) == [200] * MAX_PROOFS + [429]
+
+
 # --- lists ----------------------------------------------------------------------------------------
 
 
@@ -326,6 +368,20 @@ async def test_a_cursor_of_another_list_or_of_nobody_is_refused(api: Api) -> Non
     await api.problem("GET", f"/v1/blocks?cursor={cursor}", "bad-cursor")
     for bad in ("x", "é", "W10", "e30", "bnVsbA", "A" * 600):
         await api.problem("GET", f"/v1/assets?cursor={bad}", "bad-cursor")
+
+
+async def test_a_list_of_blocks_ends_where_this_node_began(api: Api) -> None:
+    block = api.node.block
+
+    def without_genesis(height: int) -> Any:
+        if height == 0:
+            raise Refused("pruned", "this node began with a snapshot")
+        return block(height)
+
+    api.node.block = without_genesis  # type: ignore[method-assign]
+    listed = await api.get("/v1/blocks")
+    assert [b["height"] for b in listed["blocks"]] == [1]
+    await api.problem("GET", f"/v1/blocks?cursor={listed['next']}", "pruned")
 
 
 async def test_blocks_come_newest_first_with_header_and_certificate(api: Api) -> None:

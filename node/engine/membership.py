@@ -190,7 +190,8 @@ class Membership:
 
     async def _get_ready(self) -> None:
         """Make the key for a pending epoch that counts this node in, and say so."""
-        pending = self._state().pending_epoch
+        state = self._state()
+        pending = state.pending_epoch
         if pending is None:
             return
         own = next((v for v in pending.members if v.node_key == self._node_key.public_key), None)
@@ -201,6 +202,11 @@ class Membership:
             return
         self._ready_said = loop.time()
         epoch = self.validators.epoch + 1
+        made = self._keys.made(epoch)
+        if made is not None and made != own.vote_key and state.validator_key(made) is not None:
+            # It was told of before the pending epoch was replaced by one that names another key
+            # for this member. The ledger takes no key twice.
+            self._keys.destroy(made)
         vote_key, possession = await loop.run_in_executor(
             self._io, self._keys.make, epoch, own.operator
         )
@@ -261,6 +267,7 @@ class Membership:
             members += state.pending_epoch.members
         wanted = {each.vote_key for each in members}
         try:
+            self._keys.finish_destroying()
             for public_key, made_for in self._keys.held().items():
                 # One that no set has named yet may be this node's for its first epoch.
                 used = state.validator_key(public_key) is not None

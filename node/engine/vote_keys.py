@@ -113,6 +113,12 @@ class VoteKeys:
         key = self._open(path)
         return key.public_key, prove_possession(key, ROLE_VOTE, lei, self._home.chain_id)
 
+    def made(self, epoch: int) -> bytes | None:
+        """The public key that `make` made for this epoch; None if it made none. Raises
+        KeystoreError."""
+        path = self._keys_directory / f"vote-{epoch}.json"
+        return read_key_info(path).public_key if path.exists() else None
+
     def held(self) -> dict[bytes, float]:
         """The public keys of this home's vote keys, each with the epoch that it was made for;
         infinity for the one that the node was made with. Raises KeystoreError."""
@@ -131,12 +137,22 @@ class VoteKeys:
         self._keys.pop(public_key, None)
         path = self._files()[public_key]
         try:
-            for left in self._keys_directory.glob(".vote*.destroyed"):
-                left.unlink()  # a crash came between the two steps of `_shred`
-            _shred(path)
+            doomed = path.with_name(f".{path.name}.destroyed")
+            # Under a name that nobody takes for a key's: a crash on the way must not leave what
+            # looks like a damaged key.
+            os.rename(path, doomed)
+            _shred(doomed)
             shutil.rmtree(self._record(path), ignore_errors=True)
         except OSError as error:
             raise unwritable(error, path, "destroy the key of an epoch that ended") from error
+
+    def finish_destroying(self) -> None:
+        """Destroy what a crash in the middle of `destroy` left. Raises StoreUnwritable."""
+        for left in sorted(self._keys_directory.glob(".vote*.destroyed")):
+            try:
+                _shred(left)
+            except OSError as error:
+                raise unwritable(error, left, "destroy the key of an epoch that ended") from error
 
     def _files(self) -> dict[bytes, Path]:
         """The vote key files of this home, by public key. Raises KeystoreError."""
@@ -213,15 +229,12 @@ class VoteKeys:
 
 
 def _shred(path: Path) -> None:
-    """Overwrite a file and remove it, under a name that nobody takes for a key's: a crash on the
-    way must not leave what looks like a damaged key."""
-    doomed = path.with_name(f".{path.name}.destroyed")
-    os.rename(path, doomed)
-    descriptor = os.open(doomed, os.O_WRONLY | os.O_CLOEXEC)
+    """Overwrite a file and remove it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, bytes(os.fstat(descriptor).st_size))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    doomed.unlink()
+    path.unlink()
     FileDisk().sync_directory(str(path.parent))

@@ -26,7 +26,7 @@ from node.chain.types import (
 )
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan
-from node.engine.membership import Membership
+from node.engine.membership import REPEAT_SECONDS, Membership
 from node.engine.vote_keys import VoteKeys
 from node.storage.home import Home
 from node.storage.keystore import open_keystore
@@ -34,7 +34,7 @@ from node.storage.memory import MemoryStore
 from tests.support import world
 from tests.support.epoch_links import vote_signer
 from tests.support.homes import make_home
-from tests.support.small_chain import VALID_UNTIL, SmallChain, issue
+from tests.support.small_chain import STEP_MS, VALID_UNTIL, SmallChain, issue
 from tests.support.stored_chain import stored
 from tests.support.world import CENTRALBANK
 
@@ -105,9 +105,9 @@ class Place:
                     self._task.result()
                 await asyncio.sleep(0)
 
-    def block(self, *instructions: bytes) -> EpochStarted | None:
+    def block(self, *instructions: bytes, after_ms: int = STEP_MS) -> EpochStarted | None:
         """A final block; what the next epoch starts with if it seals this one."""
-        self.chain.add(*instructions)
+        self.chain.add(*instructions, after_ms=after_ms)
         self.store = stored(self.chain, self.kv)
         self.membership._store = self.store
         floor = self.store.floor()
@@ -158,8 +158,7 @@ class Place:
             )  # fmt: skip
         started = self.block(*others, *own)
         while started is None:
-            chain.add(after_ms=chain.state.parameters.readiness_ms)
-            started = self.block()
+            started = self.block(after_ms=chain.genesis.parameters.readiness_ms)
         assert started.epoch == epoch
         return started
 
@@ -216,3 +215,38 @@ async def test_a_member_whose_key_of_the_epoch_is_lost_goes_on_as_an_observer(
         assert "there is no file of vote key" in str(place.membership.retired)
         place.block(issue(place.chain, 1))
         await place.until(lambda: place.key_files == ["node.json"])
+
+
+async def test_a_member_that_was_ready_and_is_given_another_key_gets_ready_once_more(
+    place: Place,
+) -> None:
+    async with place.running():
+        place.propose()
+        place.block(await place.ready())
+        place.propose(changed(place, RekeyValidator, "a key from a ceremony"))
+        pending = place.chain.state.pending_epoch
+        assert pending is not None
+        assert pending.ready == ()
+        place.membership._ready_said = -REPEAT_SECONDS
+        started = place.seal(await place.ready())
+        assert started.index == HERE
+        assert place.membership.retired is None
+        vote_key = started.validators[HERE]
+        assert place.keys.held()[vote_key] == 1
+        place.block(issue(place.chain, 1))
+        await place.until(lambda: place.key_files == ["node.json", "vote-1.json"])
+
+
+async def test_what_a_crash_left_of_a_key_to_be_destroyed_is_overwritten_at_the_next_start(
+    place: Place,
+) -> None:
+    keys = place.home.path / "keys"
+    left = keys / ".vote-0.json.destroyed"
+    left.write_bytes((keys / "vote.json").read_bytes())
+    with left.open("rb") as inode:
+        async with place.running():
+            place.propose()
+            place.seal(await place.ready())
+            place.block(issue(place.chain, 1))
+            await place.until(lambda: place.key_files == ["node.json", "vote-1.json"])
+        assert not any(inode.read()), "the sealed key is still there to be read"

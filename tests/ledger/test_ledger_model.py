@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from node.chain.instruction import CheckedInstruction
 from node.chain.signature import Ed25519Signer
 from node.chain.types import AccountKind, Outcome, Payment
+from node.engine.window import WindowBlock, rebuild
 from node.ledger.state import recount
 from tests.support.ledger_model import Key, Model
 from tests.support.ledger_world import DAY_MS, HOUR_MS, Chain, MadeBlock, World, signer, uetr
@@ -256,6 +257,9 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         context = (parent.height + 1, time)
         block = self.chain.make(*chosen, time=time)
         assert block.outcomes == self.expected
+        # A node that starts from a snapshot must remember what one that executed all remembers.
+        rebuilt = rebuild(WindowBlock(block.raw, tuple(block.applied.outcomes)))
+        assert (rebuilt.ids, rebuilt.uetrs) == (block.applied.ids, block.applied.uetrs)
         proposal = self.chain.ledger.propose(
             parent, block.applied.context, self.pending, 1_000_000, 10_000
         )

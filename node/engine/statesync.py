@@ -59,7 +59,7 @@ from node.engine.snapshot import (
     subtree,
     top_nodes,
 )
-from node.engine.sources import Source, SourceLied, Sources, SourceUnavailable
+from node.engine.sources import Source, SourceLacks, SourceLied, Sources, SourceUnavailable
 from node.engine.window import (
     MAX_WINDOW_ANSWER_BYTES,
     BadWindow,
@@ -86,6 +86,11 @@ ROUNDS = 3
 """How often each source is tried before the node starts from the first block."""
 PAUSE_SECONDS = 1.0
 """Between two rounds."""
+ATTEMPTS = 5
+"""How often one piece is asked for: an answer that is lost, or a source that has too many readers
+for a moment, must not cost everything that was loaded before."""
+RETRY_SECONDS = 0.5
+"""Before a piece is asked for again, twice as long each time."""
 MANIFEST_WAIT_SECONDS = 120.0
 """How long a source may take to make its snapshot before it says a byte."""
 MAX_LINKS_BYTES = 16 * 1024 * 1024
@@ -242,6 +247,18 @@ class StateSync:
         metrics.sync_source.labels(url).set(1)
         return data
 
+    async def _piece(self, path: str, limit: int, query: dict[str, str] | None = None) -> bytes:
+        """What a source that gave its manifest should have."""
+        for attempt in range(ATTEMPTS - 1):
+            try:
+                return await self._get(path, limit, query)
+            except SourceLacks:
+                raise
+            except SourceUnavailable as error:
+                log.info("%s: %s; asking again", self._source.url, error)
+                await asyncio.sleep(RETRY_SECONDS * 2**attempt)
+        return await self._get(path, limit, query)
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -257,7 +274,7 @@ class StateSync:
         history = ValidatorHistory(self._genesis)
         while len(history.sets) <= epoch:
             query = {"first": str(len(history.sets) - 1)}
-            data = await self._get("/v1/epochs", MAX_LINKS_BYTES, query)
+            data = await self._piece("/v1/epochs", MAX_LINKS_BYTES, query)
             try:
                 links = decode(data, tuple[EpochLink, ...])
             except Malformed as error:
@@ -316,7 +333,7 @@ class StateSync:
     # --- chunks -------------------------------------------------------------------------------
 
     async def _chunk(self, ref: StateChunkRef | HistoryChunkRef) -> bytes:
-        data = await self._get(f"/v1/snapshot/chunks/{ref.digest.hex()}", MAX_CHUNK_BYTES)
+        data = await self._piece(f"/v1/snapshot/chunks/{ref.digest.hex()}", MAX_CHUNK_BYTES)
         if len(data) != ref.size or chunk_digest(data) != ref.digest:
             raise BadSnapshot(f"chunk {ref.digest.hex()} is poisoned: its bytes are not its name's")
         return data
@@ -424,7 +441,7 @@ class StateSync:
 
     def _ask_window(self, first: int) -> asyncio.Task[bytes]:
         return asyncio.create_task(
-            self._get("/v1/window", MAX_WINDOW_ANSWER_BYTES, {"first": str(first)})
+            self._piece("/v1/window", MAX_WINDOW_ANSWER_BYTES, {"first": str(first)})
         )
 
     def _take(

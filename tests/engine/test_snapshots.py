@@ -19,6 +19,8 @@ from node.storage.errors import StoreUnwritable
 from node.storage.horizon import Horizon, put_horizon
 from node.storage.memory import MemoryStore
 from tests.support import world
+from tests.support.epoch_chain import sample_of_epochs
+from tests.support.stored_chain import stored
 from tests.support.sync_source import sync_source
 from tests.support.window_chain import WindowChain
 
@@ -129,6 +131,27 @@ async def test_a_source_may_take_its_time_to_make_a_snapshot(tmp_path: Path) -> 
         async with Sources([served.url], stall=0.1) as sources:
             await StateSync(GENESIS, kv, sources, sources.all[0], Metrics()).run()
     assert ChainStore(kv).floor() == chain.store.floor()
+
+
+@pytest.mark.parametrize("path", ["/v1/epochs", "/v1/snapshot/chunks/", "/v1/window"])
+async def test_a_source_that_is_busy_for_a_moment_does_not_cost_what_was_loaded(
+    tmp_path: Path, path: str
+) -> None:
+    chain, kv = sample_of_epochs(), MemoryStore()
+    archive = stored(chain, kv)
+    async with sync_source(kv, GENESIS, tmp_path, chain.state.validator_set_of) as served:
+
+        def busy_at_first(asked: str, data: bytes) -> bytes:
+            if asked.startswith(path) and served.asked.count(asked) == 1:
+                raise Refused("busy", "too many answers of this kind are under way; ask again")
+            return data
+
+        served.tamper = busy_at_first
+        loaded = MemoryStore()
+        async with Sources([served.url]) as sources:
+            await StateSync(GENESIS, loaded, sources, sources.all[0], Metrics()).run()
+        assert served.asked.count("/v1/snapshot") == 1
+    assert ChainStore(loaded).floor() == archive.floor()
 
 
 @pytest.mark.parametrize("what", ["blocks", "window"])

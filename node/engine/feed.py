@@ -9,8 +9,8 @@ looked at again there. It is looked at here because only here is known which sou
 One answer is held at a time; the next is asked for once the database holds this one.
 
 The other way, instructions that this node took in are passed on to a source's API until they are
-final: what a mempool pushes and offers to peers, a feed posts. A source that swallows them delays
-them at most until another is followed.
+final: what a mempool pushes and offers to peers, a feed posts, to one source after the other. So a
+source that swallows them only delays them.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ class FeedLinks:
         self._look_around_seconds = look_around
         self._looked_around = 0.0
         """Seconds of the loop's clock."""
+        self._turn_to_ask = self._turn_to_send = 0
         self._answer: _Answer | None = None
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -273,7 +274,7 @@ class FeedLinks:
         if now < self._looked_around + self._look_around_seconds:
             return
         self._looked_around = now
-        other = self._sources.another(followed)
+        other, self._turn_to_ask = self._sources.in_turn(self._turn_to_ask, followed)
         if other is not None:
             await self._take_from(other, 0.0)
 
@@ -374,9 +375,11 @@ class FeedLinks:
                     break
                 batch.append(self._forwarded.popleft())
                 self._forwarded_bytes -= len(batch[-1])
-            source = self._sources.best()
+            # The mempool offers them again, and then it is another one's turn: a source that
+            # swallows them must not be the only one that ever gets them.
+            source, self._turn_to_send = self._sources.in_turn(self._turn_to_send)
             if source is None:
-                continue  # the mempool offers them again
+                continue
             try:
                 await self._sources.post(
                     source, "/v1/instructions/batch", encode(batch), BATCH_TYPE

@@ -78,8 +78,6 @@ class Sources:
         assert urls, "nothing to get the chain from"
         self._stall = stall
         self.all = [Source(url.rstrip("/")) for url in urls]
-        self._turn = 0
-        """Index of the one whose turn it is in `another`."""
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -108,15 +106,15 @@ class Sources:
         now = time.monotonic()
         return next((source for source in self.all if source.resting_until <= now), None)
 
-    def another(self, than: Source) -> Source | None:
-        """Another one that does not rest, each in its turn; None if there is none."""
+    def in_turn(self, turn: int, than: Source | None = None) -> tuple[Source | None, int]:
+        """The first from index `turn` on that does not rest and is another one `than` this, and
+        the turn after it; None if there is none."""
         now, count = time.monotonic(), len(self.all)
-        for index in range(self._turn, self._turn + count):
+        for index in range(turn, turn + count):
             source = self.all[index % count]
             if source is not than and source.resting_until <= now:
-                self._turn = (index + 1) % count
-                return source
-        return None
+                return source, index + 1
+        return None, turn
 
     def rest_seconds(self) -> float:
         """Until one may be asked again."""

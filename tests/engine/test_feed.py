@@ -324,3 +324,19 @@ async def test_what_the_mempool_offers_it_is_asked_for(
         pushed = encode(Push((b"an instruction",)))
         assert observer.feed.send(1, Channel.MEMPOOL, pushed)
         await observer.until(lambda: "/v1/instructions/batch" in served.asked)
+
+
+async def test_a_source_that_swallows_instructions_is_not_the_only_one_to_get_them(
+    archive: WindowChain, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        served = [
+            await stack.enter_async_context(sync_source(archive.kv, GENESIS, tmp_path / name))
+            for name in ("swallows", "honest")
+        ]
+        observer = await stack.enter_async_context(observing(*served, archive=archive))
+        await observer.until(lambda: height(observer) == 3)
+        swallows, honest = served
+        for each in (swallows, honest):  # the second time because it did not become final
+            observer.feed.send(1, Channel.MEMPOOL, encode(Push((b"an instruction",))))
+            await observer.until(lambda: "/v1/instructions/batch" in each.asked)  # noqa: B023

@@ -38,7 +38,7 @@ from devnet.sim.application import Block, decode_block, encode_block, info_of, p
 from devnet.sim.byzantine import Common, Liar, Lies, votes_in
 from devnet.sim.disk import ModelDisk
 from devnet.sim.network import Packet
-from devnet.sim.oracle import ballot_of
+from devnet.sim.views import ballot_of
 from devnet.sim.world import MILLISECOND
 
 

@@ -65,8 +65,9 @@ from devnet.sim.crypto import verify_memoised
 from devnet.sim.disk import NodeDisk, WatchedSigner
 from devnet.sim.members import generation_of, genesis_set, keys_of, moved, place_of
 from devnet.sim.network import Gossip, Network, Packet, Poll
-from devnet.sim.oracle import Oracle, own_votes
+from devnet.sim.oracle import Oracle
 from devnet.sim.points import PersistencePoints
+from devnet.sim.views import own_votes
 from devnet.sim.world import MILLISECOND, World
 from node.storage.errors import StorageError
 

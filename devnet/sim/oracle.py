@@ -52,7 +52,7 @@ chunk-of-one-epoch                  what is served are blocks of one epoch in or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from consensus.interface import (
@@ -81,7 +81,6 @@ from consensus.messages import (
     OwnVotesResponse,
     Proposal,
     Record,
-    SyncRequest,
     SyncResponse,
     View,
     Vote,
@@ -89,78 +88,15 @@ from consensus.messages import (
 )
 from devnet.sim.ballots import Ballot, Ballots, BrokenRule
 from devnet.sim.crypto import verify_memoised
+from devnet.sim.views import (
+    EpochView,
+    NodeView,
+    ballot_of,
+    epoch_of,
+    is_no_fault,
+    own_votes,
+)
 from devnet.sim.world import Violation, World
-
-
-@dataclass(slots=True)
-class _Node:
-    """What the oracle knows of one honest node. The first part survives crashes, as a disk does."""
-
-    durable_votes: dict[tuple[int, Ballot], bytes] = field(default_factory=dict)
-    """Every vote that was ever durable, by its epoch, with its signature."""
-    durable_bodies: set[bytes] = field(default_factory=set)
-    durable_proposals: set[Proposal] = field(default_factory=set)
-    epoch: int = 0
-    """In which its core is; everything below is of this epoch."""
-    finalized: set[bytes] = field(default_factory=set)
-    """Blocks that it holds a finalization of, above its floor."""
-    bodies: set[bytes] = field(default_factory=set)
-    """Blocks that its core has had executed, or that it has recorded, in this epoch."""
-    entered: int = 0
-    """Highest view entered in this incarnation; before its first, highest view voted in."""
-    floor_view: int = 0
-    """View of the highest commit the core has asked for in this incarnation."""
-    height: int = 0
-    tip: bytes = b""
-    votes: set[Ballot] = field(default_factory=set)
-    """Votes durable or written in this incarnation: what it must remember having made."""
-    unproven: list[tuple[int, int]] = field(default_factory=list)
-    """(records written then, view) of entries whose certificate is still to be checked: own votes
-    in it count once they are durable."""
-    written: int = 0
-    """Records written in this incarnation."""
-    synced: int = 0
-    """Of those, how many are durable."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Epoch:
-    """A validator set, and all that its members are known to have signed."""
-
-    machines: tuple[int, ...]
-    keys: tuple[bytes, ...]
-    ballots: Ballots
-
-
-def epoch_of(message: Message) -> int | None:
-    """In which epoch a message is said; None for those that are said in none."""
-    match message:
-        case Proposal(vote=vote):
-            return vote.epoch
-        case SyncRequest() | SyncResponse() | EpochSealed():
-            return None
-        case _:
-            return message.epoch
-
-
-def _is_no_fault(reason: str) -> bool:
-    """Answers that come twice or late, and what is said by who is ahead or behind, happen to
-    honest senders: they are not taken, and counted, and nothing is held against anybody."""
-    return reason.endswith(("not asked for", "far ahead")) or reason.startswith("message: of an ep")
-
-
-def ballot_of(vote: Vote) -> Ballot:
-    return (vote.view, vote.kind, vote.content)
-
-
-def own_votes(records: Iterable[Record]) -> list[Vote]:
-    """The votes of its owner that a journal records; a proposal's record holds its vote too."""
-    votes = []
-    for record in records:
-        match record:
-            case OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote)):
-                votes.append(vote)
-    return votes
 
 
 class Oracle:
@@ -187,12 +123,12 @@ class Oracle:
         self._next_set = next_set
         self._ahead: list[Vote] = []
         """Votes of liars in an epoch that no honest node has come to yet."""
-        self.sets: list[_Epoch] = []
+        self.sets: list[EpochView] = []
         """By epoch, as far as it is sealed."""
         self._inspect = inspect
         self._instructions = instructions
         self._begin_epoch(tuple(enumerate(validators)))
-        self._nodes = {index: _Node() for index in self._honest}
+        self._nodes = {index: NodeView() for index in self._honest}
         self._blocks: dict[bytes, BlockInfo] = {genesis.digest: genesis}
         self._checked_certificates: set[Certificate] = set()
         self.chain: list[BlockInfo] = [genesis]
@@ -209,7 +145,7 @@ class Oracle:
     def _begin_epoch(self, members: Sequence[tuple[int, bytes]]) -> None:
         honest = [place for place, (machine, _) in enumerate(members) if machine in self._honest]
         self.sets.append(
-            _Epoch(
+            EpochView(
                 tuple(machine for machine, _ in members),
                 tuple(key for _, key in members),
                 Ballots(len(members), honest),
@@ -317,7 +253,7 @@ class Oracle:
                     raise self.fail("no-alarm", f"node {index}: {reason}")
                 case Rejected(sender=sender, reason=reason):
                     machine = self.sets[node.epoch].machines[sender]
-                    if machine in self._honest and not _is_no_fault(reason):
+                    if machine in self._honest and not is_no_fault(reason):
                         raise self.fail(
                             "no-honest-message-refused", f"node {index} from {machine}: {reason}"
                         )
@@ -328,7 +264,7 @@ class Oracle:
                             "no-honest-key-incriminated", f"node {index} reports {accused}"
                         )
 
-    def _entered(self, index: int, node: _Node, entered: EnteredView) -> None:
+    def _entered(self, index: int, node: NodeView, entered: EnteredView) -> None:
         if entered.view <= node.entered:
             raise self.fail(
                 "forward-only", f"node {index} enters {entered.view} after {node.entered}"
@@ -338,7 +274,7 @@ class Oracle:
         if entered.cause is not None:
             node.unproven.append((node.written, entered.view))
 
-    def _signed(self, index: int, node: _Node, vote: Vote, current: set[int]) -> None:
+    def _signed(self, index: int, node: NodeView, vote: Vote, current: set[int]) -> None:
         ballot = ballot_of(vote)
         view, kind, _ = ballot
         if vote.epoch != node.epoch:
@@ -387,7 +323,7 @@ class Oracle:
         if own and (final.epoch, ballot) not in self._nodes[index].durable_votes:
             raise self.fail("commit-after-journal", f"node {index}, view {final.view}")
 
-    def _decided(self, index: int, node: _Node, commit: Commit) -> None:
+    def _decided(self, index: int, node: NodeView, commit: Commit) -> None:
         self._check_certificate(index, commit.finalization)
         for certificate in commit.certificates:
             self._check_certificate(index, certificate)
@@ -483,12 +419,12 @@ class Oracle:
             if not self.sets[node.epoch].ballots.certified(view - 1):
                 raise self.fail("entered-with-certificate", f"node {index} enters view {view}")
 
-    def _learn(self, node: _Node, block: bytes) -> None:
+    def _learn(self, node: NodeView, block: bytes) -> None:
         info = self._inspect(block)
         self._blocks[info.digest] = info
         node.durable_bodies.add(info.digest)
 
-    def _justified(self, index: int, node: _Node, vote: Vote) -> None:
+    def _justified(self, index: int, node: NodeView, vote: Vote) -> None:
         self._count(vote.epoch, vote.voter, ballot_of(vote))
         if vote.content is None:
             return
@@ -574,7 +510,7 @@ class Oracle:
         if last is not None and chunk.carriers:
             self._carried(index, last, chunk.carriers)
 
-    def _vote_leaves(self, index: int, node: _Node, vote: Vote) -> None:
+    def _vote_leaves(self, index: int, node: NodeView, vote: Vote) -> None:
         own = self._is_own(index, vote.epoch, vote.voter)
         if own and node.durable_votes.get((vote.epoch, ballot_of(vote))) != vote.signature:
             raise self.fail(
@@ -586,7 +522,7 @@ class Oracle:
         machines = self.sets[epoch].machines if 0 <= epoch < len(self.sets) else ()
         return voter < len(machines) and machines[voter] == index
 
-    def _certificate_leaves(self, index: int, node: _Node, certificate: Certificate) -> None:
+    def _certificate_leaves(self, index: int, node: NodeView, certificate: Certificate) -> None:
         self._check_certificate(index, certificate)
         ballot = (certificate.view, certificate.kind, certificate.content)
         if (certificate.epoch, ballot) not in node.durable_votes and any(

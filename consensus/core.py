@@ -50,7 +50,7 @@ tried again. Effects come in an order that its caller must keep (`consensus.inte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from consensus import serving
 from consensus.blocks import Block
@@ -84,6 +84,7 @@ from consensus.messages import (
     CertificateRequest,
     Epoch,
     EpochSealed,
+    Equivocation,
     Kind,
     Message,
     OwnVotesRequest,
@@ -176,6 +177,11 @@ class Core:
     def ended(self) -> bool:
         """Whether the block that seals this epoch is committed: nothing is done here any more."""
         return self._state.ended
+
+    @property
+    def evidence(self) -> Collection[Equivocation]:
+        """The newest equivocations of this epoch."""
+        return self._state.evidence
 
     def stop(self, reason: str) -> None:
         """Sign nothing: the node has a reason that the protocol cannot see. No alarm is given."""

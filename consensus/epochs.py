@@ -17,8 +17,10 @@ Peers change epochs within moments of each other, or days:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
+from consensus import recovery
 from consensus.core import Core
 from consensus.interface import (
     BlockCodec,
@@ -30,6 +32,7 @@ from consensus.interface import (
     Pending,
     Received,
     Rejected,
+    ReportEquivocation,
     Send,
     Signer,
     Straggler,
@@ -39,15 +42,11 @@ from consensus.interface import (
 from consensus.messages import (
     BlockRequest,
     BlockResponse,
-    Body,
     Certificate,
     CertificateRequest,
-    Certified,
     Epoch,
     Kind,
     Message,
-    OwnProposal,
-    OwnVote,
     OwnVotesRequest,
     OwnVotesResponse,
     Proposal,
@@ -57,6 +56,7 @@ from consensus.messages import (
     Vote,
     Witnessed,
 )
+from consensus.state import KEPT_EVIDENCE
 
 MAX_EARLY = 16
 """Messages of the next epoch kept of one peer; more are dropped, as a lossy link would."""
@@ -81,19 +81,6 @@ def epoch_of(message: Message) -> int | None:
             return message.epoch
         case _:
             return None
-
-
-def _recorded_in(record: Record) -> int:
-    """The epoch that a record is of."""
-    match record:
-        case OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote)):
-            return vote.epoch
-        case Body(epoch=epoch):
-            return epoch
-        case Certified(certificate=certificate):
-            return certificate.epoch
-        case Witnessed(equivocation=equivocation):
-            return equivocation.first.epoch
 
 
 def _asks_for_answer(message: Message) -> bool:
@@ -142,9 +129,18 @@ class Epochs:
         self._told_at: dict[ValidatorIndex, int] = {}
         """When a peer of another epoch was last answered or asked, monotonic ms."""
         records = list(records)
-        self._ahead = [record for record in records if _recorded_in(record) > epoch]
+        self._ahead = [record for record in records if recovery.epoch_of(record) > epoch]
         """Of epochs that the database, replaced by an older copy, has yet to come to again: what
         was signed in them stays signed."""
+        self._witnessed = deque(
+            (
+                record.equivocation
+                for record in records
+                if isinstance(record, Witnessed) and recovery.epoch_of(record) < epoch
+            ),
+            maxlen=KEPT_EVIDENCE,
+        )
+        """Of epochs that ended: the crash may have come before the application had stored it."""
         self._core = self._make(index, validators, floor, records)
 
     def _make(
@@ -199,7 +195,8 @@ class Epochs:
 
     def live_records(self) -> list[Record]:
         """See `Core.live_records`."""
-        return self._core.live_records() + self._ahead
+        before = [Witnessed(evidence) for evidence in self._witnessed]
+        return before + self._core.live_records() + self._ahead
 
     def next_deadline(self) -> int | None:
         """See `Core.next_deadline`."""
@@ -209,7 +206,8 @@ class Epochs:
 
     def start(self, now: Now) -> list[Effect]:
         """See `Core.start`."""
-        return self._core.start(now)
+        before = [ReportEquivocation(evidence) for evidence in self._witnessed]
+        return before + self._core.start(now)
 
     def handle(self, event: Event, now: Now) -> list[Effect]:
         """One turn."""
@@ -233,8 +231,9 @@ class Epochs:
         stopped = None if self._core.retired else self._core.stopped
         self._epoch = event.epoch
         self._told_at = {}
+        self._witnessed += self._core.evidence
         ahead = self._ahead
-        self._ahead = [record for record in ahead if _recorded_in(record) > event.epoch]
+        self._ahead = [record for record in ahead if recovery.epoch_of(record) > event.epoch]
         self._core = self._make(event.index, event.validators, event.floor, ahead)
         if stopped is not None:
             # What made this node doubt its own state has not changed with the validators.

@@ -29,16 +29,34 @@ from consensus.messages import (
 )
 from consensus.state import State
 
+LAST_VIEW = View(2**64 - 1)
+"""No view is above it: messages carry 64 bits."""
+
 
 class RecordRefused(ValueError):
     """A journal record that this node cannot have written: another chain's, another node's or a
     damaged one. The node must not start on it."""
 
 
+def epoch_of(record: Record) -> int:
+    """The epoch that a record is of."""
+    match record:
+        case OwnVote(vote=vote) | OwnProposal(proposal=Proposal(vote=vote)):
+            return vote.epoch
+        case Body(epoch=epoch):
+            return epoch
+        case Certified(certificate=certificate):
+            return certificate.epoch
+        case Witnessed(equivocation=equivocation):
+            return equivocation.first.epoch
+
+
 def restore(state: State, records: Iterable[Record]) -> None:
     """Bring back what the records hold. Raises RecordRefused."""
     floor = state.floor.info.view
+    later = False
     for record in records:
+        later = later or epoch_of(record) > state.epoch
         match record:
             case Certified(certificate):
                 if certificate.epoch == state.epoch and certificate.view > floor:
@@ -56,6 +74,10 @@ def restore(state: State, records: Iterable[Record]) -> None:
                 if equivocation.first.epoch == state.epoch:
                     _evidence(state, equivocation)
     state.recorded_view = state.final_view
+    if later:
+        # The database was replaced by an older copy: this node has seen the whole epoch final.
+        state.sealed = True
+        state.recorded_view = LAST_VIEW
 
 
 def _certificate(state: State, certificate: Certificate) -> None:

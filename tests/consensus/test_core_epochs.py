@@ -17,6 +17,7 @@ from consensus.interface import (
     Linked,
     Pending,
     Rejected,
+    ReportEquivocation,
     Send,
     Straggler,
 )
@@ -35,6 +36,7 @@ from consensus.messages import (
     SyncResponse,
     ValidatorIndex,
     Vote,
+    Witnessed,
 )
 from tests.support.consensus_harness import (
     TIMING,
@@ -672,6 +674,34 @@ def test_an_older_database_does_not_make_a_node_forget_votes_of_later_epochs() -
     again.get(chunk(old, [one, seal], []))
     effects = again.enter(chain)
     assert votes(effects, Kind.NOTARIZE) == [signed], "brought back, not forgotten"
+
+
+def test_an_older_database_neither_condemns_a_key_nor_signs_again_in_an_epoch_seen_final() -> None:
+    member, chain = moved_on()
+    member.get(chain.proposal(chain.block(1)))
+    rotated = member.epochs.live_records()  # all of epoch 0 was final, and is cut off
+    old = Chain()
+    back = Member(chain=old, ring=member.ring, records=rotated)
+    one, seal = sealing(old)
+    effects = back.get(old.proposal(one)) + back.wait(LONG)
+    assert not spoken(effects), "its votes of then are forgotten, and would be made anew"
+    back.get(old.vote(0, 2, Kind.NOTARIZE, seal.content), sender=1)
+    back.get(EpochSealed(0, (), old.finalization(seal, voters=(0, 1, 2))))
+    back.get(chunk(old, [one, seal], []))
+    assert not only(back.all, Alarm)
+    assert back.epochs.ended
+
+
+def test_evidence_outlives_a_crash_at_the_end_of_its_epoch() -> None:
+    member, _, after = entering()
+    for content in (member.chain.block(3).content, member.chain.block(3, payload=b"x").content):
+        member.get(member.chain.vote(2, 3, Kind.FINALIZE, content))
+    (report,) = only(member.all, ReportEquivocation)
+    back = member.again(after)
+    assert only(back.started, ReportEquivocation) == [report]
+    end(member)
+    member.enter(after)
+    assert Witnessed(report.equivocation) in member.epochs.live_records(), "rotated before stored"
 
 
 # --- chunks ---------------------------------------------------------------------------------------

@@ -329,6 +329,9 @@ class Replica:
             if isinstance(event, Received):
                 self._queued_of[event.sender] -= 1
                 self._queued_bytes_of[event.sender] -= size
+            elif isinstance(event, EpochStarted):
+                # Only now: what came in since the seal was stored counts from the old core's view.
+                self._pool.begin_epoch()
             self._absorb(self.core.handle(event, self._now()))
         deadline = self.core.next_deadline()
         now = self._now()
@@ -534,7 +537,6 @@ class Replica:
                 self._queued_of[sender] = self._queued_of.get(sender, 0) + 1
                 self._queued_bytes_of[sender] = self._queued_bytes_of.get(sender, 0) + size
                 self._inbox.append((Received(sender, event.message), size))
-        self._pool.begin_epoch()
         self._metrics.epoch.set(started.epoch)
         self._wake.set()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from consensus.messages import Body, Vote
+from dataclasses import replace
+
+from consensus.interface import EpochStarted, Floor, starting_floor
+from consensus.messages import Body, Epoch, ValidatorIndex, Vote
 from node.api.service import SubmissionRefused
 from node.chain.encoding import encode
 from node.chain.signature import RECEIPT_DOMAIN, verify
 from node.chain.types import Receipt
 from node.storage.journal import SEGMENT_BYTES
-from tests.support.cluster import Cluster, Member
+from tests.support.cluster import Cluster, FixedPlace, Member
 from tests.support.ledger_world import World
 
 
@@ -198,3 +201,30 @@ async def test_a_rotated_journal_still_holds_every_vote_above_the_floor() -> Non
         await pay()
         assert member.replica.alarm is None
         assert same_chain(cluster.members)
+
+
+class NextPlace(FixedPlace):
+    """The same place, in the epoch after the one that has just ended."""
+
+    def next_epoch(self, floor: Floor) -> EpochStarted:
+        keys = tuple(each.vote_key for each in self.validators.validators)
+        index = None if self.index is None else ValidatorIndex(self.index)
+        return EpochStarted(Epoch(1), keys, index, starting_floor(floor.info), {})
+
+
+async def test_what_comes_between_two_epochs_waits_from_the_first_view_of_the_next() -> None:
+    """Counted from a view of the epoch before, it would keep all behind it from being offered."""
+    world = World.make()
+    async with Cluster(world) as cluster:
+        await cluster.fund("BANKA")
+        member = cluster.members[0]
+        assert member.core.view > 1
+        floor = member.core.floor
+        member.core._core._state.ended = True
+        member.replica._membership = NextPlace(member.place.validators, member.index)
+        member.replica._begin_epoch(replace(floor, info=replace(floor.info, seals=True)))
+        payment = cluster.pay()
+        (receipt,) = await member.intake.submit([payment.raw])
+        assert isinstance(receipt, Receipt)
+        await cluster.observe(lambda: member.core.epoch == 1, "the next epoch")
+        assert member.pool._entries[payment.digest].view <= member.core.view

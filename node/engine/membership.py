@@ -84,8 +84,8 @@ class Membership:
         """Why this member does not sign; None if it does, or is none."""
         self._evidence: list[Equivocation] = []
         self._new_evidence: list[Equivocation] = []
-        self._seen: dict[tuple[int, int, int], float] = {}
-        """When this node first wanted to report each, seconds of the loop's clock."""
+        self._report_at: dict[tuple[int, int, int], float] = {}
+        """When this node's turn to report each comes, seconds of the loop's clock."""
         self._ready_said = -REPEAT_SECONDS
         """When this node last said that it is ready, seconds of the loop's clock."""
         self._cleaned = 0
@@ -165,10 +165,10 @@ class Membership:
         while True:
             await self._keep_evidence()
             await self._get_ready()
-            await self._report()
+            pause = await self._report()
             await self._destroy_old_keys()
             self._wake.clear()
-            timer = loop.call_later(REPEAT_SECONDS, self._wake.set)
+            timer = loop.call_later(pause, self._wake.set)
             try:
                 await self._wake.wait()
             finally:
@@ -218,11 +218,13 @@ class Membership:
         )  # fmt: skip
         await self._say(raw, f"ready for epoch {epoch}")
 
-    async def _report(self) -> None:
-        """Report what the ledger does not have, in turn: the members after the accused first."""
+    async def _report(self) -> float:
+        """Report what the ledger does not have, in turn: the members after the accused first.
+        Gives the seconds until this node's next turn."""
+        pause = REPEAT_SECONDS
         member = self.member
         if member is None or not self._evidence:
-            return
+            return pause
         state = self._state()
         now = asyncio.get_running_loop().time()
         waiting = 0
@@ -234,11 +236,12 @@ class Membership:
             waiting += 1
             assert self.index is not None
             turn = (self.index - vote.voter - 1) % len(self.validators.validators)
-            since = self._seen.setdefault(place, now)
-            if now < since + turn * TURN_SECONDS:
-                asyncio.get_running_loop().call_later(TURN_SECONDS, self._wake.set)
+            due = self._report_at.setdefault(place, now + turn * TURN_SECONDS)
+            if now < due:
+                pause = min(pause, due - now)
                 continue
-            self._seen[place] = now  # again after as long
+            # The ledger may show it by then: every final block may wake this task meanwhile.
+            self._report_at[place] = now + REPEAT_SECONDS + turn * TURN_SECONDS
             at = self._clock.now_ms()
             raw = build_report(
                 self._chain_id, member.operator, f"r-{vote.view}-{vote.voter}-{at}",
@@ -246,6 +249,7 @@ class Membership:
                 node=self._node_key.signer,
             )  # fmt: skip
             await self._say(raw, f"that validator {vote.voter} signed twice in view {vote.view}")
+        return pause
 
     async def _say(self, raw: bytes, what: str) -> None:
         [answer] = await self._submit([raw])

@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from consensus.interface import EpochStarted
+from consensus.messages import Content, Equivocation, Kind
 from node.api.service import SubmissionRefused
 from node.chain.instruction import build_propose, build_ready
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
@@ -31,6 +32,7 @@ from node.engine.vote_keys import VoteKeys
 from node.storage.home import Home
 from node.storage.keystore import open_keystore
 from node.storage.memory import MemoryStore
+from tests.support import epoch_links as evidence
 from tests.support import world
 from tests.support.epoch_links import vote_signer
 from tests.support.homes import make_home
@@ -250,3 +252,18 @@ async def test_what_a_crash_left_of_a_key_to_be_destroyed_is_overwritten_at_the_
             place.block(issue(place.chain, 1))
             await place.until(lambda: place.key_files == ["node.json", "vote-1.json"])
         assert not any(inode.read()), "the sealed key is still there to be read"
+
+
+async def test_a_witness_reports_once_and_not_at_every_block_while_an_epoch_is_pending(
+    place: Place,
+) -> None:
+    votes = [evidence.vote(HERE - 1, 5, Kind.FINALIZE, Content(0, bytes([n]) * 32)) for n in (1, 2)]
+    async with place.running():
+        place.membership.witnessed(Equivocation(votes[0], votes[1]))
+        await place.until(lambda: len(place.said) == 1)
+        place.propose()
+        await place.ready()
+        for number in range(5):
+            place.block(issue(place.chain, number))
+            await place.until(lambda: not place.membership._wake.is_set())
+        assert len(place.said) == 2, "the report and that it is ready"

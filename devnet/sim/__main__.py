@@ -149,6 +149,8 @@ def _report(totals: Totals, as_json: bool) -> None:
         "failures": totals.failures,
         "excluded": 0,
         "views": totals.counts["views"],
+        "changes_of_validators": totals.counts["changes_of_validators"],
+        "carried_changes": totals.counts["carried_changes"],
         "blocks": totals.counts["blocks"],
         "instructions": totals.counts["instructions"],
         "packets": totals.counts["packets"],

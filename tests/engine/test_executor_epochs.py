@@ -1,4 +1,4 @@
-"""The executor at the end of an epoch: the sealing block's carriers do nothing, and are no trouble."""
+"""The executor where an epoch ends: a sealing block's carriers do nothing, and are no trouble."""
 
 from __future__ import annotations
 

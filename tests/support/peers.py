@@ -124,7 +124,7 @@ class Member:
     async def until_idle(self, condition: Callable[[], bool]) -> None:
         """Wait for something that this member does not report."""
         async with asyncio.timeout(FAILSAFE_SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
 
     async def until_refused(self, refusal: Refusal, times: int = 1) -> str:

@@ -16,6 +16,7 @@ source that swallows them only delays them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -45,6 +46,8 @@ from node.network.links import LinkStatus, OnLink, OnMessage, PeerLinks, Refusal
 
 log = logging.getLogger("nostro.feed")
 
+LOOK_SECONDS = 5.0
+"""Between two looks whether a member has come to need its sources."""
 WAIT_SECONDS = 20.0
 """One long poll."""
 LOOK_AROUND_SECONDS = 20.0
@@ -234,7 +237,8 @@ class FeedLinks:
         while True:
             if not self._observes():
                 self._moved.clear()
-                await self._moved.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._moved.wait(), LOOK_SECONDS)
                 continue
             source = self._sources.best()
             if source is None:
@@ -417,7 +421,7 @@ def check_chunk(answer: SyncResponse, tip: BlockInfo, chain_id: bytes) -> Header
 
 class LinksByRole:
     """`PeerLinks` of a node that is a validator in one epoch and an observer in another: links
-    while it is a member, its sources while it is none."""
+    while it is a member, its sources while it is none or no member takes it for one."""
 
     def __init__(
         self, peers: PeerLinks, feed: FeedLinks | None, observes: Callable[[], bool]

@@ -283,9 +283,14 @@ class Membership:
             log.error("a vote key of an epoch that ended is still here: %s", error)
 
 
-def check_identity(validators: ValidatorSet, name: str, node_key: bytes, where: Path) -> None:
+def check_identity(
+    validators: ValidatorSet, name: str, node_key: bytes, where: Path, *, follows: bool = False
+) -> None:
     """Raise HomeError if this set calls the holder of `node_key` something else than `name`, or
-    calls another by that name: two homes were mixed up, or the key is no longer the member's."""
+    calls another by that name: two homes were mixed up, or the key is no longer the member's.
+
+    `follows`: it has sources to follow. Then another key is let pass: it may be the one that the
+    next epoch, which is not here yet, names for this member."""
     index = index_of(validators, node_key)
     names = [each.name for each in validators.validators]
     if index is not None and names[index] != name:
@@ -295,7 +300,7 @@ def check_identity(validators: ValidatorSet, name: str, node_key: bytes, where: 
             where,
             "Put the configuration and the keys of one node together",
         )
-    if index is None and name in names:
+    if index is None and name in names and not follows:
         member = validators.validators[names.index(name)]
         raise HomeError(
             f"its node key {node_key.hex()} is not the one that the validator set of epoch "

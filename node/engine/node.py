@@ -33,7 +33,7 @@ from node.chain.types import Receipt, ValidatorSet
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor, block_info
 from node.engine.feed import LinksByRole
-from node.engine.following import make_feed
+from node.engine.following import Apart, make_feed
 from node.engine.intake import Intake, Tip
 from node.engine.membership import Membership, check_identity
 from node.engine.mempool import Mempool, PassedOver
@@ -165,7 +165,13 @@ async def _assemble(
     stack.callback(readers.shutdown)
     store = ChainStore(kv)
     state, floor = load_chain(genesis, store)
-    check_identity(state.validator_set, home.config.name, node_key.public_key, home.path)
+    check_identity(
+        state.validator_set,
+        home.config.name,
+        node_key.public_key,
+        home.path,
+        follows=bool(home.config.join.urls),
+    )
 
     journal, records = home.open_journal()
     stack.callback(journal.close)
@@ -240,6 +246,12 @@ async def _assemble(
             intake.link_up(peer)
             replica.link_up(peer)
 
+    apart = Apart(membership)
+
+    def on_peer_link(peer: int, up: bool) -> None:
+        apart.link(up)
+        on_link(peer, up)
+
     peers = PeerNetwork(
         chain_id=genesis.chain_id,
         validator_set=validators,
@@ -248,7 +260,7 @@ async def _assemble(
         listen=(home.config.p2p.host, home.config.p2p.port),
         addresses=addresses(validators),
         on_message=on_message,
-        on_link=on_link,
+        on_link=on_peer_link,
         on_refusal=lambda refusal, _: metrics.refused_links.labels(refusal.value).inc(),
     )
     feed = make_feed(
@@ -259,9 +271,10 @@ async def _assemble(
         chain_id=genesis.chain_id,
         on_message=on_message,
         on_link=on_link,
+        apart=apart,
         metrics=metrics,
     )
-    links = LinksByRole(peers, feed, lambda: membership.index is None)
+    links = LinksByRole(peers, feed, apart)
     snapshots = Snapshots(
         kv,
         home.snapshots,

@@ -68,6 +68,10 @@ async def test_validators_change_under_load_with_a_member_down_at_the_switch(
     for node in ("node0", "node1", "node3", "node4"):
         assert "vote-1.json" in vote_keys(devnet, node)
 
+    # A member that is down when it is removed: its peers know it no more when it is back.
+    await asyncio.to_thread(devnet.order, "kill", "node4")
+    config = devnet.directory / "nodes" / "node4" / "config.toml"
+    config.write_text(config.read_text() + f'\n[join]\nurls = ["{devnet.api("node0")}"]\n')
     running = asyncio.create_task(asyncio.to_thread(load, devnet, 2))
     await operators.change("node1", RemoveValidator("node4"))
     await operators.epoch(2, "node0", "node1", "node2", "node3")
@@ -82,6 +86,8 @@ async def test_validators_change_under_load_with_a_member_down_at_the_switch(
             name for name in ("node0", "node1", "node2", "node3") if name != node
         ]
         assert vote_keys(devnet, node) == ["vote-2.json"], "an old epoch's key is still there"
+    await devnet.restart(["node4"])
+    await operators.epoch(2, "node4")
     async with ApiClient([devnet.api("node4")]) as client:
         removed = await client.status()
     assert removed.validator is None

@@ -189,6 +189,10 @@ class Epochs:
         """See `Core.stopped`."""
         return self._core.stopped
 
+    def stop(self, reason: str) -> None:
+        """See `Core.stop`."""
+        self._core.stop(reason)
+
     def leader(self, view: int) -> ValidatorIndex:
         """Who leads a view of the current epoch."""
         return self._core.leader(view)

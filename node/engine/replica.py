@@ -49,6 +49,7 @@ from consensus.interface import (
 from consensus.messages import (
     BlockResponse,
     Body,
+    Certificate,
     Certified,
     Epoch,
     EpochSealed,
@@ -70,6 +71,7 @@ from consensus.messages import (
 )
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan, Executor
+from node.engine.fork_watch import contradiction
 from node.engine.mempool import Mempool, PassedOver
 from node.engine.metrics import Metrics
 from node.engine.peer_log import PeerLog
@@ -228,9 +230,20 @@ class Replica:
             return
         if isinstance(message, Proposal):
             self.view_log.proposal(sender, message.vote.view)
+        if isinstance(message, Certificate):
+            self._look_for_fork(message)
         self._queued_of[sender] = queued + 1
         self._queued_bytes_of[sender] = size
         self._give(Received(ValidatorIndex(sender), message), len(payload))
+
+    def _look_for_fork(self, certificate: Certificate) -> None:
+        if self.core.stopped is not None:
+            return
+        reason = contradiction(certificate, self._store, self._executor.final_state)
+        if reason is not None:
+            self.core.stop(reason)
+            self._metrics.alarms.inc()
+            log.error("this node stopped signing: %s", reason)
 
     def pool_changed(self) -> None:
         """The pool gained or lost instructions: tell the core whether something is pending."""

@@ -8,10 +8,11 @@ import pytest
 
 from devnet.sim.crashes import SCENARIOS, Scenario, crash_everywhere, play
 from devnet.sim.points import MAX_ANSWERS, Fate, PersistencePoints, next_plan
+from devnet.sim.stage import SIZE
 
-PLAYED = ((0, 0), (0, 2), (1, 1), (2, 1))
-"""(scenario, member that dies): one that follows and one that comes back through a sync chunk on
-the harsh model, one whose turns overlap with syncs, one on the node's own storage code."""
+PLAYED = [(scenario, victim) for scenario in range(len(SCENARIOS)) for victim in range(SIZE)]
+"""(scenario, member that dies): among them are those that follow and those that come back through a
+sync chunk, on the harsh model and on the node's own storage code."""
 PARTS = 4
 """Tests that share one member's points."""
 POINTS = {

@@ -14,7 +14,7 @@ from node.api.amounts import format_amount
 from node.api.client import ApiClient
 from node.api.problems import Problem
 from node.api.service import PaymentView
-from node.chain.instruction import build_issue, build_pay, gross_payment
+from node.chain.build import build_issue, build_pay, gross_payment
 
 OPENING = 1_000_000_000_00
 """Minor units of each currency that each bank is issued."""

@@ -54,14 +54,9 @@ from devnet.bootstrap import OPENING, derived_uetr
 from devnet.network import BEGUN, MAX_VALIDATORS, SETTINGS, DevnetUnusable, Network
 from devnet.orders import MAX_AMOUNT
 from devnet.ports import PortsTaken
+from node.chain.build import build_issue, build_pay, gross_payment
 from node.chain.genesis import GenesisParticipant
-from node.chain.instruction import (
-    CheckedInstruction,
-    build_issue,
-    build_pay,
-    check_instruction,
-    gross_payment,
-)
+from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import Ed25519Signer, Signer
 from node.engine.executor import MAX_BLOCK_PAYMENTS, Executor
 from node.engine.mempool import Mempool

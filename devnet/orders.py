@@ -7,9 +7,10 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from node.chain.build import build_pay, gross_payment
 from node.chain.genesis import Genesis, GenesisParticipant
-from node.chain.instruction import build_pay, gross_payment, uetr_text
 from node.chain.signature import Signer
+from node.chain.uetr import uetr_text
 
 VALID_MS = 3_600_000
 """How long an order may wait, milliseconds."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 
-from node.chain.instruction import build_pay, check_instruction, gross_payment, parse_instruction
+from node.chain.build import build_pay, gross_payment
+from node.chain.instruction import check_instruction, parse_instruction
 from node.chain.signature import Ed25519Signer
 from node.chain.state_map import StateMap
 from node.chain.types import Payment, PaymentClass

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from node.api.client import ApiClient
-from node.chain.instruction import build_pay, gross_payment
+from node.chain.build import build_pay, gross_payment
 from node.storage.keystore import open_keystore
 
 DEVNET = json.loads(Path(".devnet/devnet.json").read_text())

@@ -40,7 +40,7 @@ from node.api.service import (
     UnknownParticipant,
 )
 from node.chain.encoding import UNDECODABLE
-from node.chain.instruction import parse_uetr
+from node.chain.uetr import parse_uetr
 
 BODY_SECONDS = 20.0
 """How long a client may take to send the body of a request."""

@@ -11,18 +11,13 @@ from node.audit.verify_finality import included, members
 from node.chain.block import header_digest, outcome_leaf
 from node.chain.encoding import encode
 from node.chain.genesis import Genesis
-from node.chain.instruction import (
-    envelope_digest,
-    is_uuid4,
-    payment_digest,
-    signed_envelope_leaf,
-    uetr_text,
-)
+from node.chain.instruction import envelope_digest, payment_digest, signed_envelope_leaf
 from node.chain.merkle import ProofError
 from node.chain.records import ParticipantKey
 from node.chain.signature import INSTRUCTION_DOMAIN, RECEIPT_DOMAIN, verify
 from node.chain.state_map import verify_present
 from node.chain.types import Issue, Pay, Payment, Redeem
+from node.chain.uetr import is_uuid4, uetr_text
 
 NO_PAYMENT = "the payment is not in the dossier"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

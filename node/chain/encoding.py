@@ -67,3 +67,7 @@ STATE_LEAF = framed("nostro.state-leaf/1")
 STATE_RECORD = framed("nostro.state-record/1")
 STATE_NODE = framed("nostro.state-node/1")
 HISTORY = framed("nostro.history/1")
+LINK = framed("nostro.link/1")
+"""Names a linked settlement (`build.link_id`)."""
+RESOLUTION = framed("nostro.resolution/1")
+"""Over an asset's code: names what queue resolution settled together."""

@@ -1,4 +1,4 @@
-"""Instructions: building and signing them, and every check that needs no ledger state.
+"""Instructions: every check that needs no ledger state, and the digests that name them.
 
 Two steps, because a block's header commits to less than a ledger demands:
 
@@ -20,42 +20,24 @@ from hashlib import sha256
 
 import msgspec
 
-from consensus.messages import Vote
+from node.chain.bodies import body_identifiers, body_payments, body_uetrs, disorder
 from node.chain.encoding import INSTRUCTION, UNDECODABLE, digest, encode
 from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, root
-from node.chain.signature import INSTRUCTION_DOMAIN, Signer, verify
+from node.chain.signature import INSTRUCTION_DOMAIN, verify
 from node.chain.types import (
-    MAX_PAYMENTS,
-    MAX_SIGNATURES,
     NODE_ID_PREFIX,
     NODE_SIGNED,
-    AccountKind,
-    Approve,
     Envelope,
     Instruction,
     InstructionBody,
-    Issue,
-    KeySignature,
-    Mode,
     Pay,
     Payment,
-    PaymentClass,
-    Priority,
-    Propose,
-    ReadyValidator,
-    Redeem,
-    RegisterKey,
-    RemoveValidator,
-    ReportEquivocation,
-    RevokeKey,
     SignedEnvelope,
-    ValidatorChange,
 )
+from node.chain.uetr import UETR_BYTES, is_uuid4, uetr_text
 
 MAX_INSTRUCTION_BYTES = 4_000_000
 """Bytes of one instruction: 10,000 payments of 400 bytes each. Fits a network frame of 4 MiB."""
-
-UETR_BYTES = 16
 
 
 class Refusal(StrEnum):
@@ -70,6 +52,8 @@ class Refusal(StrEnum):
     TEXT = "bad-text"
     UETR = "bad-uetr"
     REPEATED_UETR = "repeated-uetr"
+    ORDER = "bad-order"
+    """A list that must ascend does not."""
     SIGNATURE_ORDER = "signature-order"
     SIGNATURE = "bad-signature"
 
@@ -187,8 +171,10 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
     # Signatures first: what thousands of payments say costs more to judge than 32 signatures,
     # and whoever signed can be held to it.
     _check_signatures(instruction)
-    _check_identifiers(envelope, instruction.payments)
-    _check_uetrs(envelope.body, instruction.payments)
+    payments = instruction.payments or body_payments(envelope.body)
+    _check_names(envelope, payments)
+    _check_uetrs(envelope.body, payments)
+    _check_order(envelope.body)
     return CheckedInstruction(
         parsed.raw,
         instruction,
@@ -198,7 +184,8 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
     )
 
 
-def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
+def _check_names(envelope: Envelope, payments: Sequence[Payment]) -> None:
+    """Identifiers and texts. `payments`: those beside the body and those in it."""
     body = envelope.body
     if envelope.id.startswith(NODE_ID_PREFIX) is not (type(body) in NODE_SIGNED):
         raise InstructionRefused(
@@ -206,32 +193,26 @@ def _check_identifiers(envelope: Envelope, payments: Sequence[Payment]) -> None:
             f"id {envelope.id!r}: ids that start with {NODE_ID_PREFIX!r} are those of what a "
             "node's key signs, and of nothing else",
         )
-    identifiers = {envelope.sender}
-    if isinstance(body, Pay):
-        texts: set[str | None] = set()
-        for p in payments:
-            identifiers.update((p.debtor, p.creditor, p.asset))
-            texts.update((p.ultimate_debtor, p.ultimate_creditor, p.debtor_agent, p.creditor_agent))
-        texts.discard(None)
-        for text in texts:
-            assert text is not None
-            check_text(text)
-    elif isinstance(body, Issue):
-        identifiers.update((body.asset, body.creditor))
-    elif isinstance(body, Redeem):
-        identifiers.add(body.asset)
-    elif isinstance(body, Propose):
-        identifiers.update(
-            change.validator.operator
-            for change in body.changes
-            if not isinstance(change, RemoveValidator)
-        )
+    identifiers: set[str | None] = {envelope.sender, *body_identifiers(body)}
+    texts: set[str | None] = set()
+    for p in payments:
+        identifiers.update((p.debtor, p.creditor, p.asset, p.debtor_indirect, p.creditor_indirect))
+        texts.update((p.ultimate_debtor, p.ultimate_creditor, p.debtor_agent, p.creditor_agent))
     for identifier in identifiers:
-        if not (identifier.isascii() and identifier.isalnum()):
+        if identifier is not None and not (identifier.isascii() and identifier.isalnum()):
             raise InstructionRefused(
                 Refusal.IDENTIFIER,
                 f"{identifier!a} is no LEI or asset code: ASCII letters and digits only",
             )
+    for text in texts:
+        if text is not None:
+            check_text(text)
+
+
+def _check_order(body: InstructionBody) -> None:
+    fault = disorder(body)
+    if fault is not None:
+        raise InstructionRefused(Refusal.ORDER, fault)
 
 
 _unicode = unicodedata.ucd_3_2_0
@@ -266,22 +247,17 @@ _VARIANTS = bytes(range(0x80, 0xC0))
 
 
 def _check_uetrs(body: InstructionBody, payments: Sequence[Payment]) -> None:
-    if isinstance(body, Pay):
-        uetrs = [p.uetr for p in payments]
-    elif isinstance(body, Issue | Redeem):
-        uetrs = [body.uetr]
-    else:
-        return
+    uetrs = [p.uetr for p in payments]
+    named = [p.previous for p in payments if p.previous is not None]
+    named.extend(body_uetrs(body))
     # All at once: byte 6 of each holds the version, byte 8 the variant (RFC 9562).
-    joined = b"".join(uetrs)
+    joined = b"".join((*uetrs, *named))
     if joined[6::UETR_BYTES].translate(None, _VERSIONS) or joined[8::UETR_BYTES].translate(
         None, _VARIANTS
     ):
-        index = next(i for i, uetr in enumerate(uetrs) if not is_uuid4(uetr))
-        raise InstructionRefused(
-            Refusal.UETR,
-            f"payment {index}: {uetr_text(uetrs[index])} is no UUID of version 4",
-        )
+        index, uetr = next((i, u) for i, u in enumerate((*uetrs, *named)) if not is_uuid4(u))
+        place = f"payment {index}: " if index < len(uetrs) else ""
+        raise InstructionRefused(Refusal.UETR, f"{place}{uetr_text(uetr)} is no UUID of version 4")
     if len(set(uetrs)) != len(uetrs):
         seen: set[bytes] = set()
         for index, uetr in enumerate(uetrs):
@@ -318,36 +294,7 @@ def _check_signatures(instruction: Instruction) -> None:
             )
 
 
-# --- UETRs ------------------------------------------------------------------------------------
-
-
-def is_uuid4(uetr: bytes) -> bool:
-    """Whether the 16 bytes are a UUID of version 4 (RFC 9562)."""
-    return uetr[6] & 0xF0 == 0x40 and uetr[8] & 0xC0 == 0x80
-
-
-def uetr_text(uetr: bytes) -> str:
-    """The lower-case text form of a UETR."""
-    h = uetr.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
-
-
-def parse_uetr(text: str) -> bytes:
-    """The 16 bytes of a UETR in its one text form. Raises ValueError naming what is wrong."""
-    digits = text.replace("-", "")
-    try:
-        uetr = bytes.fromhex(digits)
-    except ValueError:
-        uetr = b""
-    if len(uetr) != UETR_BYTES or uetr_text(uetr) != text or not is_uuid4(uetr):
-        raise ValueError(
-            f"{text!a} is no UETR: a lower-case UUID of version 4 is expected, as in "
-            "eb6305c9-1f7f-49de-aed0-16487c27b42d"
-        )
-    return uetr
-
-
-# --- building ---------------------------------------------------------------------------------
+# --- digests ----------------------------------------------------------------------------------
 
 
 def payments_root(payments: Iterable[Payment]) -> bytes:
@@ -368,204 +315,3 @@ def envelope_digest(envelope: Envelope) -> bytes:
 def signed_envelope_leaf(signed: SignedEnvelope) -> bytes:
     """The leaf of a signed envelope in a block's instruction tree."""
     return sha256(INSTRUCTION_LEAF + encode(signed)).digest()
-
-
-def assemble(
-    envelope: Envelope, payments: Sequence[Payment], signatures: Iterable[KeySignature]
-) -> bytes:
-    """The instruction's bytes from signatures made anywhere, put into their order."""
-    ordered = tuple(sorted(signatures, key=lambda s: s.public_key))
-    return encode(Instruction(envelope, ordered, tuple(payments)))
-
-
-def sign_instruction(
-    envelope: Envelope, payments: Sequence[Payment], signers: Sequence[Signer]
-) -> bytes:
-    """The instruction's bytes, signed by all signers."""
-    assert 0 < len(signers) <= MAX_SIGNATURES
-    payload = encode(envelope)
-    signatures = [
-        KeySignature(s.public_key, s.sign(INSTRUCTION_DOMAIN, envelope.chain_id, payload))
-        for s in signers
-    ]
-    return assemble(envelope, payments, signatures)
-
-
-def gross_payment(
-    uetr: bytes,
-    debtor: str,
-    creditor: str,
-    asset: str,
-    amount: int,
-    *,
-    payment_class: PaymentClass = PaymentClass.INTERBANK,
-    priority: Priority = Priority.NORMAL,
-    latest: int | None = None,
-) -> Payment:
-    """A payment of `amount` minor units between settlement accounts, parties named by LEI."""
-    return Payment(
-        uetr=uetr,
-        debtor=debtor,
-        debtor_account=AccountKind.SETTLEMENT,
-        creditor=creditor,
-        creditor_account=AccountKind.SETTLEMENT,
-        asset=asset,
-        amount=amount,
-        payment_class=payment_class,
-        priority=priority,
-        mode=Mode.GROSS,
-        ultimate_debtor=None,
-        ultimate_creditor=None,
-        debtor_agent=None,
-        creditor_agent=None,
-        latest=latest,
-        remittance_digest=None,
-    )
-
-
-def build_pay(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    payments: Sequence[Payment],
-    signers: Sequence[Signer],
-    all_or_none: bool = False,
-) -> bytes:
-    """A signed payment order. `valid_until`: milliseconds since the Unix epoch."""
-    if not 0 < len(payments) <= MAX_PAYMENTS:
-        raise ValueError(f"an instruction holds 1 to {MAX_PAYMENTS:,} payments")
-    body = Pay(len(payments), payments_root(payments), all_or_none)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), payments, signers)
-
-
-def build_issue(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    uetr: bytes,
-    asset: str,
-    creditor: str,
-    amount: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order of the issuer to create `amount` minor units on a settlement account."""
-    body = Issue(uetr, asset, creditor, amount)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_redeem(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    uetr: bytes,
-    asset: str,
-    amount: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order of the issuer to destroy `amount` minor units of its own."""
-    body = Redeem(uetr, asset, amount)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_register_key(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    public_key: bytes,
-    possession: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order to add a key; `possession` is `prove_possession(new key, "participant",
-    sender, chain_id)`."""
-    body = RegisterKey(public_key, possession)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_revoke_key(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    public_key: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order to end a key of the sender's."""
-    body = RevokeKey(public_key)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_propose(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    changes: Sequence[ValidatorChange],
-    expires: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed proposal of an operator. `expires`: milliseconds since the Unix epoch. The digest
-    of its envelope (`envelope_digest`) is what `build_approve` names."""
-    body = Propose(tuple(changes), expires)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_approve(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    proposal: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed approval of an operator. `proposal`: its 32-byte id."""
-    body = Approve(proposal)
-    return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), (), signers)
-
-
-def build_ready(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    name: str,
-    epoch: int,
-    vote_key: bytes,
-    possession: bytes,
-    node: Signer,
-) -> bytes:
-    """A node's word that its validator has the vote key of the next epoch.
-
-    `sender`: LEI of its operator. `id` without NODE_ID_PREFIX, which is put before it here.
-    `possession`: `prove_possession(new vote key, "vote", sender, chain_id)`.
-    """
-    body = ReadyValidator(name, epoch, vote_key, possession)
-    envelope = Envelope(chain_id, sender, NODE_ID_PREFIX + id, valid_until, body)
-    return sign_instruction(envelope, (), [node])
-
-
-def build_report(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    first: Vote,
-    second: Vote,
-    node: Signer,
-) -> bytes:
-    """A node's report of an equivocation. `sender` and `id` as for `build_ready`."""
-    body = ReportEquivocation(first, second)
-    envelope = Envelope(chain_id, sender, NODE_ID_PREFIX + id, valid_until, body)
-    return sign_instruction(envelope, (), [node])

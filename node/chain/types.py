@@ -29,7 +29,17 @@ MAX_AMOUNT = 2**64 - 1
 MAX_BALANCE = 2**63 - 1
 """Balances are signed 64-bit integers."""
 MAX_CHANGES = 32
-"""Validator changes in one proposal."""
+"""Changes in one proposal."""
+MAX_LEGS = 16
+"""Legs of one linked settlement."""
+MAX_SWEEPS = 16
+"""Assets swept at close of day for one participant."""
+MAX_CYCLES_A_DAY = 96
+"""Scheduled closes of clearing cycles in one business day, over all assets."""
+MAX_SCHEDULE_DAYS = 400
+"""Business days published at once."""
+MAX_FUNDING_MS = 24 * 3600 * 1000
+"""Longest funding window of a clearing cycle."""
 
 Unsigned = Annotated[int, Meta(ge=0)]
 Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -37,6 +47,12 @@ Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 LeiText = Annotated[str, Meta(min_length=20, max_length=20)]
 AssetCode = Annotated[str, Meta(min_length=3, max_length=12)]
+Amount64 = Annotated[int, Meta(ge=0, le=MAX_BALANCE)]
+"""Minor units that an account can hold."""
+BicText = Annotated[str, Meta(pattern=r"\A[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?\Z")]
+ShortName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
+ReasonCode = Annotated[str, Meta(pattern=r"\A[A-Z0-9]{4}\Z")]
+"""ISO 20022 external reason code, as the sender states it."""
 PartyText = Annotated[str, Meta(min_length=1, max_length=140)]
 InstructionId = Annotated[str, Meta(min_length=1, max_length=35, pattern=r"\A[!-~]+\Z")]
 ValidatorName = Annotated[
@@ -58,6 +74,16 @@ class AccountKind(IntEnum):
     """What an account is for; (participant, asset, kind) names one."""
 
     SETTLEMENT = 0
+    CLIENT_RESERVE = 1
+    """A payment institution's segregated client money."""
+    COLLATERAL = 2
+    """Pledged securities."""
+    MARGIN = 3
+    """First to cover its holder's shortfall in a net cycle."""
+    FUND = 4
+    """Its holder's share of the mutual default fund of a net system."""
+    CAPITAL = 5
+    """The operator's own capital in the waterfall of a net system."""
 
 
 class PaymentClass(IntEnum):
@@ -66,7 +92,7 @@ class PaymentClass(IntEnum):
 
 
 class Priority(IntEnum):
-    """Order in the debtor's queue; recorded now, it decides once payments can queue."""
+    """Order in the debtor's queue, the most urgent first."""
 
     URGENT = 0
     HIGH = 1
@@ -75,9 +101,12 @@ class Priority(IntEnum):
 
 class Mode(IntEnum):
     GROSS = 0
+    """Alone, at entry or from the queue."""
+    NET = 1
+    """With the other payments of the asset's open clearing cycle."""
 
 
-class Payment(_Canonical, frozen=True, tag="payment/1", gc=False):
+class Payment(_Canonical, frozen=True, tag="payment/2", gc=False):
     """One payment of an instruction (ISO 20022 pacs.008 / pacs.009 in substance)."""
 
     uetr: Bytes16
@@ -96,16 +125,25 @@ class Payment(_Canonical, frozen=True, tag="payment/1", gc=False):
     ultimate_creditor: PartyText | None
     debtor_agent: PartyText | None
     creditor_agent: PartyText | None
+    earliest: Unsigned | None
+    """Milliseconds since the Unix epoch; before it the payment does not settle and delays none."""
     latest: Unsigned | None
-    """Milliseconds since the Unix epoch; a block after it rejects the payment."""
+    """Milliseconds since the Unix epoch; a block after it rejects the payment or lets it expire."""
     remittance_digest: Bytes32 | None
     """Digest of remittance data that debtor and creditor keep to themselves."""
+    debtor_indirect: LeiText | None
+    """The indirect participant for which the debtor pays."""
+    creditor_indirect: LeiText | None
+    """The indirect participant for which the creditor receives."""
+    previous: Bytes16 | None
+    """UETR of the payment that this one carries on, for who passes money through."""
 
 
 class Pay(_Canonical, frozen=True, tag="pay/1"):
     """Body: pay all payments under `payments_root`, each with its own outcome.
 
-    With `all_or_none`, either every one settles or every one is rejected."""
+    With `all_or_none` all settle at once or none does: they queue as one entry, so they must agree
+    in account, asset, priority, class, mode and times."""
 
     payments_count: Annotated[int, Meta(ge=1, le=MAX_PAYMENTS)]
     payments_root: Bytes32
@@ -143,6 +181,296 @@ class RevokeKey(_Canonical, frozen=True, tag="revoke-key/1"):
     """Body: a key of the sender's stops being valid from the next height."""
 
     public_key: Bytes32
+
+
+# --- queue, limits, policy ------------------------------------------------------------------------
+
+
+class Cancel(_Canonical, frozen=True, tag="cancel/1"):
+    """Body: the debtor takes back a payment that is queued or held."""
+
+    uetr: Bytes16
+
+
+class Hold(_Canonical, frozen=True, tag="hold/1"):
+    """Body: the debtor keeps a queued payment from settling until it is released."""
+
+    uetr: Bytes16
+
+
+class Release(_Canonical, frozen=True, tag="release/1"):
+    """Body: the debtor lets a payment that it held wait again, at the end of its priority."""
+
+    uetr: Bytes16
+
+
+class Reprioritise(_Canonical, frozen=True, tag="reprioritise/1"):
+    """Body: the debtor moves a queued payment to the end of another priority."""
+
+    uetr: Bytes16
+    priority: Priority
+
+
+class SetLimit(_Canonical, frozen=True, tag="set-limit/1"):
+    """Body: how much more an account may pay out than it takes in, since the start of the day (or
+    since the limit was first set, if that was later). By its holder or an operator."""
+
+    participant: LeiText
+    """Whose settlement account."""
+    asset: AssetCode
+    counterparty: LeiText | None
+    """Towards whom; None: towards all that have no limit of their own."""
+    limit: Amount64 | None
+    """Minor units; None: no limit any longer."""
+
+
+class Sweep(_Canonical, frozen=True):
+    """At close of day all that is available of `asset` goes to `to`."""
+
+    asset: AssetCode
+    to: LeiText
+
+
+class SetPolicy(_Canonical, frozen=True, tag="set-policy/1"):
+    """Body: how the sender's own accounts are run, from the next height."""
+
+    fifo_bypass: bool
+    """A payment that can settle at entry does, even where others of its class wait."""
+    sweeps: Annotated[tuple[Sweep, ...], Meta(max_length=MAX_SWEEPS)]
+    """Ascending by asset, one an asset."""
+
+
+# --- intraday credit ------------------------------------------------------------------------------
+
+
+class PostPrice(_Canonical, frozen=True, tag="post-price/1"):
+    """Body: an operator values a security as collateral for credit in a currency.
+
+    `quantity` minor units of it are worth quantity · price · (10,000 − haircut) / (lot · 10,000)
+    minor units of the currency, rounded down."""
+
+    security: AssetCode
+    currency: AssetCode
+    price: Amount64
+    """Minor units of the currency for `lot` minor units of the security."""
+    lot: Annotated[int, Meta(ge=1)]
+    haircut: Annotated[int, Meta(ge=0, le=10_000)]
+    """Basis points."""
+
+
+class Pledge(_Canonical, frozen=True, tag="pledge/1"):
+    """Body: move securities of the sender's to its collateral account; the line grows by them."""
+
+    security: AssetCode
+    currency: AssetCode
+    """Of the credit that they secure."""
+    quantity: Amount64
+
+
+class ReleaseCollateral(_Canonical, frozen=True, tag="release-collateral/1"):
+    """Body: move pledged securities back, if the line left covers what is drawn."""
+
+    security: AssetCode
+    currency: AssetCode
+    quantity: Amount64
+
+
+# --- deferred net settlement ----------------------------------------------------------------------
+
+
+class CycleAction(IntEnum):
+    CLOSE = 0
+    """No more payments join; positions are settled or a funding window begins."""
+    EXTEND = 1
+    """Another funding window, until `until`."""
+    UNWIND = 2
+    """Reject every payment of a cycle that could not be settled."""
+
+
+class OrderCycle(_Canonical, frozen=True, tag="order-cycle/1"):
+    """Body: an operator's order about a clearing cycle."""
+
+    asset: AssetCode
+    cycle: Unsigned
+    action: CycleAction
+    until: Unsigned | None
+    """Milliseconds since the Unix epoch; for EXTEND alone."""
+
+
+class MoveOwn(_Canonical, frozen=True, tag="move-own/1"):
+    """Body: move money between two of the sender's own accounts of an asset (ISO 20022 camt.050).
+
+    Between settlement, margin, fund and, for an operator, capital."""
+
+    uetr: Bytes16
+    asset: AssetCode
+    source: AccountKind
+    target: AccountKind
+    amount: Unsigned
+
+
+# --- linked and conditional settlement ------------------------------------------------------------
+
+
+class Link(_Canonical, frozen=True, tag="link/1"):
+    """Body: the sender agrees to its own legs of a linked settlement, all of which it signs here.
+
+    The link is complete once every leg's debtor sent the same legs and expiry. Legs are gross
+    payments; their priorities mean nothing."""
+
+    legs: Annotated[tuple[Payment, ...], Meta(min_length=2, max_length=MAX_LEGS)]
+    expires: Unsigned
+    """Milliseconds since the Unix epoch: from this block time on it is off."""
+
+
+class Reserve(_Canonical, frozen=True, tag="reserve/1"):
+    """Body: set a payment's amount aside, to be posted later in full or in part."""
+
+    payment: Payment
+    poster: LeiText | None
+    """Who may post it; None: only who shows the preimage."""
+    hash_lock: Bytes32 | None
+    """SHA-256 of a 32-byte preimage; who shows it may post the whole amount."""
+    expires: Unsigned
+    """Milliseconds since the Unix epoch: from this block time on the reservation is void."""
+
+
+class Post(_Canonical, frozen=True, tag="post/1"):
+    """Body: settle a reservation; what is not posted goes back to the debtor."""
+
+    uetr: Bytes16
+    amount: Unsigned | None
+    """Minor units; None: all of it."""
+    preimage: Bytes32 | None
+
+
+class Void(_Canonical, frozen=True, tag="void/1"):
+    """Body: the creditor lets a reservation go."""
+
+    uetr: Bytes16
+
+
+# --- returns and disputes -------------------------------------------------------------------------
+
+
+class Recall(_Canonical, frozen=True, tag="recall/1"):
+    """Body: the debtor of a settled payment asks for it back (camt.056)."""
+
+    original: Payment
+    """In clear; must be the one that settled."""
+    reason: ReasonCode
+
+
+class RefuseRecall(_Canonical, frozen=True, tag="refuse-recall/1"):
+    """Body: the creditor answers a recall with no (camt.029)."""
+
+    uetr: Bytes16
+    """Of the recalled payment."""
+    reason: ReasonCode
+
+
+class Return(_Canonical, frozen=True, tag="return/1"):
+    """Body: the creditor of a settled payment gives back all or part of it (pacs.004).
+
+    `payment` is a payment like any other, from the original's creditor to its debtor, which may
+    wait in the queue; while it does, its amount counts as returned."""
+
+    payment: Payment
+    original: Payment
+    reason: ReasonCode
+
+
+class OpenDispute(_Canonical, frozen=True, tag="open-dispute/1"):
+    """Body: debtor or creditor contests a settled payment."""
+
+    original: Payment
+    reason: ReasonCode
+
+
+class SubmitEvidence(_Canonical, frozen=True, tag="submit-evidence/1"):
+    """Body: a party of a disputed payment puts the digest of a document on record."""
+
+    uetr: Bytes16
+    document: Bytes32
+
+
+class Verdict(IntEnum):
+    UPHELD = 0
+    DISMISSED = 1
+
+
+class DecideDispute(_Canonical, frozen=True, tag="decide-dispute/1"):
+    """Body: a supervisor, or an operator that is no party, decides. Moves no money."""
+
+    uetr: Bytes16
+    verdict: Verdict
+    reason: ReasonCode
+
+
+class Acknowledge(_Canonical, frozen=True, tag="acknowledge/1"):
+    """Body: the creditor of a payment states that it has seen its outcome (non-repudiation of
+    delivery, ISO/IEC 13888)."""
+
+    uetr: Bytes16
+    outcome: Bytes32
+    """Leaf hash of the outcome."""
+    block: Bytes32
+    """Digest of the header of its block."""
+
+
+# --- operating day, supervision -------------------------------------------------------------------
+
+
+class Phase(IntEnum):
+    """Phases of a business day, in order; each lasts until the next begins."""
+
+    OPEN = 0
+    CUSTOMER_CUTOFF = 1
+    """Customer payments enter no longer; those that wait may still settle."""
+    INTERBANK = 2
+    """Only interbank payments settle."""
+    CLEARING = 3
+    """No payment enters; net cycles, resolution and links still settle."""
+    CLOSED = 4
+
+
+class DelayPhase(_Canonical, frozen=True, tag="delay-phase/1"):
+    """Body: an operator puts off the beginning of a phase of this business day, and with it those
+    that would begin before `until`."""
+
+    date: Unsigned
+    """Business date, yyyymmdd."""
+    phase: Phase
+    until: Unsigned
+    """Milliseconds since the Unix epoch."""
+
+
+class ProceedDay(_Canonical, frozen=True, tag="proceed-day/1"):
+    """Body: an operator lets a day go on that waits because block time jumped over a phase."""
+
+    date: Unsigned
+    phase: Phase
+    """The one to begin now."""
+
+
+class Consent(_Canonical, frozen=True, tag="consent/1"):
+    """Body: a supervisor agrees to one payment out of client reserve that the rules do not allow."""
+
+    payment: Bytes32
+    """Leaf hash of the payment."""
+    expires: Unsigned
+
+
+class Freeze(_Canonical, frozen=True, tag="freeze/1"):
+    """Body: a supervisor freezes a participant's debits, credits or both; neither: lifts it."""
+
+    participant: LeiText
+    debit: bool
+    credit: bool
+    reason: ReasonCode
+
+
+# --- governance -----------------------------------------------------------------------------------
 
 
 class Validator(_Canonical, frozen=True, tag="validator/2"):
@@ -193,16 +521,164 @@ class RekeyValidator(_Canonical, frozen=True, tag="rekey-validator/1"):
 
 
 ValidatorChange = AddValidator | RemoveValidator | RekeyValidator
-Changes = Annotated[tuple[ValidatorChange, ...], Meta(max_length=MAX_CHANGES)]
+
+
+class ProvenKey(_Canonical, frozen=True):
+    """A participant's signing key with its proof of possession, for its LEI."""
+
+    public_key: Bytes32
+    possession: Bytes64
+
+
+class AdmitParticipant(_Canonical, frozen=True, tag="admit-participant/1"):
+    """Change: a new participant."""
+
+    lei: LeiText
+    bic: BicText
+    name: ShortName
+    roles: Annotated[tuple[str, ...], Meta(max_length=16)]
+    """Sorted."""
+    keys: Annotated[tuple[ProvenKey, ...], Meta(min_length=1, max_length=32)]
+    """Ascending by public key."""
+    threshold: Annotated[int, Meta(ge=1, le=32)]
+    sponsor: LeiText | None
+    """For an indirect participant: its direct participant."""
+    approvals: Annotated[int, Meta(ge=0, le=32)]
+    """For an operator: how many of its keys may approve one proposal. Else 0."""
+
+
+class CloseParticipant(_Canonical, frozen=True, tag="close-participant/1"):
+    """Change: a participant without money, obligations or open business leaves for ever."""
+
+    lei: LeiText
+
+
+class SuspendParticipant(_Canonical, frozen=True, tag="suspend-participant/1"):
+    """Change: a participant's instructions are refused until the suspension is lifted."""
+
+    lei: LeiText
+
+
+class LiftSuspension(_Canonical, frozen=True, tag="lift-suspension/1"):
+    """Change: a suspended participant is active again."""
+
+    lei: LeiText
+
+
+class ReplaceKeys(_Canonical, frozen=True, tag="replace-keys/1"):
+    """Change: a participant's keys are revoked and others registered, from the next height: for one
+    that lost its keys."""
+
+    lei: LeiText
+    revoke: Annotated[tuple[Bytes32, ...], Meta(max_length=256)]
+    register: Annotated[tuple[ProvenKey, ...], Meta(max_length=32)]
+    threshold: Annotated[int, Meta(ge=1, le=32)]
+
+
+class AddAsset(_Canonical, frozen=True, tag="add-asset/1"):
+    """Change: a currency (by an issuer) or a security (by a depository, under its ISIN)."""
+
+    code: AssetCode
+    exponent: Annotated[int, Meta(ge=0, le=8)]
+    issuer: LeiText
+
+
+class SetNetting(_Canonical, frozen=True, tag="set-netting/1"):
+    """Change: how a currency's clearing cycles run."""
+
+    asset: AssetCode
+    enabled: bool
+    funding_ms: Annotated[int, Meta(ge=0, le=MAX_FUNDING_MS)]
+    """How long a short debtor may bring money after the close, before the waterfall."""
+
+
+class SetMember(_Canonical, frozen=True, tag="set-member/1"):
+    """Change: what a participant is to a net system."""
+
+    participant: LeiText
+    asset: AssetCode
+    cap: Amount64
+    """Largest projected net debit, minor units."""
+    margin: Amount64
+    """Least that stays on its margin account."""
+    contribution: Amount64
+    """Required on its fund account; survivors share losses by it."""
+
+
+class CloseRule(IntEnum):
+    """What becomes of a queue at close of day."""
+
+    EXPIRE = 0
+    ROLL_OVER = 1
+    """Order kept."""
+
+
+class SetParameters(_Canonical, frozen=True, tag="set-parameters/1"):
+    """Change: parameters, from the next height."""
+
+    governance_threshold: Annotated[int, Meta(ge=1, le=1_000)]
+    readiness_ms: Annotated[int, Meta(ge=0, le=MAX_VALIDITY_MS)]
+    close_rule: CloseRule
+
+
+class CycleClose(_Canonical, frozen=True):
+    """When a clearing cycle of an asset closes."""
+
+    time: Unsigned
+    """Milliseconds since the Unix epoch."""
+    asset: AssetCode
+
+
+class BusinessDay(_Canonical, frozen=True, tag="business-day/1"):
+    """One day of the published schedule."""
+
+    date: Annotated[int, Meta(ge=19_700_101, le=99_991_231)]
+    """yyyymmdd."""
+    begins: Annotated[tuple[Unsigned, ...], Meta(min_length=5, max_length=5)]
+    """When each `Phase` begins, milliseconds since the Unix epoch, ascending."""
+    closes: Annotated[tuple[CycleClose, ...], Meta(max_length=MAX_CYCLES_A_DAY)]
+    """Ascending by time, then asset."""
+
+
+class PublishSchedule(_Canonical, frozen=True, tag="publish-schedule/1"):
+    """Change: business days, each beginning where the one before ends; days not yet begun are
+    replaced from the first of these on."""
+
+    days: Annotated[tuple[BusinessDay, ...], Meta(min_length=1, max_length=MAX_SCHEDULE_DAYS)]
+
+
+class ActivateRules(_Canonical, frozen=True, tag="activate-rules/1"):
+    """Change: from this height on blocks are executed by this version of the rules."""
+
+    version: Unsigned
+    height: Unsigned
+
+
+Change = (
+    ValidatorChange
+    | AdmitParticipant
+    | CloseParticipant
+    | SuspendParticipant
+    | LiftSuspension
+    | ReplaceKeys
+    | AddAsset
+    | SetNetting
+    | SetMember
+    | SetParameters
+    | PublishSchedule
+    | ActivateRules
+)
+Changes = Annotated[tuple[Change, ...], Meta(max_length=MAX_CHANGES)]
 
 
 class Propose(_Canonical, frozen=True, tag="propose/1"):
-    """Body: an operator proposes the next epoch; its own signatures approve it.
+    """Body: an operator proposes changes; its own signatures approve them.
 
     The digest of the envelope names the proposal."""
 
     changes: Changes
-    """In order, to the set of the next epoch. None: only a new epoch with fresh vote keys."""
+    """In order. Those of validators make the set of the next epoch; none at all: only a new epoch
+    with fresh vote keys."""
     expires: Unsigned
     """Milliseconds since the Unix epoch; a block after it approves no longer."""
 
@@ -244,6 +720,32 @@ InstructionBody = (
     | Approve
     | ReadyValidator
     | ReportEquivocation
+    | Cancel
+    | Hold
+    | Release
+    | Reprioritise
+    | SetLimit
+    | SetPolicy
+    | PostPrice
+    | Pledge
+    | ReleaseCollateral
+    | OrderCycle
+    | MoveOwn
+    | Link
+    | Reserve
+    | Post
+    | Void
+    | Recall
+    | RefuseRecall
+    | Return
+    | OpenDispute
+    | SubmitEvidence
+    | DecideDispute
+    | Acknowledge
+    | DelayPhase
+    | ProceedDay
+    | Consent
+    | Freeze
 )
 
 NODE_SIGNED = (ReadyValidator, ReportEquivocation)
@@ -292,35 +794,270 @@ class Instruction(_Canonical, frozen=True, tag="instruction/1"):
     """Those of a `Pay` body, in the order of its root; empty for any other body."""
 
 
-class OriginalOutcome(_Canonical, frozen=True, gc=False):
-    """Where the outcome stands that a retried payment gets again."""
+class OutcomePlace(_Canonical, frozen=True, gc=False):
+    """Where an instruction's outcome stands."""
 
     height: Unsigned
     instruction: Unsigned
     payment: Unsigned
 
 
-class Outcome(_Canonical, frozen=True, tag="outcome/1", gc=False):
-    """What became of one payment (or of an instruction without payments) in one block."""
+# What an outcome tells besides its status: why a payment changed, or what else happened.
+
+
+class Joined(_Canonical, frozen=True, tag="joined/1"):
+    """The payment is in this clearing cycle of its asset; the cycle decides it."""
+
+    cycle: Unsigned
+
+
+class Together(_Canonical, frozen=True, tag="together/1"):
+    """It settled with all others of the block that say the same."""
+
+    group: Bytes32
+    """Of a resolution: the digest of the asset's code; of a link: its id."""
+
+
+class Returns(_Canonical, frozen=True, tag="returns/1"):
+    """It gives back (part of) another payment."""
+
+    original: Bytes16
+
+
+class Carried(_Canonical, frozen=True, tag="carried/1"):
+    """It carries on another payment (`Payment.previous`)."""
+
+    previous: Bytes16
+
+
+class Posted(_Canonical, frozen=True, tag="posted/1"):
+    """How much of a reservation settled; the rest went back."""
+
+    amount: Unsigned
+
+
+class PhaseBegan(_Canonical, frozen=True, tag="phase-began/1"):
+    """A phase of a business day began, or waits for the operator because time jumped over it."""
+
+    date: Unsigned
+    phase: Phase
+    waits: bool
+
+
+class LineChanged(_Canonical, frozen=True, tag="line-changed/1"):
+    """A credit line after a pledge, a release or a new price."""
+
+    participant: LeiText
+    asset: AssetCode
+    line: Unsigned
+
+
+class MarginCall(_Canonical, frozen=True, tag="margin-call/1"):
+    """The line fell below what is drawn."""
+
+    participant: LeiText
+    asset: AssetCode
+    drawn: Unsigned
+    line: Unsigned
+
+
+class OvernightLoan(_Canonical, frozen=True, tag="overnight-loan/1"):
+    """A debit balance at close of day."""
+
+    participant: LeiText
+    asset: AssetCode
+    date: Unsigned
+    amount: Unsigned
+
+
+class Moved(_Canonical, frozen=True, tag="moved/1"):
+    """The ledger itself moved money: a sweep at close of day, a step of a waterfall."""
+
+    asset: AssetCode
+    debtor: LeiText
+    debtor_account: AccountKind
+    creditor: LeiText
+    creditor_account: AccountKind
+    amount: Unsigned
+
+
+class Statement(_Canonical, frozen=True, tag="statement/1"):
+    """An account's business day. Its movements are those of the blocks after the day before's
+    close, up to this one; opening + credits − debits = closing."""
+
+    participant: LeiText
+    asset: AssetCode
+    account: AccountKind
+    date: Unsigned
+    opening: int
+    closing: int
+    since: Unsigned
+    """Height of the close before, 0 if none: the first block of the day is the next."""
+
+
+class NetPosition(_Canonical, frozen=True):
+    """A participant's side of a clearing cycle."""
+
+    participant: LeiText
+    debits: Unsigned
+    credits: Unsigned
+
+
+class CycleClosed(_Canonical, frozen=True, tag="cycle-closed/1"):
+    """A cycle takes no more payments; these are its positions."""
+
+    asset: AssetCode
+    cycle: Unsigned
+    positions: tuple[NetPosition, ...]
+    """Ascending by LEI; their nets sum to zero."""
+    payments: Unsigned
+    payments_root: Bytes32
+    """RFC 6962 root over the leaf hashes of its payments, in order of joining."""
+
+
+class CoverSource(IntEnum):
+    """Where the money for a short debtor comes from, in the order of the waterfall."""
+
+    MARGIN = 0
+    FUND = 1
+    CAPITAL = 2
+    SURVIVOR = 3
+
+
+class Cover(_Canonical, frozen=True):
+    """One step of a waterfall."""
+
+    source: CoverSource
+    participant: LeiText
+    """Whose account pays."""
+    available: Unsigned
+    """What it could have paid."""
+    amount: Unsigned
+
+
+class Shortfall(_Canonical, frozen=True):
+    """What a debtor lacked, and who paid it."""
+
+    participant: LeiText
+    owed: Unsigned
+    own: Unsigned
+    """What its settlement account gave."""
+    covers: tuple[Cover, ...]
+
+
+class SurvivorShare(_Canonical, frozen=True):
+    """What survivors' losses are split by."""
+
+    participant: LeiText
+    contribution: Unsigned
+    """Required, minor units."""
+    held: Unsigned
+    """On its fund account."""
+
+
+class CycleSettled(_Canonical, frozen=True, tag="cycle-settled/1"):
+    """A cycle's positions settled, all at once. With it every payment of the cycle did."""
+
+    asset: AssetCode
+    cycle: Unsigned
+    shortfalls: tuple[Shortfall, ...]
+    survivors: tuple[SurvivorShare, ...]
+    """Ascending by LEI; empty where nobody was short."""
+
+
+class CycleShort(_Canonical, frozen=True, tag="cycle-short/1"):
+    """A cycle could not settle: these debtors lack so much (before any waterfall if `until` is
+    set: the end of the funding window)."""
+
+    asset: AssetCode
+    cycle: Unsigned
+    lacking: tuple[tuple[LeiText, Unsigned], ...]
+    """Ascending by LEI."""
+    until: Unsigned | None
+
+
+class CycleUnwound(_Canonical, frozen=True, tag="cycle-unwound/1"):
+    """A cycle was given up by order: with it every payment of the cycle was rejected."""
+
+    asset: AssetCode
+    cycle: Unsigned
+
+
+class LinkClosed(_Canonical, frozen=True, tag="link-closed/1"):
+    """What became of a linked settlement; its legs' outcomes stand beside."""
+
+    link: Bytes32
+    settled: bool
+
+
+class RulesActivated(_Canonical, frozen=True, tag="rules-activated/1"):
+    """This block is the first of this version of the rules."""
+
+    version: Unsigned
+
+
+class RestrictionChanged(_Canonical, frozen=True, tag="restriction-changed/1"):
+    """A participant's standing from this block on."""
+
+    participant: LeiText
+    suspended: bool
+    debit_frozen: bool
+    credit_frozen: bool
+
+
+Event = (
+    Joined
+    | Together
+    | Returns
+    | Carried
+    | Posted
+    | PhaseBegan
+    | LineChanged
+    | MarginCall
+    | OvernightLoan
+    | Moved
+    | Statement
+    | CycleClosed
+    | CycleSettled
+    | CycleShort
+    | CycleUnwound
+    | LinkClosed
+    | RulesActivated
+    | RestrictionChanged
+)
+
+
+class Outcome(_Canonical, frozen=True, tag="outcome/2", gc=False):
+    """What became of a payment, or of an instruction without payments, or something else that
+    happened, in one block.
+
+    A payment's first outcome stands at its own place: (`instruction`, `payment`). Each later change
+    is an outcome of its own that names the first as `original` and the payment by `content`.
+    """
 
     height: Unsigned
     time: Unsigned
     """The block's timestamp, milliseconds since the Unix epoch."""
-    instruction: Unsigned
-    """Index of the instruction in the block."""
+    instruction: Unsigned | None
+    """Index in the block of the instruction that this is the outcome of or that brought it about;
+    None: the block itself did (time, a link, resolution)."""
     payment: Unsigned
     """Index of the payment in the instruction; 0 where there are no payments."""
     uetr: Bytes16 | None
-    """None only for instructions that move no money."""
+    """None where no payment is concerned."""
     status: str
-    """ISO 20022 ExternalPaymentTransactionStatus: ACSC settled, RJCT rejected."""
+    """ISO 20022 ExternalPaymentTransactionStatus (`node.ledger.reasons`)."""
     reason: str | None
-    """ISO 20022 ExternalStatusReason of a rejection."""
+    """ISO 20022 ExternalStatusReason: of a rejection, an expiry, a wait."""
     debtor_balance: int | None
     """Balance after, minor units; None where no account was debited."""
     creditor_balance: int | None
-    original: OriginalOutcome | None
-    """For a retry with the same content under a used UETR: the outcome that stands."""
+    original: OutcomePlace | None
+    """For a retry with the same content under a used UETR, and for a change: the payment's first
+    outcome."""
+    content: Bytes32 | None
+    """For a change: the leaf hash of the payment."""
+    event: Event | None
 
 
 class Header(_Canonical, frozen=True, tag="header/1"):

@@ -102,7 +102,7 @@ def register(subparsers: Any) -> None:
 
 
 def _evidence(args: argparse.Namespace, output: Output) -> int:
-    from node.chain.instruction import uetr_text  # noqa: PLC0415
+    from node.chain.uetr import uetr_text
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
     if args.equivocation is not None:

@@ -191,7 +191,7 @@ def _propose(args: argparse.Namespace, output: Output) -> int:
         raise usage("propose needs changes (--add, --remove, --rekey), or --new-epoch alone")
 
     async def run(connection: Connection, client: ApiClient) -> int:
-        from node.chain.instruction import build_propose  # noqa: PLC0415
+        from node.chain.build import build_propose
 
         chain_id, sender, keys = await _prepare(args, connection, client)
         changes = _changes(args, chain_id)
@@ -222,7 +222,7 @@ def _approve(args: argparse.Namespace, output: Output) -> int:
         raise usage(f"{args.proposal!r} is no id of a proposal: 64 lower-case hexadecimal digits")
 
     async def run(connection: Connection, client: ApiClient) -> int:
-        from node.chain.instruction import build_approve  # noqa: PLC0415
+        from node.chain.build import build_approve
 
         chain_id, sender, keys = await _prepare(args, connection, client)
         now = time.time_ns() // 1_000_000

@@ -17,17 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from node.api.amounts import BadAmount, parse_amount
+from node.chain.build import build_issue, build_pay, build_redeem, gross_payment
 from node.chain.encoding import digest, encode, framed
-from node.chain.instruction import (
-    build_issue,
-    build_pay,
-    build_redeem,
-    gross_payment,
-    parse_uetr,
-    payment_digest,
-    payments_root,
-    uetr_text,
-)
+from node.chain.instruction import payment_digest, payments_root
 from node.chain.signature import Signer
 from node.chain.types import (
     Issue,
@@ -35,6 +27,7 @@ from node.chain.types import (
     Priority,
     Redeem,
 )
+from node.chain.uetr import parse_uetr, uetr_text
 from node.cli.errors import CommandError, Exit
 from node.ledger.state import ACCOUNT_ROLES
 from node.ledger.supply import body_digest

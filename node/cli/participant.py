@@ -208,7 +208,7 @@ async def _send(
     client: ApiClient,
     build: Build,
 ) -> int:
-    from node.chain.instruction import uetr_text  # noqa: PLC0415
+    from node.chain.uetr import uetr_text
     from node.cli import settle  # noqa: PLC0415
     from node.cli.orders import Result, exit_code, new_uetr, read_uetr  # noqa: PLC0415
     from node.cli.receipts import keep_receipt  # noqa: PLC0415
@@ -290,7 +290,7 @@ async def _pay_file(
 
 
 def _payment(args: argparse.Namespace, output: Output) -> int:
-    from node.chain.instruction import uetr_text  # noqa: PLC0415
+    from node.chain.uetr import uetr_text
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
     uetr = uetr_text(read_uetr(args.uetr))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from node.chain.instruction import parse_uetr, uetr_text
+from node.chain.uetr import parse_uetr, uetr_text
 from node.cli.connection import read_input
 from node.cli.errors import CommandError
 from node.cli.orders import VALIDITY_MS, new_uetr

@@ -11,8 +11,8 @@ from pathlib import Path
 from node.api.client import ApiClient, ApiError
 from node.api.documents import ReceiptDocument
 from node.chain.genesis import BadGenesis, load_genesis
-from node.chain.instruction import parse_uetr
 from node.chain.types import Payment
+from node.chain.uetr import parse_uetr
 from node.cli import settle
 from node.cli.connection import Connection
 from node.cli.errors import CommandError, Exit

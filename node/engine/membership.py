@@ -25,7 +25,7 @@ from pathlib import Path
 from consensus.interface import EpochStarted, Floor, starting_floor
 from consensus.messages import Epoch, Equivocation, ValidatorIndex
 from node.api.service import SubmissionRefused
-from node.chain.instruction import build_ready, build_report
+from node.chain.build import build_ready, build_report
 from node.chain.types import Receipt, Validator, ValidatorSet
 from node.engine.clock import WallClock
 from node.engine.executor import CommitPlan

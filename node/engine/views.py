@@ -21,7 +21,6 @@ from node.api.service import (
     PaymentView,
     UnknownParticipant,
 )
-from node.chain.instruction import uetr_text
 from node.chain.types import (
     AccountKind,
     Header,
@@ -31,6 +30,7 @@ from node.chain.types import (
     Pay,
     Redeem,
 )
+from node.chain.uetr import uetr_text
 from node.ledger.entries import UetrEntry
 from node.ledger.state import State
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from node.chain.encoding import encode
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import MAX_BALANCE, OriginalOutcome, Outcome, Pay
+from node.chain.types import MAX_BALANCE, Outcome, OutcomePlace, Pay
 from node.ledger.entries import UetrEntry
 from node.ledger.reasons import (
     AMOUNT_TOO_LARGE,
@@ -151,7 +151,7 @@ def _record(work: Work, index: int, checked: CheckedInstruction, verdicts: list[
                 uetrs[uetr] = UetrEntry(uetr, digest, time, height, index, number, status, reason)
         elif reason is None:
             status, reason = standing.status, standing.reason
-            original = OriginalOutcome(standing.height, standing.instruction, standing.payment)
+            original = OutcomePlace(standing.height, standing.instruction, standing.payment)
         outcome = Outcome(
             height,
             time,

@@ -21,7 +21,7 @@ from node.chain.records import (
     ProposalRecord,
     ValidatorKeyRecord,
 )
-from node.chain.types import OriginalOutcome, Outcome, ValidatorSet
+from node.chain.types import Outcome, OutcomePlace, ValidatorSet
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.reasons import REJECTED, SETTLED, WITHOUT_AUTHORITY
@@ -337,7 +337,7 @@ class Work:
         status, original = (SETTLED if reason is None else REJECTED), None
         if standing is not None and reason is None:
             status, reason = standing.status, standing.reason
-            original = OriginalOutcome(standing.height, standing.instruction, standing.payment)
+            original = OutcomePlace(standing.height, standing.instruction, standing.payment)
         outcome = Outcome(
             height,
             time,

@@ -20,9 +20,10 @@ from node.api.server import ApiServer, ListenError
 from node.api.service import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SubmissionRefused
 from node.api.sse import MAX_STREAMS
 from node.chain.encoding import decode, encode
-from node.chain.instruction import CheckedInstruction, uetr_text
+from node.chain.instruction import CheckedInstruction
 from node.chain.signature import RECEIPT_DOMAIN, verify
 from node.chain.types import Receipt
+from node.chain.uetr import uetr_text
 from tests.support.fake_node import FakeNode, wall
 from tests.support.ledger_world import DAY_MS, World
 

@@ -12,7 +12,7 @@ from consensus.messages import Content, Equivocation, Kind
 from node.audit.chain_audit import AuditReport, audit_chain
 from node.audit.report import INVALID, VALID
 from node.chain.block import encode_block, header_digest, inspect_block
-from node.chain.instruction import build_report
+from node.chain.build import build_report
 from node.chain.types import ValidatorSet
 from tests.support import world
 from tests.support.epoch_chain import sample_of_epochs

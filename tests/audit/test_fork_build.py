@@ -13,7 +13,7 @@ from node.audit.fork import ForkSource, NoFork, build_equivocation, build_fork, 
 from node.audit.proofs import ForkProof, decode_proof
 from node.audit.report import UNDECIDED, VALID, Report
 from node.audit.verify_accountability import check_equivocation_proof, check_fork
-from node.chain.instruction import build_report
+from node.chain.build import build_report
 from node.engine.prune import make_pruner
 from node.storage.chain_store import ChainStore
 from node.storage.config import Retention

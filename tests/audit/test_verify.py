@@ -22,10 +22,11 @@ from node.audit.dossier import (
 )
 from node.audit.report import INVALID, NOTE, UNDECIDED, VALID
 from node.audit.verify import CHECKS, check_dossier, verify_file
+from node.chain.build import build_pay
 from node.chain.encoding import encode
-from node.chain.instruction import build_pay, envelope_digest
+from node.chain.instruction import envelope_digest
 from node.chain.signature import RECEIPT_DOMAIN
-from node.chain.types import OriginalOutcome, Receipt, ReceiptBody
+from node.chain.types import OutcomePlace, Receipt, ReceiptBody
 from tests.support import forge, wire, world
 from tests.support.dossiers import (
     GENESIS,
@@ -92,7 +93,7 @@ def test_a_retry_proves_the_status_and_names_the_outcome_that_stands() -> None:
     report = verify_file(build_dossier(chain, entry), world.genesis_bytes())
     assert (report.verdict, report.status) == (VALID, "settled")
     assert report.dossier is not None
-    assert report.dossier.outcome.original == OriginalOutcome(2, 2, 0)
+    assert report.dossier.outcome.original == OutcomePlace(2, 2, 0)
     assert "the outcome that stands is [2, 0] in block 2" in report.text()
 
 

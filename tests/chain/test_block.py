@@ -18,8 +18,9 @@ from node.chain.block import (
     parse_body,
     validator_set_digest,
 )
+from node.chain.build import build_pay
 from node.chain.encoding import encode
-from node.chain.instruction import build_pay, parse_instruction
+from node.chain.instruction import parse_instruction
 from node.chain.merkle import EMPTY_ROOT, root
 from node.chain.types import Header, Instruction
 from tests.support import wire, world

@@ -57,7 +57,7 @@ def test_golden_bytes_decode_to_the_sample_and_nothing_else() -> None:
 
 
 def test_every_format_names_itself_and_its_version() -> None:
-    inner = {"KeySignature", "OriginalOutcome", "KeyRecord", "Neighbour", "Content"}
+    inner = {"KeySignature", "OutcomePlace", "KeyRecord", "Neighbour", "Content"}
     inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "EndedEpoch", "Finality"}
     inner |= {"PendingEpoch", "Branch", "Rival"}
     inner |= {"StateChunkRef", "HistoryChunkRef", "WindowBlock"}

@@ -6,18 +6,20 @@ import pytest
 from msgspec.structs import replace
 
 from consensus.messages import Kind, Vote
-from node.chain.encoding import encode
-from node.chain.instruction import (
-    InstructionRefused,
-    Refusal,
+from node.chain.build import (
     build_approve,
     build_propose,
     build_ready,
     build_report,
+    sign_instruction,
+)
+from node.chain.encoding import encode
+from node.chain.instruction import (
+    InstructionRefused,
+    Refusal,
     check_instruction,
     envelope_digest,
     parse_instruction,
-    sign_instruction,
 )
 from node.chain.types import (
     MAX_CHANGES,

@@ -7,25 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.chain.encoding import decode, digest, encode, framed
-from node.chain.instruction import (
-    MAX_INSTRUCTION_BYTES,
-    InstructionRefused,
-    Refusal,
+from node.chain.build import (
     assemble,
     build_issue,
     build_pay,
     build_redeem,
     build_register_key,
     build_revoke_key,
+    sign_instruction,
+)
+from node.chain.encoding import decode, digest, encode, framed
+from node.chain.instruction import (
+    MAX_INSTRUCTION_BYTES,
+    InstructionRefused,
+    Refusal,
     check_instruction,
     parse_instruction,
-    parse_uetr,
     payment_digest,
     payments_root,
-    sign_instruction,
     signed_envelope_leaf,
-    uetr_text,
 )
 from node.chain.signature import INSTRUCTION_DOMAIN, prove_possession
 from node.chain.types import (
@@ -41,6 +41,7 @@ from node.chain.types import (
     RevokeKey,
     SignedEnvelope,
 )
+from node.chain.uetr import parse_uetr, uetr_text
 from tests.support import wire, world
 from tests.support.world import BANKA, BANKB, CENTRALBANK, EUR
 

@@ -19,7 +19,7 @@ import pytest
 from devnet.ports import choose
 from node.api.client import ApiClient, ApiProblem
 from node.api.service import StatusView
-from node.chain.instruction import build_pay, gross_payment
+from node.chain.build import build_pay, gross_payment
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, check_possession
 from node.cli.joining import read_candidate
 from node.storage.chain_store import ChainStore

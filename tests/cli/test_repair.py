@@ -19,7 +19,8 @@ from consensus.messages import (
     encode,
     vote_payload,
 )
-from node.chain.instruction import CheckedInstruction, build_pay, check_instruction
+from node.chain.build import build_pay
+from node.chain.instruction import CheckedInstruction, check_instruction
 from node.engine.node import load_chain, open_node
 from node.engine.pool_store import KEPT_PREFIX
 from node.engine.repair import find_damage, repair_database

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from consensus.interface import EpochStarted
 from consensus.messages import Content, Equivocation, Kind
 from node.api.service import SubmissionRefused
-from node.chain.instruction import build_propose, build_ready
+from node.chain.build import build_propose, build_ready
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
 from node.chain.types import (
     AddValidator,

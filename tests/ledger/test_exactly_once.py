@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from node.chain.types import OriginalOutcome
+from node.chain.types import OutcomePlace
 from node.ledger.apply import BadBlock
 from tests.support.ledger_world import BLOCK_MS, DAY_MS, Chain, World, uetr
 
@@ -34,7 +34,7 @@ def test_a_retry_under_a_new_id_gets_the_original_outcome_and_moves_nothing(
     (outcome,) = again.outcomes
     assert (outcome.status, outcome.reason) == ("ACSC", None)
     assert (outcome.debtor_balance, outcome.creditor_balance) == (None, None)
-    assert outcome.original == OriginalOutcome(first.header.height, 0, 1)
+    assert outcome.original == OutcomePlace(first.header.height, 0, 1)
     assert outcome.height == again.header.height
     assert again.applied.state_root == first.applied.state_root
     assert again.applied.uetrs == [], "the first outcome stays the one that is looked up"
@@ -48,7 +48,7 @@ def test_a_retry_of_a_rejected_payment_is_rejected_again_even_if_it_could_settle
     chain.fund(5_000, "BANKA")
     (outcome,) = chain.block(world.pay("BANKA", payment)).outcomes
     assert (outcome.status, outcome.reason) == ("RJCT", "AM04")
-    assert outcome.original == OriginalOutcome(first.header.height, 0, 0)
+    assert outcome.original == OutcomePlace(first.header.height, 0, 0)
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["final before", "not yet final"])
@@ -63,7 +63,7 @@ def test_a_used_uetr_is_found_in_final_blocks_and_in_those_before_them(
     other = chain.make(
         world.pay("BANKA", world.payment("BANKA", "BANKB", 101, uetr=U)), parent=second.state
     )
-    assert second.outcomes[0].original == OriginalOutcome(first.header.height, 0, 0)
+    assert second.outcomes[0].original == OutcomePlace(first.header.height, 0, 0)
     assert other.outcomes[0].reason == "AM05"
 
 
@@ -73,7 +73,7 @@ def test_two_instructions_of_one_block_with_one_uetr_pay_once(world: World, chai
     block = chain.block(*(world.pay("BANKA", payment) for payment in (same, same, other)))
     assert [(o.status, o.reason, o.original) for o in block.outcomes] == [
         ("ACSC", None, None),
-        ("ACSC", None, OriginalOutcome(block.header.height, 0, 0)),
+        ("ACSC", None, OutcomePlace(block.header.height, 0, 0)),
         ("RJCT", "AM05", None),
     ]
     assert (chain.balance("BANKA"), chain.balance("BANKB")) == (900, 1_100)
@@ -82,10 +82,10 @@ def test_two_instructions_of_one_block_with_one_uetr_pay_once(world: World, chai
 def test_issue_and_redeem_are_made_once_too(world: World, chain: Chain) -> None:
     chain.block(world.issue("CENTRALBANK", "CENTRALBANK", 50, uetr=U))
     (again,) = chain.block(world.issue("CENTRALBANK", "CENTRALBANK", 50, uetr=U)).outcomes
-    assert (again.status, again.original) == ("ACSC", OriginalOutcome(2, 0, 0))
+    assert (again.status, again.original) == ("ACSC", OutcomePlace(2, 0, 0))
     chain.block(world.redeem("CENTRALBANK", 20, uetr=uetr(8)))
     (again,) = chain.block(world.redeem("CENTRALBANK", 20, uetr=uetr(8))).outcomes
-    assert (again.status, again.original) == ("ACSC", OriginalOutcome(4, 0, 0))
+    assert (again.status, again.original) == ("ACSC", OutcomePlace(4, 0, 0))
     assert chain.balance("CENTRALBANK") == 30
 
 
@@ -127,7 +127,7 @@ def test_sending_a_copy_of_anothers_payment_first_does_not_stop_it(
     late = chain.block(world.pay("BANKB", payment), world.pay("BANKA", payment))
     assert [(o.reason, o.original) for o in late.outcomes] == [
         ("DS0H", None),
-        (None, OriginalOutcome(block.header.height, 1, 0)),
+        (None, OutcomePlace(block.header.height, 1, 0)),
     ]
     assert chain.balance("BANKC") == 100
 

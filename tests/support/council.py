@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consensus.messages import VOTE_DOMAIN, Content, Kind, Vote, vote_payload
-from node.chain.instruction import (
-    CheckedInstruction,
-    build_approve,
-    build_propose,
-    build_ready,
-    build_report,
-    check_instruction,
-)
+from node.chain.build import build_approve, build_propose, build_ready, build_report
+from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, Ed25519Signer, prove_possession
 from node.chain.types import (
     AddValidator,

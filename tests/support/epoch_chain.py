@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from node.chain.build import build_pay, build_propose, build_ready
 from node.chain.genesis import Genesis
-from node.chain.instruction import build_pay, build_propose, build_ready
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
 from node.chain.types import (
     AddValidator,

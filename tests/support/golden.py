@@ -29,12 +29,12 @@ from node.chain.block import (
     outcomes_root,
     validator_set_digest,
 )
+from node.chain.build import sign_instruction
 from node.chain.encoding import digest, encode, framed
 from node.chain.instruction import (
     check_instruction,
     envelope_digest,
     payment_digest,
-    sign_instruction,
     signed_envelope_leaf,
 )
 from node.chain.merkle import Frontier, history_leaf
@@ -113,7 +113,7 @@ def samples() -> dict[str, Any]:
         None,
         None,
         None,
-        t.OriginalOutcome(1, 0, 0),
+        t.OutcomePlace(1, 0, 0),
     )
     header = t.Header(
         version=1,
@@ -223,7 +223,7 @@ def samples() -> dict[str, Any]:
         "KeySignature": signatures[0],
         "SignedEnvelope": t.SignedEnvelope(envelope, signatures),
         "Instruction": checked.instruction,
-        "OriginalOutcome": t.OriginalOutcome(1, 0, 0),
+        "OutcomePlace": t.OutcomePlace(1, 0, 0),
         "Outcome, settled": settled,
         "Outcome, rejected": rejected,
         "Outcome, repeated": repeated,

@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 
 from node.api.client import ApiClient
-from node.chain.instruction import build_approve, build_propose, parse_instruction
+from node.chain.build import build_approve, build_propose
+from node.chain.instruction import parse_instruction
 from node.chain.types import ValidatorChange
 from node.storage.keystore import Keystore, open_keystore
 from tests.support.devnet import Devnet

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from node.chain.types import (
     Instruction,
     Issue,
-    OriginalOutcome,
     Outcome,
+    OutcomePlace,
     Pay,
     Payment,
     Redeem,
@@ -301,5 +301,5 @@ def _again(original: Outcome, at: At) -> Outcome:
         reason=original.reason,
         debtor_balance=None,
         creditor_balance=None,
-        original=OriginalOutcome(original.height, original.instruction, original.payment),
+        original=OutcomePlace(original.height, original.instruction, original.payment),
     )

@@ -12,6 +12,14 @@ from hashlib import sha256
 from stdnum.iso7064 import mod_97_10
 
 from node.chain.block import encode_block, header_digest
+from node.chain.build import (
+    build_issue,
+    build_pay,
+    build_redeem,
+    build_register_key,
+    build_revoke_key,
+    gross_payment,
+)
 from node.chain.encoding import decode
 from node.chain.genesis import (
     Genesis,
@@ -23,16 +31,7 @@ from node.chain.genesis import (
     genesis_validator,
     load_genesis,
 )
-from node.chain.instruction import (
-    CheckedInstruction,
-    build_issue,
-    build_pay,
-    build_redeem,
-    build_register_key,
-    build_revoke_key,
-    check_instruction,
-    gross_payment,
-)
+from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possession
 from node.chain.types import AccountKind, Header, Outcome, Payment, PaymentClass
 from node.ledger.apply import Applied, BlockContext

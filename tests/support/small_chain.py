@@ -22,15 +22,15 @@ from consensus.messages import (
 )
 from node.audit.epochs import leader
 from node.chain.block import encode_block, header_digest, inspect_block
-from node.chain.genesis import Genesis
-from node.chain.instruction import (
+from node.chain.build import (
     build_issue,
     build_pay,
     build_redeem,
     build_register_key,
     build_revoke_key,
-    check_instruction,
 )
+from node.chain.genesis import Genesis
+from node.chain.instruction import check_instruction
 from node.chain.merkle import EMPTY_ROOT
 from node.chain.signature import Ed25519Signer, prove_possession
 from node.chain.types import Header, ValidatorSet

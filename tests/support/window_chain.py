@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from consensus.interface import Floor
 from node.chain.block import encode_block, header_digest
+from node.chain.build import build_issue, build_pay, build_redeem
 from node.chain.genesis import Genesis
-from node.chain.instruction import build_issue, build_pay, build_redeem, check_instruction
+from node.chain.instruction import check_instruction
 from node.chain.types import Header, Payment
 from node.engine.executor import block_info
 from node.ledger.genesis import genesis_state

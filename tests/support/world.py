@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 
+from node.chain.build import gross_payment
 from node.chain.genesis import (
     Genesis,
     GenesisAsset,
@@ -19,7 +20,6 @@ from node.chain.genesis import (
     genesis_validator,
     load_genesis,
 )
-from node.chain.instruction import gross_payment
 from node.chain.signature import Ed25519Signer
 from node.chain.types import Payment, PaymentClass
 

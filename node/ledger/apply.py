@@ -1,11 +1,11 @@
 """A block's execution, top-down: the order of steps that settlement.md fixes.
 
-    for each instruction, in block order: may it stand? → execute, record its outcomes
-    does this block end its epoch?
-    invariants, roots, the new state
-
-What time makes due will come before the instructions, the completion of links and the
-resolution of queues between them and the invariants.
+what time has made due
+for each instruction, in block order: may it stand? → execute, record its outcomes
+complete links, in order of completion
+resolution of queues, in each asset where something happened that may help
+does this block end its epoch?
+invariants, roots, the new state
 """
 
 from __future__ import annotations
@@ -13,30 +13,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from node.chain import types as t
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import (
-    Approve,
-    Issue,
-    Pay,
-    Propose,
-    ReadyValidator,
-    Redeem,
-    RegisterKey,
-    ReportEquivocation,
-    RevokeKey,
+from node.ledger import (
+    acknowledgement,
+    credit,
+    day,
+    disputes,
+    links,
+    netting,
+    orders,
+    own_accounts,
+    reservations,
+    resolution,
+    restriction,
+    returns,
 )
+from node.ledger.agenda import run_due
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.entries import InstructionEntry
 from node.ledger.equivocations import report_equivocation
 from node.ledger.governance import approve, propose_changes
 from node.ledger.keys import register_key, revoke_key
 from node.ledger.payments import pay
+from node.ledger.reasons import SUSPENDED
 from node.ledger.state import State
 from node.ledger.supply import issue, redeem
 from node.ledger.validators import end_epoch, ready_validator
 from node.ledger.work import Applied, BlockContext, Work
 
-__all__ = ["Applied", "BadBlock", "BlockContext", "apply", "conclude", "execute"]
+__all__ = ["Applied", "BadBlock", "BlockContext", "apply", "begin", "conclude", "execute"]
 
 
 class BadBlock(Exception):
@@ -59,7 +65,7 @@ def apply(
     """
     if context.time <= parent.time:
         raise BadBlock(f"timestamp {context.time} is not above the parent's {parent.time}")
-    work = Work(parent, context)
+    work = begin(parent, context)
     for index, checked in enumerate(instructions):
         try:
             may_stand(work, checked, context.height, context.time)
@@ -69,8 +75,17 @@ def apply(
     return conclude(work)
 
 
+def begin(parent: State, context: BlockContext) -> Work:
+    """A block before its first instruction: what time has made due is done."""
+    work = Work(parent, context)
+    run_due(work)
+    return work
+
+
 def conclude(work: Work) -> Applied:
     """What follows a block's last instruction."""
+    links.settle_complete(work)
+    resolution.resolve(work)
     return work.seal(end_epoch(work))
 
 
@@ -88,24 +103,73 @@ def execute(work: Work, index: int, checked: CheckedInstruction) -> None:
         )
     )
     body = envelope.body
+    if restriction.refuses(work, envelope.sender, body):
+        work.note(index, SUSPENDED)
+        return
     match body:
-        case Pay():
+        case t.Pay():
             pay(work, index, checked, body)
-        case Issue():
+        case t.Issue():
             issue(work, index, checked, body)
-        case Redeem():
+        case t.Redeem():
             redeem(work, index, checked, body)
-        case RegisterKey():
+        case t.RegisterKey():
             register_key(work, index, checked, body)
-        case RevokeKey():
+        case t.RevokeKey():
             revoke_key(work, index, checked, body)
-        case Propose():
+        case t.Propose():
             propose_changes(work, index, checked, body)
-        case Approve():
+        case t.Approve():
             approve(work, index, checked, body)
-        case ReadyValidator():
+        case t.ReadyValidator():
             ready_validator(work, index, checked, body)
-        case ReportEquivocation():
+        case t.ReportEquivocation():
             report_equivocation(work, index, checked, body)
+        case t.Cancel() | t.Hold() | t.Release() | t.Reprioritise():
+            orders.order_payment(work, index, checked, body)
+        case t.SetLimit():
+            orders.set_limit(work, index, checked, body)
+        case t.SetPolicy():
+            orders.set_policy(work, index, checked, body)
+        case t.PostPrice():
+            credit.post_price(work, index, checked, body)
+        case t.Pledge():
+            credit.pledge(work, index, checked, body)
+        case t.ReleaseCollateral():
+            credit.release_collateral(work, index, checked, body)
+        case t.OrderCycle():
+            netting.order_cycle(work, index, checked, body)
+        case t.MoveOwn():
+            own_accounts.move_own(work, index, checked, body)
+        case t.Link():
+            links.link(work, index, checked, body)
+        case t.Reserve():
+            reservations.reserve(work, index, checked, body)
+        case t.Post():
+            reservations.post(work, index, checked, body)
+        case t.Void():
+            reservations.void(work, index, checked, body)
+        case t.Recall():
+            returns.recall(work, index, checked, body)
+        case t.RefuseRecall():
+            returns.refuse_recall(work, index, checked, body)
+        case t.Return():
+            returns.give_back(work, index, checked, body)
+        case t.OpenDispute():
+            disputes.open_dispute(work, index, checked, body)
+        case t.SubmitEvidence():
+            disputes.submit_evidence(work, index, checked, body)
+        case t.DecideDispute():
+            disputes.decide_dispute(work, index, checked, body)
+        case t.Acknowledge():
+            acknowledgement.acknowledge(work, index, checked, body)
+        case t.DelayPhase():
+            day.delay_phase(work, index, checked, body)
+        case t.ProceedDay():
+            day.proceed_day(work, index, checked, body)
+        case t.Consent():
+            restriction.consent(work, index, checked, body)
+        case t.Freeze():
+            restriction.freeze(work, index, checked, body)
         case _:
             assert_never(body)

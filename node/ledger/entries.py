@@ -25,18 +25,25 @@ class InstructionEntry(NamedTuple):
 
 
 class UetrEntry(NamedTuple):
-    """A UETR used up by a terminal outcome. Counts while block time − `time` ≤ the window."""
+    """A UETR that was used. Counts while block time − `time` ≤ the window; nothing stays undecided
+    for longer than that."""
 
     uetr: bytes
     digest: bytes
     """The payment's leaf hash: the same canonical payment or another one."""
     time: int
-    """Block time of the outcome, milliseconds since the Unix epoch."""
+    """Block time of the latest outcome, milliseconds since the Unix epoch."""
     height: int
+    """Of the first outcome, and so of the payment itself; with the two that follow its place."""
     instruction: int
     payment: int
     status: str
+    """Of the latest outcome."""
     reason: str | None
+    changed: int
+    """Height of the latest outcome."""
+    cycle: int | None
+    """The clearing cycle that decides the payment, of its asset."""
 
 
 class RecentIndex(Protocol):

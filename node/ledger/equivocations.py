@@ -39,7 +39,7 @@ def report_equivocation(
                 body.first, body.second, work.context.height, checked.instruction.envelope.sender
             )
         )
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _judge(work: Work, first: Vote, second: Vote) -> str | None:

@@ -16,7 +16,7 @@ from node.chain.records import (
     ParticipantRecord,
 )
 from node.chain.state_map import StateMap
-from node.chain.types import Header
+from node.chain.types import CloseRule, Header
 from node.ledger.entries import RecentIndex
 from node.ledger.governed import Governed
 from node.ledger.identifiers import BadIdentifier, check_bic, check_lei
@@ -31,6 +31,11 @@ from node.ledger.state import (
 )
 from node.ledger.validators import key_records
 from node.ledger.work import Applied, BlockContext
+
+
+DEPOSITORY = "depository"
+"""The role whose assets are securities."""
+OPERATOR = "operator"
 
 
 class GenesisBlock(NamedTuple):
@@ -51,6 +56,7 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
         genesis.parameters.uetr_window_ms,
         genesis.parameters.governance_threshold,
         genesis.parameters.readiness_ms,
+        CloseRule.EXPIRE,
     )
     governed = Governed()
     governed.epoch = EpochRecord(epoch=0, pending=None)
@@ -58,7 +64,14 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     for validator in genesis.validator_set.validators:
         governed.keys |= {use.public_key: use for use in key_records(validator)}
     assets = {
-        asset.code: AssetRecord(asset.code, asset.exponent, asset.issuer, issued=0, redeemed=0)
+        asset.code: AssetRecord(
+            asset.code,
+            asset.exponent,
+            asset.issuer,
+            security=DEPOSITORY in participants[asset.issuer].record.roles,
+            issued=0,
+            redeemed=0,
+        )
         for asset in genesis.assets
     }
     records: dict[bytes, bytes | None] = {PARAMETERS_KEY: encode(parameters)}
@@ -116,4 +129,12 @@ def _record(described: GenesisParticipant) -> ParticipantRecord:
         roles=tuple(sorted(described.roles)),
         keys=tuple(KeyRecord(key, valid_from=0, revoked_from=None) for key in keys),
         threshold=described.threshold,
+        approvals=len(keys) if OPERATOR in described.roles else 0,
+        sponsor=None,
+        suspended=False,
+        closed=False,
+        debit_frozen=False,
+        credit_frozen=False,
+        fifo_bypass=False,
+        sweeps=(),
     )

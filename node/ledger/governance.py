@@ -52,7 +52,7 @@ def propose_changes(work: Work, index: int, checked: CheckedInstruction, body: P
         _propose(work, checked, body)
     except ChangeRejected as rejected:
         reason = rejected.reason
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _propose(work: Work, checked: CheckedInstruction, body: Propose) -> None:
@@ -84,7 +84,7 @@ def approve(work: Work, index: int, checked: CheckedInstruction, body: Approve) 
         _approve(work, checked, body)
     except ChangeRejected as rejected:
         reason = rejected.reason
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _approve(work: Work, checked: CheckedInstruction, body: Approve) -> None:

@@ -31,7 +31,7 @@ MAX_KEYS = 256
 def register_key(work: Work, index: int, checked: CheckedInstruction, body: RegisterKey) -> None:
     """Add a signing key to the sender."""
     reason = _register(work, _sender(work, checked), body)
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _register(work: Work, sender: Participant, body: RegisterKey) -> str | None:
@@ -55,7 +55,7 @@ def _register(work: Work, sender: Participant, body: RegisterKey) -> str | None:
 def revoke_key(work: Work, index: int, checked: CheckedInstruction, body: RevokeKey) -> None:
     """End a key of the sender's."""
     reason = _revoke(work, _sender(work, checked), body)
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _revoke(work: Work, sender: Participant, body: RevokeKey) -> str | None:

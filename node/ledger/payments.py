@@ -1,79 +1,56 @@
-"""Gross settlement of a `Pay` instruction: every payment at once, settled or rejected.
+"""Payments at entry: settled at once, queued, taken into a clearing cycle, or rejected.
 
-First every payment is decided, in order, on the balances as the ones before it left them; then
-the outcomes are recorded. With `all_or_none`, one that cannot settle takes back the moves of
-the others in between. This is the ledger's hot path: thousands of payments in one instruction
-run through two loops with neither a function call nor an object for each beyond its outcome.
+`pay` is the ledger's hot path: a gross payment of the plain kind (settlement accounts, no limits,
+no queue, an open day) runs through one loop with neither a function call nor an object beyond its
+outcome and its UETR entry. Whatever is not plain goes through `enter`, which knows all rules; the
+loop only ever does what `enter` would have done.
 """
 
 from __future__ import annotations
 
 from node.chain.encoding import encode
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import MAX_BALANCE, Outcome, OutcomePlace, Pay
+from node.chain.types import MAX_BALANCE, AccountKind, Mode, Outcome, Pay, Payment, Phase
+from node.ledger import limits
 from node.ledger.entries import UetrEntry
+from node.ledger.entry import enter, owner_refusal, refusal, settle_or_queue, standing_status
+from node.ledger.lifecycle import Origin, reject, repeat
 from node.ledger.reasons import (
-    AMOUNT_TOO_LARGE,
     DUPLICATE,
+    FINAL_SETTLED,
     GROUP_FAILED,
-    INSUFFICIENT_FUNDS,
-    NO_ACCESS_RIGHT,
-    NOT_OWN_ACCOUNT,
-    REJECTED,
-    SAME_ACCOUNT,
+    GROUP_MISMATCH,
     SETTLED,
-    SETTLEMENT_TIMEOUT,
-    UNKNOWN_ACCOUNT,
-    UNKNOWN_ASSET,
-    UNKNOWN_CREDITOR,
-    WITHOUT_AUTHORITY,
-    ZERO_AMOUNT,
 )
-from node.ledger.work import Book, Undo, Work, take_back
+from node.ledger.work import STIRRING, Book, Work
 
-Verdict = tuple[str | None, int | None, int | None, UetrEntry | None]
-"""(reason, debtor's balance after, creditor's balance after, the outcome that uses up its UETR).
-
-No reason and no such outcome: settles now. No reason but an outcome: a retry of the same
-payment, which gets that outcome again. A reason: rejected, whether the UETR is fresh or not.
-"""
+SETTLEMENT = int(AccountKind.SETTLEMENT)
 
 
 def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
-    """Settle or reject each payment of the instruction at `index` of the block."""
-    moves: Undo | None = [] if body.all_or_none else None
-    verdicts = _decide(work, checked, moves)
-    if moves is not None and any(_fails(verdict) for verdict in verdicts):
-        take_back(moves)
-        verdicts = [
-            (GROUP_FAILED, None, None, None) if reason is None and standing is None else verdict
-            for verdict in verdicts
-            for reason, _, _, standing in (verdict,)
-        ]
-    _record(work, index, checked, verdicts)
-
-
-def _fails(verdict: Verdict) -> bool:
-    """Whether a payment keeps an all-or-none instruction from settling.
-
-    A retry of one that has settled does not: it is where the sender wants it.
-    """
-    reason, _, _, standing = verdict
-    return reason is not None or (standing is not None and standing.status != SETTLED)
-
-
-def _decide(work: Work, checked: CheckedInstruction, moves: Undo | None) -> list[Verdict]:
-    """Move the money of every payment that can settle; note each move in `moves`, if given."""
+    """Settle, queue or reject each payment of the instruction at `index` of the block."""
     sender = checked.instruction.envelope.sender
-    no_access = None if work.may_hold(sender) else NO_ACCESS_RIGHT
-    time = work.context.time
-    finders = work.uetr_finders()
+    payments = checked.instruction.payments
+    if body.all_or_none:
+        origins = [
+            Origin(index, number, payment, content)
+            for number, (payment, content) in enumerate(
+                zip(payments, checked.payment_digests, strict=True)
+            )
+        ]
+        _pay_all_or_none(work, sender, origins)
+        return
+    height, time = work.context.height, work.context.time
+    finders, emit, uetrs = work.uetr_finders(), work.outcomes.append, work.uetrs
     asset: str | None = None
     book: Book | None = None
-    verdicts: list[Verdict] = []
-    decided = verdicts.append
-    for payment, digest in zip(checked.instruction.payments, checked.payment_digests, strict=True):
-        uetr = payment.uetr
+    balances: dict[str, int] = {}
+    creditors: dict[str, int] = {}
+    floor = 0
+    for number, (payment, content) in enumerate(
+        zip(payments, checked.payment_digests, strict=True)
+    ):
+        uetr, amount = payment.uetr, payment.amount
         standing = None
         for find in finders:
             standing = find(uetr)
@@ -81,87 +58,160 @@ def _decide(work: Work, checked: CheckedInstruction, moves: Undo | None) -> list
                 if not work.stands(standing):
                     standing = None
                 break
-        # Authority comes first: nobody learns or uses up anything about others' payments.
-        if payment.debtor != sender:
-            decided((NOT_OWN_ACCOUNT, None, None, standing))
-            continue
-        if no_access is not None:
-            decided((no_access, None, None, standing))
-            continue
-        if standing is not None:
-            same = standing.digest == digest
-            decided((None if same else DUPLICATE, None, None, standing))
-            continue
         if payment.asset != asset:
             asset = payment.asset
-            book = (
-                None if work.asset(asset) is None else work.book(asset, int(payment.debtor_account))
-            )
-        amount, creditor, latest = payment.amount, payment.creditor, payment.latest
-        if book is None:
-            reason = UNKNOWN_ASSET
-        elif amount == 0:
-            reason = ZERO_AMOUNT
-        elif amount > MAX_BALANCE:
-            reason = AMOUNT_TOO_LARGE
-        elif latest is not None and latest < time:
-            reason = SETTLEMENT_TIMEOUT
-        elif creditor == sender:
-            reason = SAME_ACCOUNT
-        elif not (may_hold := work.may_hold(creditor)):
-            reason = UNKNOWN_CREDITOR if may_hold is None else UNKNOWN_ACCOUNT
-        else:
-            balances = book.balances
-            debtor_balance = balances.get(sender)
-            if debtor_balance is None:
-                debtor_balance = book.load(sender)
-            before = balances.get(creditor)
-            if before is None:
-                before = book.load(creditor)
-            creditor_balance = amount if before is None else before + amount
-            if debtor_balance is None or debtor_balance < amount:
-                reason = INSUFFICIENT_FUNDS
-            elif creditor_balance > MAX_BALANCE:
-                reason = AMOUNT_TOO_LARGE
-            else:
-                if moves is not None:
-                    moves.append((balances, sender, debtor_balance))
-                    moves.append((balances, creditor, before))
-                debtor_balance -= amount
-                balances[sender] = debtor_balance
-                balances[creditor] = creditor_balance
-                decided((None, debtor_balance, creditor_balance, None))
-                continue
-        decided((reason, None, None, None))
-    return verdicts
+            book = _plain_book(work, sender, asset)
+            creditors = work.creditors(asset)
+            if book is not None:
+                balances = book.balances
+                reserved, line = book.holding(sender)
+                floor = reserved - line
+        if book is not None and standing is None and _is_plain(payment, sender, time):
+            creditor = payment.creditor
+            treatment = creditors.get(creditor)
+            if treatment is None:
+                treatment = work.creditor(creditor, asset)
+            if treatment and 0 < amount <= MAX_BALANCE:
+                left = balances[sender] - amount
+                before = balances.get(creditor)
+                if before is None:
+                    before = book.load(creditor) or 0
+                after = before + amount
+                if left >= floor and after <= MAX_BALANCE:
+                    balances[sender] = left
+                    balances[creditor] = after
+                    if treatment == STIRRING:
+                        work.stir(asset)
+                    emit(
+                        encode(
+                            Outcome(
+                                height,
+                                time,
+                                index,
+                                number,
+                                uetr,
+                                SETTLED,
+                                None,
+                                left,
+                                after,
+                                None,
+                                None,
+                                None,
+                            )
+                        )
+                    )
+                    uetrs[uetr] = UetrEntry(
+                        uetr,
+                        content,
+                        time,
+                        height,
+                        index,
+                        number,
+                        SETTLED,
+                        None,
+                        height,
+                        None,
+                    )
+                    continue
+        enter(work, sender, Origin(index, number, payment, content), standing)
+        asset = None  # the account, its limits or its queue may have changed
 
 
-def _record(work: Work, index: int, checked: CheckedInstruction, verdicts: list[Verdict]) -> None:
-    """Record an outcome for every verdict, and what it says about the UETR."""
-    height, time = work.context.height, work.context.time
-    outcomes, uetrs = work.outcomes, work.uetrs
-    decided = zip(checked.instruction.payments, checked.payment_digests, verdicts, strict=True)
-    for number, (payment, digest, verdict) in enumerate(decided):
-        reason, debtor_balance, creditor_balance, standing = verdict
-        uetr = payment.uetr
-        status = SETTLED if reason is None else REJECTED
-        original = None
-        if standing is None:
-            if reason not in WITHOUT_AUTHORITY:
-                uetrs[uetr] = UetrEntry(uetr, digest, time, height, index, number, status, reason)
+def _plain_book(work: Work, sender: str, asset: str) -> Book | None:
+    """The settlement accounts of an asset, if plain payments of the sender's may settle now by
+    what they cost alone; None: `enter` has to look at each."""
+    debtor = work.participant(sender)
+    if debtor is None or not debtor.holds_accounts or not debtor.is_unrestricted:
+        return None
+    if work.phase not in (None, Phase.OPEN) or work.asset(asset) is None:
+        return None
+    if limits.has_limits(work, sender, asset):
+        return None
+    queue = work.queue((sender, asset, SETTLEMENT))
+    if queue is not None and any(queue.lines):
+        return None
+    book = work.book(asset, SETTLEMENT)
+    return None if book.load(sender) is None else book
+
+
+def _is_plain(payment: Payment, sender: str, time: int) -> bool:
+    return not (
+        payment.mode
+        or payment.debtor_account
+        or payment.creditor_account
+        or payment.earliest is not None
+        or (payment.latest is not None and payment.latest < time)
+        or payment.debtor_indirect is not None
+        or payment.creditor_indirect is not None
+        or payment.previous is not None
+        or payment.debtor != sender
+        or payment.creditor == sender
+    )
+
+
+# --- all or none ----------------------------------------------------------------------------------
+
+
+def _pay_all_or_none(work: Work, sender: str, origins: list[Origin]) -> None:
+    """One queue entry of all payments, or none of them.
+
+    Payments that were sent before and settled do not keep the others from settling: they are where
+    the sender wants them. Those that still wait are told how they stand, if all of them do."""
+    fresh: list[Origin] = []
+    fails = False
+    again: dict[int, UetrEntry] = {}
+    reasons: dict[int, str | None] = {}
+    for origin in origins:
+        standing = work.standing(origin.payment.uetr)
+        reason = owner_refusal(work, sender, origin, standing)
+        if reason is None and standing is not None:
+            again[origin.number] = standing
         elif reason is None:
-            status, reason = standing.status, standing.reason
-            original = OutcomePlace(standing.height, standing.instruction, standing.payment)
-        outcome = Outcome(
-            height,
-            time,
-            index,
-            number,
-            uetr,
-            status,
-            reason,
-            debtor_balance,
-            creditor_balance,
-            original,
+            reason = refusal(work, origin)
+            fresh.append(origin)
+        reasons[origin.number] = reason
+        fails |= reason is not None
+    statuses = [
+        standing_status(work, each, origins[number].payment.asset)[0]
+        for number, each in again.items()
+    ]
+    fails |= bool(fresh) and any(status not in FINAL_SETTLED for status in statuses)
+    mismatch = not fails and not _agree(fresh)
+    if not fails and not mismatch:
+        for number, standing in again.items():
+            origin = origins[number]
+            repeat(work, origin, standing, *standing_status(work, standing, origin.payment.asset))
+        if fresh:
+            settle_or_queue(work, fresh, None)
+        return
+    for origin in origins:
+        standing = again.get(origin.number)
+        if standing is not None:
+            repeat(work, origin, standing, *standing_status(work, standing, origin.payment.asset))
+        else:
+            reason = reasons[origin.number]
+            used = work.standing(origin.payment.uetr) if reason == DUPLICATE else None
+            reject(work, origin, reason or (GROUP_MISMATCH if mismatch else GROUP_FAILED), used)
+
+
+def _agree(origins: list[Origin]) -> bool:
+    """Whether the payments can be one entry of the queue."""
+    return (
+        len(
+            {
+                (
+                    p.debtor_account,
+                    p.asset,
+                    p.priority,
+                    p.payment_class,
+                    p.mode,
+                    p.earliest,
+                    p.latest,
+                )
+                for p in (origin.payment for origin in origins)
+            }
         )
-        outcomes.append(encode(outcome))
+        <= 1
+        and all(origin.payment.mode is Mode.GROSS for origin in origins)
+        and sum(origin.payment.amount for origin in origins) <= MAX_BALANCE
+    )

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from node.chain.instruction import CheckedInstruction
 from node.chain.types import Propose, ReadyValidator, RegisterKey, ReportEquivocation
-from node.ledger.apply import conclude, execute
+from node.ledger.apply import begin, conclude, execute
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.state import State
-from node.ledger.work import Applied, BlockContext, Work
+from node.ledger.work import Applied, BlockContext
 
 TOO_LARGE = "too-large"
 """Code of the refusal of an instruction that fits into no block."""
@@ -48,7 +48,7 @@ def propose(
     larger than a whole block, is left out and named in `dropped`. `context.time` is above the
     parent's.
     """
-    work = Work(parent, context)
+    work = begin(parent, context)
     chosen: list[CheckedInstruction] = []
     dropped: list[tuple[CheckedInstruction, NotAdmissible]] = []
     bytes_left, payments_left = max_bytes, max_payments

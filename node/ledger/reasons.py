@@ -12,6 +12,23 @@ SETTLED = "ACSC"
 """AcceptedSettlementCompleted: executed, final and irrevocable."""
 REJECTED = "RJCT"
 """Rejected: nothing moved."""
+QUEUED = "PDNG"
+"""Pending: waits in the debtor's queue; the reason says for what."""
+HELD = "BLCK"
+"""Blocked: in the queue, by its debtor (CUST) or because a party is restricted (AG01, AC06)."""
+ACCEPTED = "ACSP"
+"""AcceptedSettlementInProcess: in a clearing cycle, or a leg of an open link."""
+RESERVED = "ACWP"
+"""AcceptedWithoutPosting: the amount is set aside."""
+POSTED = "ACCC"
+"""AcceptedSettlementCompletedCreditorAccount: the reservation settled, in full or in part."""
+CANCELLED = "CANC"
+"""Cancelled, expired (reason AB03) or voided (CN01): nothing moved."""
+
+UNDECIDED = frozenset({QUEUED, HELD, ACCEPTED, RESERVED})
+"""Statuses after which another may come."""
+FINAL_SETTLED = frozenset({SETTLED, POSTED})
+"""Statuses with which money moved, for good."""
 
 SETTLEMENT_TIMEOUT = "AB03"
 UNKNOWN_ACCOUNT = "AC03"
@@ -34,6 +51,45 @@ TOO_MANY_KEYS = "DS0K"
 KEY_IN_USE = "DS15"
 GROUP_FAILED = "ED05"
 
+SUSPENDED = "AG01"
+FROZEN = "AC06"
+CLOSED_PARTICIPANT = "AC04"
+WRONG_ACCOUNT_KIND = "AC14"
+CLIENT_RESERVE_RULE = "AG03"
+UNKNOWN_INDIRECT = "BE05"
+WRONG_PHASE = "DT05"
+EARLY = "DT06"
+LIMIT_BELOW_USE = "AM12"
+LIMIT = "AM14"
+BEHIND_OTHERS = "AM19"
+CAP_EXCEEDED = "AM23"
+NO_NETTING = "AG02"
+UNKNOWN_REFERENCE = "NOOR"
+NOT_THE_PARTY = "DS0F"
+NOT_CHANGEABLE = "ARDT"
+NOTHING_TO_CHANGE = "DU05"
+OVER_AMOUNT = "AM09"
+PARTIES_MISMATCH = "BE01"
+SAID_ALREADY = "DU02"
+NOT_ASKED = "NOAS"
+BAD_EXPIRY = "DT02"
+BAD_PREIMAGE = "DS0B"
+NO_PRICE = "CURR"
+COLLATERAL_IN_USE = "AM07"
+WRONG_ASSET_TYPE = "FF05"
+WRONG_ROLE = "DS20"
+SCHEDULE_GAP = "DT03"
+NOT_THIS_PHASE = "DT04"
+CYCLE_STATE = "ED06"
+STILL_IN_USE = "AC05"
+UNKNOWN_PARTICIPANT = "BE06"
+BAD_ACTIVATION = "FF10"
+BAD_PARAMETER = "FF03"
+UNWOUND = "AB02"
+GROUP_MISMATCH = "FF02"
+BY_CUSTOMER = "CUST"
+VOIDED = "CN01"
+
 NOT_ELIGIBLE = "AGNT"
 SET_SIZE = "AM18"
 LIMIT_REACHED = "AM21"
@@ -53,7 +109,7 @@ NOT_PENDING = "TM01"
 
 SENTENCES: dict[str, str] = {
     # AbortedSettlementTimeout: settlement aborted due to timeout.
-    SETTLEMENT_TIMEOUT: "The payment's latest settlement time had passed.",
+    SETTLEMENT_TIMEOUT: "Its latest settlement time, its expiry or its day had passed.",
     # InvalidCreditorAccountNumber.
     UNKNOWN_ACCOUNT: "The creditor is a participant but its roles allow it no account.",
     # InvalidAccessRights: invalid or missing user or access right.
@@ -98,8 +154,8 @@ SENTENCES: dict[str, str] = {
     # InvalidNumberOfTransactions.
     SET_SIZE: "The next validator set would have no member, or more than 256.",
     # LimitExceeded.
-    LIMIT_REACHED: "The sender has as many open proposals as it may, or enough equivocations are "
-    "already proven against this key.",
+    LIMIT_REACHED: "There are as many of these as there may be: open proposals, queued payments, "
+    "open links, limits, or proofs against one key.",
     # Signer1CertificateNotValid.
     VOTE_NOT_SIGNED: "A vote in the report does not bear the signature of the validator it names.",
     # IncorrectSigner1Certificate.
@@ -124,6 +180,82 @@ SENTENCES: dict[str, str] = {
     REPORTED_ALREADY: "An equivocation of this validator in this view is already proven.",
     # NoDataAvailable.
     NO_SUCH_PROPOSAL: "No such proposal is open: it never was, expired, or was approved.",
+    # TransactionForbidden.
+    SUSPENDED: "A party to it is suspended.",
+    # BlockedAccount.
+    FROZEN: "An account is frozen by the supervisor.",
+    # ClosedAccountNumber.
+    CLOSED_PARTICIPANT: "A party to it has left the ledger.",
+    # InvalidCreditorAccountType.
+    WRONG_ACCOUNT_KIND: "These kinds of account do not pay each other in this way.",
+    # TransactionNotSupported.
+    CLIENT_RESERVE_RULE: "Client reserve pays customers with an ultimate debtor, refunds and other client reserve; else the supervisor must consent first.",
+    # UnrecognisedInitiatingParty.
+    UNKNOWN_INDIRECT: "The indirect participant named is not one of this direct participant's.",
+    # InvalidCutOffDate.
+    WRONG_PHASE: "The phase of the business day does not allow it.",
+    # ExecutionDateChanged.
+    EARLY: "Its earliest settlement time has not come.",
+    # InvalidAmount.
+    LIMIT_BELOW_USE: "The limit would be below what is already used of it.",
+    # AmountExceedsAgreedLimit.
+    LIMIT: "A bilateral or multilateral limit of the debtor does not allow it now.",
+    # InvalidNumberOfTransactions.
+    BEHIND_OTHERS: "Payments of the same account wait before it.",
+    # AmountExceedsSettlementLimit.
+    CAP_EXCEEDED: "The debtor's projected net debit would exceed its cap.",
+    # InvalidBankOperationCode.
+    NO_NETTING: "There is no net system for this asset, or a party is no member of it.",
+    # NoOriginalTransactionReceived.
+    UNKNOWN_REFERENCE: "The ledger knows no such payment, link or cycle, or not with this content.",
+    # NotAllowedPayment: the signer may not sign this operation.
+    NOT_THE_PARTY: "The sender is not the party that may say this.",
+    # AlreadyReturned.
+    NOT_CHANGEABLE: "It is decided, set aside, or in a cycle or link: it can no longer be changed.",
+    # DuplicateInstructionID.
+    NOTHING_TO_CHANGE: "It already is as this order would make it.",
+    # WrongAmount.
+    OVER_AMOUNT: "The amount is more than is left of the original, or not what may be posted.",
+    # InconsistentWithEndCustomer.
+    PARTIES_MISMATCH: "A return goes from the original's creditor to its debtor, in the same asset and accounts.",
+    # DuplicatePaymentInformationID.
+    SAID_ALREADY: "The sender has said this before.",
+    # NoAnswerFromCustomer.
+    NOT_ASKED: "No recall or dispute of this payment is open.",
+    # InvalidCreationDate.
+    BAD_EXPIRY: "The expiry has passed, lies too far ahead, or contradicts the other times.",
+    # DataSignFormatError.
+    BAD_PREIMAGE: "The preimage is missing or does not match the hash lock.",
+    # IncorrectCurrency.
+    NO_PRICE: "No price is posted for this security in this currency.",
+    # BlockedAmount.
+    COLLATERAL_IN_USE: "The collateral covers credit that is drawn.",
+    # InvalidLocalInstrumentCode.
+    WRONG_ASSET_TYPE: "A security stands where a currency must, or the reverse.",
+    # SignerNotAllowed.
+    WRONG_ROLE: "The sender's role does not allow this order.",
+    # InvalidNonProcessingDate.
+    SCHEDULE_GAP: "The days do not follow on each other, or would change one that has begun.",
+    # FutureDateNotSupported.
+    NOT_THIS_PHASE: "The business date or phase is not the one that this order could change now.",
+    # SettlementSystemNotAvailable.
+    CYCLE_STATE: "The cycle's state does not allow this order.",
+    # ClosedDebtorAccountNumber.
+    STILL_IN_USE: "The participant still has money, obligations or open business.",
+    # UnknownEndCustomer.
+    UNKNOWN_PARTICIPANT: "The ledger has no such participant.",
+    # BankSystemProcessingError.
+    BAD_ACTIVATION: "The version is not the next one, or the height does not lie ahead within reach.",
+    # InvalidPaymentTypeInformation.
+    BAD_PARAMETER: "A value of the change is not possible on this ledger.",
+    # AbortedClearingFatalError.
+    UNWOUND: "Its clearing cycle could not be settled and was unwound.",
+    # SyntaxErrorNarrative.
+    GROUP_MISMATCH: "Payments that settle all or none must agree in account, asset, priority, class, mode and times.",
+    # RequestedByCustomer.
+    BY_CUSTOMER: "By order of the debtor.",
+    # AuthorisationCancelled.
+    VOIDED: "The creditor let the reservation go.",
     # InvalidCutOffTime: received after the cut-off.
     NOT_PENDING: "The epoch is not the one that is pending.",
 }
@@ -156,6 +288,26 @@ OF_GOVERNANCE = frozenset(
     }
 )
 """Rejections of instructions that move no money and concern the validators."""
+
+
+def status_word(status: str, reason: str | None) -> str:
+    """The ledger's word for an ISO status with its reason; the bare status if it is unknown."""
+    if status == CANCELLED:
+        if reason == SETTLEMENT_TIMEOUT:
+            return "expired"
+        return "voided" if reason == VOIDED else "cancelled"
+    return _WORDS.get(status, status)
+
+
+_WORDS = {
+    SETTLED: "settled",
+    REJECTED: "rejected",
+    QUEUED: "queued",
+    HELD: "held",
+    ACCEPTED: "accepted",
+    RESERVED: "reserved",
+    POSTED: "posted",
+}
 
 
 def sentence(reason: str) -> str:

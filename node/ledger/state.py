@@ -16,8 +16,10 @@ payment could be made twice.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,8 +30,10 @@ from node.chain.records import (
     AccountRecord,
     AssetKey,
     AssetRecord,
+    DayKey,
     EpochRecord,
     EquivocationRecord,
+    LedgerKey,
     ParametersKey,
     ParametersRecord,
     ParticipantKey,
@@ -39,15 +43,40 @@ from node.chain.records import (
     ValidatorKeyRecord,
 )
 from node.chain.state_map import StateMap
-from node.chain.types import AccountKind, ValidatorSet
+from node.chain.types import AccountKind, Phase, ValidatorSet
+from node.ledger.due import MAX_DUE_KIND, Due, due_items, holds
 from node.ledger.entries import InstructionEntry, RecentIndex, UetrEntry
 from node.ledger.governed import Governed, GovernedReading
+from node.ledger.queue import AccountId, Queue, build_queues
+from node.ledger.tables import (
+    BUSINESS_DAYS,
+    CONSENTS,
+    CYCLES,
+    DAY,
+    LEDGER,
+    LINKS,
+    PAYMENTS,
+    TABLES,
+    AnyTable,
+    K,
+    R,
+    Rows,
+    Table,
+    sort_key,
+)
 
 BookId = tuple[str, int]
 """(asset, account kind): all accounts of one asset and kind are a book, by participant."""
 
-ACCOUNT_ROLES = frozenset({"direct-participant", "issuer"})
+ACCOUNT_ROLES = frozenset({"depository", "direct-participant", "issuer", "payment-institution"})
 """Roles that may hold a settlement account."""
+
+Holding = tuple[int, int]
+"""(reserved, line) of an account, minor units."""
+NOTHING_HELD: Holding = (0, 0)
+
+MIN_AGENDA = 1_000
+"""Entries of the agenda that are not worth looking through for void ones."""
 
 
 class StateDamaged(Exception):
@@ -70,12 +99,15 @@ class Account(NamedTuple):
 class Participant:
     """A participant's record with what is looked up in it, worked out once."""
 
-    __slots__ = ("holds_accounts", "keys", "record")
+    __slots__ = ("holds_accounts", "is_unrestricted", "keys", "record")
 
     def __init__(self, record: ParticipantRecord) -> None:
         self.record = record
         self.keys = {key.public_key: key for key in record.keys}
         self.holds_accounts = not ACCOUNT_ROLES.isdisjoint(record.roles)
+        self.is_unrestricted = not (
+            record.suspended or record.closed or record.debit_frozen or record.credit_frozen
+        )
 
 
 class Layer:
@@ -85,15 +117,27 @@ class Layer:
         "assets",
         "balances",
         "committed",
+        "due",
         "governed",
+        "holdings",
         "ids",
         "keys",
+        "parameters",
         "participants",
+        "queues",
+        "tables",
         "uetrs",
     )
 
     def __init__(self) -> None:
         self.balances: dict[BookId, dict[str, int]] = {}
+        self.holdings: dict[BookId, dict[str, Holding]] = {}
+        self.tables: dict[AnyTable, Rows] = {}
+        self.queues: dict[AccountId, Queue] = {}
+        """Copies that this block made; empty ones too."""
+        self.due: list[Due] = []
+        """What it put on the agenda."""
+        self.parameters: ParametersRecord | None = None
         self.participants: dict[str, Participant] = {}
         self.assets: dict[str, AssetRecord] = {}
         self.keys: dict[bytes, str] = {}
@@ -106,7 +150,17 @@ class Layer:
     def is_empty(self) -> bool:
         """Whether the block changed nothing: then it needs no layer."""
         return self.governed is None and not (
-            self.balances or self.participants or self.assets or self.keys or self.ids or self.uetrs
+            self.balances
+            or self.participants
+            or self.assets
+            or self.keys
+            or self.ids
+            or self.uetrs
+            or self.tables
+            or self.holdings
+            or self.queues
+            or self.due
+            or self.parameters
         )
 
 
@@ -116,11 +170,15 @@ class Base:
     __slots__ = (
         "assets",
         "balances",
+        "due",
         "governed",
+        "holdings",
         "keys",
         "parameters",
         "participants",
+        "queues",
         "recent",
+        "tables",
         "tip",
     )
 
@@ -133,11 +191,22 @@ class Base:
         *,
         governed: Governed,
         recent: RecentIndex,
+        holdings: dict[BookId, dict[str, Holding]] | None = None,
+        tables: dict[AnyTable, Rows] | None = None,
     ) -> None:
         self.parameters = parameters
         self.participants = participants
         self.assets = assets
         self.balances = balances
+        self.holdings = holdings or {}
+        """Only accounts that hold something back or have a line."""
+        self.tables: dict[AnyTable, Rows] = {table: {} for table in TABLES.values()}
+        """Resident rows."""
+        self.tables.update(tables or {})
+        self.queues = build_queues(self.tables[PAYMENTS].values())
+        """Without empty ones."""
+        self.due: list[Due] = sorted(due_items(self.tables, parameters.uetr_window_ms))
+        """What will be due, also entries that something later made void."""
         self.governed = governed
         self.keys = {key: lei for lei, held in participants.items() for key in held.keys}
         self.keys |= {key: use.operator for key, use in governed.keys.items()}
@@ -238,8 +307,108 @@ class State(GovernedReading):
 
     @property
     def parameters(self) -> ParametersRecord:
-        """The ledger's parameters, fixed at genesis."""
+        """The ledger's parameters, for the next block."""
+        for layer in self.layers:
+            if layer.parameters is not None:
+                return layer.parameters
         return self._base.parameters
+
+    def get(self, table: Table[K, R], key: K) -> R | None:
+        """The row under this key."""
+        for layer in self.layers:
+            rows = layer.tables.get(table)
+            if rows is not None and key in rows:
+                found: R | None = rows[key]
+                return found
+        kept: R | None = self._base.tables[table].get(key)
+        if kept is None and table.is_partial:
+            stored = self.map.get(encode(key))
+            return None if stored is None else table.decode(stored)
+        return kept
+
+    def rows(self, table: Table[K, R]) -> list[tuple[K, R]]:
+        """Every row that is kept in memory, ascending by key."""
+        merged: dict[K, R | None] = dict(self._base.tables[table])
+        for layer in reversed(self.layers):
+            merged.update(layer.tables.get(table, {}))
+        found = [(key, row) for key, row in merged.items() if row is not None and table.keeps(row)]
+        return sorted(found, key=lambda each: sort_key(each[0]))
+
+    def holding(self, participant: str, asset: str, kind: int) -> Holding:
+        """What the account holds back and its credit line."""
+        book = (asset, kind)
+        for layer in self.layers:
+            changed = layer.holdings.get(book)
+            if changed is not None and participant in changed:
+                return changed[participant]
+        return self._base.holdings.get(book, {}).get(participant, NOTHING_HELD)
+
+    def available(self, participant: str, asset: str, kind: int) -> int:
+        """Minor units that the account can pay out now: balance − reserved + line."""
+        reserved, line = self.holding(participant, asset, kind)
+        return (self.balance(participant, asset, kind) or 0) - reserved + line
+
+    def queue(self, account: AccountId) -> Queue | None:
+        """The account's queue, not to be changed; None or an empty one: nothing is queued."""
+        for layer in self.layers:
+            found = layer.queues.get(account)
+            if found is not None:
+                return found
+        return self._base.queues.get(account)
+
+    def queued_accounts(self) -> list[AccountId]:
+        """Accounts with queued payments, ascending."""
+        merged = dict(self._base.queues)
+        for layer in reversed(self.layers):
+            merged.update(layer.queues)
+        return sorted(account for account, queue in merged.items() if queue.entries)
+
+    @property
+    def phase(self) -> Phase | None:
+        """Of the operating day; None where there is none: always open."""
+        day = self.get(DAY, DayKey())
+        return None if day is None else day.phase
+
+    def resident(self, table: AnyTable, key: Any) -> Any:
+        """The row under this key, if it is kept in memory."""
+        for layer in self.layers:
+            rows = layer.tables.get(table)
+            if rows is not None and key in rows:
+                return rows[key]
+        return self._base.tables[table].get(key)
+
+    def agenda(self, until: int) -> list[Due]:
+        """What the blocks so far put on the agenda for after this block's time up to `until`
+        (milliseconds), ascending; an entry may be void by now (`due.holds`)."""
+        first = bisect_right(self._base.due, (self.time, MAX_DUE_KIND, b""))
+        last = bisect_right(self._base.due, (until, MAX_DUE_KIND, b""), lo=first)
+        found = self._base.due[first:last]
+        own = [i for layer in self.layers for i in layer.due if self.time < i[0] <= until]
+        return sorted({*found, *own}) if own else found
+
+    def next_due(self) -> int | None:
+        """Block time (milliseconds) at which a block has something to do even without
+        instructions; None: never, as things are. Not above this block's time: at once."""
+        if self.has_work:
+            return self.time
+        window = self.parameters.uetr_window_ms
+        first = bisect_right(self._base.due, (self.time, MAX_DUE_KIND, b""))
+        candidates = [
+            next(
+                (i[0] for i in islice(self._base.due, first, None) if self._holds(i, window)), None
+            )
+        ]
+        candidates += [i[0] for layer in self.layers for i in layer.due if i[0] > self.time]
+        return min((time for time in candidates if time is not None), default=None)
+
+    def _holds(self, item: Due, window: int) -> bool:
+        return holds(item, self.resident, window)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the last block's resolution may have enabled more, for the next block."""
+        record = self.get(LEDGER, LedgerKey())
+        return record is not None and bool(record.stirred)
 
     def balance(self, participant: str, asset: str, kind: int) -> int | None:
         """Minor units; None where no such account exists yet."""
@@ -306,8 +475,16 @@ class State(GovernedReading):
             for (asset, kind), accounts in balances.items():
                 for participant, balance in accounts.items():
                     merged[participant, asset, kind] = balance
+        for account in self._held_accounts():
+            merged.setdefault(account, 0)
         for (participant, asset, kind), balance in sorted(merged.items()):
             yield Account(participant, asset, kind, balance)
+
+    def _held_accounts(self) -> Iterator[tuple[str, str, int]]:
+        for holdings in (self._base.holdings, *(x.holdings for x in self.layers)):
+            for (asset, kind), held in holdings.items():
+                for participant in held:
+                    yield participant, asset, kind
 
     def participants(self) -> list[Participant]:
         """Every participant, by LEI."""
@@ -372,13 +549,51 @@ class State(GovernedReading):
             base.participants.update(own.participants)
             base.assets.update(own.assets)
             base.keys.update(own.keys)
+            base.parameters = own.parameters or base.parameters
+            _fold_settlement(base, own)
             if own.governed is not None:
                 base.governed.merge(own.governed)
             own.committed = True
+        # Executing this block dealt with all that was due up to its time.
+        del base.due[: bisect_right(base.due, (self.time, MAX_DUE_KIND, b""))]
+        _drop_void(base)
         base.tip = self
         self.layers = ()
         self._own = None
         self._parent = None  # or every block since the start would stay in memory
+
+
+def _drop_void(base: Base) -> None:
+    """Take void entries off the agenda: those at its head, and all once they are the most of it."""
+    window = base.parameters.uetr_window_ms
+
+    def resident(table: AnyTable, key: Any) -> Any:
+        return base.tables[table].get(key)
+
+    held = next((n for n, item in enumerate(base.due) if holds(item, resident, window)), None)
+    del base.due[: len(base.due) if held is None else held]
+    subjects = sum(len(base.tables[table]) for table in (PAYMENTS, LINKS, CONSENTS, CYCLES))
+    if len(base.due) > MIN_AGENDA + 2 * subjects + 128 * len(base.tables[BUSINESS_DAYS]):
+        base.due = [item for item in base.due if holds(item, resident, window)]
+
+
+def _fold_settlement(base: Base, own: Layer) -> None:
+    for table, rows in own.tables.items():
+        kept = base.tables[table]
+        for key, row in rows.items():
+            if row is None or not table.keeps(row):
+                kept.pop(key, None)
+            else:
+                kept[key] = row
+    for book, held in own.holdings.items():
+        base.holdings.setdefault(book, {}).update(held)
+    for account, queue in own.queues.items():
+        if queue.entries:
+            base.queues[account] = queue
+        else:
+            base.queues.pop(account, None)
+    for item in own.due:
+        insort(base.due, item)
 
 
 # --- the records under state_root -----------------------------------------------------------------
@@ -416,9 +631,9 @@ def account_key(participant: str, asset: str, kind: int) -> bytes:
     return encode(AccountKey(participant, asset, AccountKind(kind)))
 
 
-def account_record(balance: int) -> bytes:
+def account_record(balance: int, holding: Holding = NOTHING_HELD) -> bytes:
     """State record of an account."""
-    return encode(AccountRecord(balance))
+    return encode(AccountRecord(balance, *holding))
 
 
 def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Base:
@@ -427,10 +642,18 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
     participants: dict[str, Participant] = {}
     assets: dict[str, AssetRecord] = {}
     balances: dict[BookId, dict[str, int]] = {}
+    holdings: dict[BookId, dict[str, Holding]] = {}
+    tables: dict[AnyTable, Rows] = {table: {} for table in TABLES.values()}
     governed = Governed()
     for key_bytes, record_bytes in records:
         try:
             key = _key_decoder.decode(key_bytes)
+            table = TABLES.get(type(key))
+            if table is not None:
+                row = table.decode(record_bytes)
+                if table.keeps(row):
+                    tables[table][key] = row
+                continue
             record = _record_decoder.decode(record_bytes)
         except UNDECODABLE as error:
             raise StateDamaged(f"record under state key {key_bytes.hex()}: {error}") from error
@@ -444,6 +667,9 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
             case AccountKey(), AccountRecord():
                 book = balances.setdefault((key.asset, int(key.kind)), {})
                 book[key.participant] = record.balance
+                if record.reserved or record.line:
+                    held = holdings.setdefault((key.asset, int(key.kind)), {})
+                    held[key.participant] = record.reserved, record.line
             case _ if not governed.load(key, record):
                 raise StateDamaged(
                     f"state key {key} holds another kind of record: {type(record).__name__}"
@@ -453,7 +679,16 @@ def load_base(records: Iterable[tuple[bytes, bytes]], recent: RecentIndex) -> Ba
     fault = governed.fault()
     if fault is not None:
         raise StateDamaged(fault)
-    return Base(parameters, participants, assets, balances, governed=governed, recent=recent)
+    return Base(
+        parameters,
+        participants,
+        assets,
+        balances,
+        governed=governed,
+        recent=recent,
+        holdings=holdings,
+        tables=tables,
+    )
 
 
 def recount(state: State) -> dict[str, int]:

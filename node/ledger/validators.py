@@ -159,7 +159,7 @@ def ready_validator(
         _ready(work, checked, body)
     except ChangeRejected as rejected:
         reason = rejected.reason
-    work.record(index, None, b"", reason=reason, standing=None)
+    work.note(index, reason)
 
 
 def _ready(work: Work, checked: CheckedInstruction, body: ReadyValidator) -> None:

@@ -9,25 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
 
 from node.chain import merkle
 from node.chain.block import outcomes_root
 from node.chain.encoding import encode
 from node.chain.records import (
     AssetRecord,
+    DayKey,
     EpochRecord,
     EquivocationRecord,
+    LedgerKey,
+    LedgerRecord,
+    LimitsKey,
+    ParametersRecord,
     PendingEpoch,
     ProposalRecord,
     ValidatorKeyRecord,
 )
-from node.chain.types import Outcome, OutcomePlace, ValidatorSet
+from node.chain.types import Event, Outcome, OutcomePlace, Phase, ValidatorSet
+from node.ledger.due import Due
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.governed import Governed
+from node.ledger.queue import AccountId, Queue
 from node.ledger.reasons import REJECTED, SETTLED, WITHOUT_AUTHORITY
 from node.ledger.state import (
+    PARAMETERS_KEY,
     BookId,
     ConservationBroken,
+    Holding,
     Layer,
     Participant,
     State,
@@ -36,6 +48,11 @@ from node.ledger.state import (
     asset_key,
     participant_key,
 )
+from node.ledger.tables import DAY, LEDGER, LIMITS, AnyTable, K, R, Rows, Table, sort_key
+
+CAREFULLY, PLAIN, STIRRING = 0, 1, 2
+"""Answers of `Work.creditor`."""
+_NOBODY: set[tuple[str, int]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,11 @@ class Applied:
     ids: list[InstructionEntry]
     uetrs: list[UetrEntry]
     """Entries that replace what was stored under their UETR."""
+    changes: list[tuple[bytes, int]] = field(default_factory=list)
+    """(UETR, index of the outcome) of first outcomes that left a payment undecided and of all
+    later ones, in order: how a payment's history is found."""
+    following: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """(UETR, UETR of a payment that carries it on or gives it back)."""
     next_validators: ValidatorSet | None = None
     """Of the next epoch, where this block is the last of its own; else None."""
     history_nodes: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
@@ -79,23 +101,10 @@ class Applied:
         self.state.seal(header_digest, history)
 
 
-Undo = list[tuple[dict[str, int], str, int | None]]
-"""(book, participant, balance before), in the order of the moves."""
-
-
-def take_back(moves: Undo) -> None:
-    """Restore every balance to what it was before the moves."""
-    for balances, participant, before in reversed(moves):
-        if before is None:
-            del balances[participant]
-        else:
-            balances[participant] = before
-
-
 class Book:
     """The accounts of one asset and kind within a block."""
 
-    __slots__ = ("_book", "_parent", "balances", "before")
+    __slots__ = ("_book", "_parent", "balances", "before", "held", "held_before")
 
     def __init__(self, parent: State, book: BookId) -> None:
         self._parent = parent
@@ -104,6 +113,8 @@ class Book:
         """Accounts looked at so far, as they stand now; all that exist are found by `load`."""
         self.before: dict[str, int | None] = {}
         """The same as the parent has them."""
+        self.held: dict[str, Holding] = {}
+        self.held_before: dict[str, Holding] = {}
 
     def load(self, participant: str) -> int | None:
         """The balance now; None where there is no account. `balances` alone is faster."""
@@ -117,10 +128,36 @@ class Book:
             self.balances[participant] = balance
         return balance
 
+    def holding(self, participant: str) -> Holding:
+        """(reserved, line) now."""
+        found = self.held.get(participant)
+        if found is None:
+            asset, kind = self._book
+            found = self.held[participant] = self._parent.holding(participant, asset, kind)
+            self.held_before[participant] = found
+        return found
+
+    def hold(self, participant: str, reserved: int, line: int) -> None:
+        """Replace what the account holds back and its line."""
+        assert reserved >= 0
+        assert line >= 0
+        self.holding(participant)
+        self.held[participant] = reserved, line
+
+    def available(self, participant: str) -> int:
+        """Minor units that it can pay out now."""
+        reserved, line = self.holding(participant)
+        return (self.load(participant) or 0) - reserved + line
+
     def changed(self) -> dict[str, int]:
         """Accounts whose balance differs from the parent's, also new ones."""
         before = self.before
         return {each: now for each, now in self.balances.items() if before[each] != now}
+
+    def changed_holdings(self) -> dict[str, Holding]:
+        """Accounts that hold back another amount or have another line than for the parent."""
+        before = self.held_before
+        return {each: now for each, now in self.held.items() if before[each] != now}
 
 
 class Work:
@@ -130,13 +167,23 @@ class Work:
         "_accounts_of",
         "_assets",
         "_books",
+        "_creditors",
         "_governed",
         "_ids",
         "_keys",
+        "_parameters",
         "_participants",
+        "_queued",
+        "_queues",
+        "_tables",
+        "changes",
         "context",
+        "due",
+        "following",
         "outcomes",
         "parent",
+        "resolutions",
+        "stirred",
         "uetrs",
         "window",
     )
@@ -157,6 +204,20 @@ class Work:
         self._keys: dict[bytes, str] = {}
         self._governed: Governed | None = None
         self._accounts_of: dict[str, bool | None] = {}
+        self._creditors: dict[str, dict[str, int]] = {}
+        self._tables: dict[AnyTable, Rows] = {}
+        self._queues: dict[AccountId, Queue] = {}
+        self._queued: dict[str, set[tuple[str, int]]] | None = None
+        self._parameters: ParametersRecord | None = None
+        self.changes: list[tuple[bytes, int]] = []
+        self.following: list[tuple[bytes, bytes]] = []
+        self.due: list[Due] = []
+        """What this block put on the agenda."""
+        self.stirred: set[str] = set()
+        """Assets in which something happened that may let a queued payment settle. Only asked for
+        what it contains, never walked through unsorted."""
+        self.resolutions = 0
+        """How often resolution ran in this block, for those who count."""
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -208,6 +269,141 @@ class Work:
             if entry is not None:
                 return entry if self.stands(entry) else None
         return None
+
+    # --- rows, queues, agenda -------------------------------------------------------------------
+
+    def get(self, table: Table[K, R], key: K) -> R | None:
+        """The row under this key, as the block so far leaves it."""
+        rows = self._tables.get(table)
+        if rows is not None and key in rows:
+            found: R | None = rows[key]
+            return found
+        return self.parent.get(table, key)
+
+    def resident(self, table: AnyTable, key: Any) -> Any:
+        """The row under this key, if it is kept in memory."""
+        rows = self._tables.get(table)
+        if rows is not None and key in rows:
+            return rows[key]
+        return self.parent.resident(table, key)
+
+    def rows(self, table: Table[K, R]) -> list[tuple[K, R]]:
+        """Every row that is kept in memory, ascending by key."""
+        changed: dict[K, R | None] = self._tables.get(table, {})
+        if not changed:
+            return self.parent.rows(table)
+        merged: dict[K, R | None] = dict(self.parent.rows(table))
+        merged.update(changed)
+        found = [(key, row) for key, row in merged.items() if row is not None and table.keeps(row)]
+        return sorted(found, key=lambda each: sort_key(each[0]))
+
+    def put(self, table: Table[K, R], key: K, row: R | None) -> None:
+        """Replace a row, or remove it."""
+        self._tables.setdefault(table, {})[key] = row
+        if table is LIMITS:
+            self._creditors.clear()
+
+    def forget(self, table: Table[K, R], key: K) -> None:
+        """Take back a row that this block put where the parent has none."""
+        del self._tables[table][key]
+
+    def queue(self, account: AccountId) -> Queue | None:
+        """The account's queue, not to be changed; None or an empty one: nothing is queued."""
+        return self._queues.get(account) or self.parent.queue(account)
+
+    def own_queue(self, account: AccountId) -> Queue:
+        """The account's queue, to be changed: this block's own copy."""
+        own = self._queues.get(account)
+        if own is None:
+            theirs = self.parent.queue(account)
+            own = self._queues[account] = Queue() if theirs is None else theirs.copy()
+        if self._queued is not None:
+            self._queued.setdefault(account[1], set()).add((account[0], account[2]))
+        self._creditors.clear()
+        return own
+
+    def queued_accounts(self) -> list[AccountId]:
+        """Accounts with queued payments, ascending."""
+        names = {*self.parent.queued_accounts(), *self._queues}
+        return sorted(each for each in names if (found := self.queue(each)) and found.entries)
+
+    def queued_in(self, asset: str) -> set[tuple[str, int]]:
+        """(participant, kind) of the accounts of an asset that may have queued payments."""
+        if self._queued is None:
+            self._queued = {}
+            for participant, of, kind in self.queued_accounts():
+                self._queued.setdefault(of, set()).add((participant, kind))
+        return self._queued.get(asset, _NOBODY)
+
+    def remind(self, items: Iterable[Due]) -> None:
+        """Put entries on the agenda, for later: what is due by now is the caller's to do."""
+        for item in items:
+            assert item[0] > self.context.time, "on the agenda for a time that has passed"
+            self.due.append(item)
+
+    def stir(self, asset: str) -> None:
+        """Note that something happened in this asset that may let a queued payment settle."""
+        self.stirred.add(asset)
+
+    def credited(self, participant: str, asset: str, kind: int) -> None:
+        """Note that an account can pay more than before."""
+        if (participant, kind) in self.queued_in(asset):
+            self.stirred.add(asset)
+
+    @property
+    def ledger_record(self) -> LedgerRecord:
+        """The next queue order and what the last block stirred."""
+        return self.get(LEDGER, LedgerKey()) or LedgerRecord(0, ())
+
+    def put_stirred(self, assets: Iterable[str]) -> None:
+        """Say in which assets the next block has to look again."""
+        changed = replace(self.ledger_record, stirred=tuple(sorted(assets)))
+        self.put(LEDGER, LedgerKey(), changed)
+
+    def next_order(self) -> int:
+        """An order behind all given so far."""
+        record = self.ledger_record
+        self.put(LEDGER, LedgerKey(), replace(record, next_order=record.next_order + 1))
+        return record.next_order
+
+    @property
+    def phase(self) -> Phase | None:
+        """Of the operating day; None where there is none: always open."""
+        day = self.get(DAY, DayKey())
+        return None if day is None else day.phase
+
+    @property
+    def parameters(self) -> ParametersRecord:
+        """In force for this block."""
+        return self.parent.parameters
+
+    @property
+    def next_parameters(self) -> ParametersRecord:
+        """For the block after this one."""
+        return self._parameters or self.parent.parameters
+
+    def put_parameters(self, changed: ParametersRecord) -> None:
+        """Replace the parameters, from the next height on."""
+        self._parameters = changed
+
+    # --- creditors, for the hot path --------------------------------------------------------------
+
+    def creditors(self, asset: str) -> dict[str, int]:
+        """Cache of `creditor`, by LEI; emptied whenever an answer may have changed."""
+        return self._creditors.setdefault(asset, {})
+
+    def creditor(self, lei: str, asset: str) -> int:
+        """How a gross payment to this participant's settlement account is to be treated: CAREFULLY,
+        PLAIN, or STIRRING (plain, but its own queue may then settle)."""
+        found = self.participant(lei)
+        if found is None or not found.holds_accounts or not found.is_unrestricted:
+            answer = CAREFULLY
+        elif self.get(LIMITS, LimitsKey(lei, asset)) is not None:
+            answer = CAREFULLY
+        else:
+            answer = STIRRING if (lei, 0) in self.queued_in(asset) else PLAIN
+        self.creditors(asset)[lei] = answer
+        return answer
 
     # --- governance -----------------------------------------------------------------------------
 
@@ -304,6 +500,8 @@ class Work:
     def put_participant(self, changed: Participant) -> None:
         """Replace a participant's record."""
         self._participants[changed.record.lei] = changed
+        self._accounts_of.clear()
+        self._creditors.clear()
 
     def put_key(self, public_key: bytes, holder: str) -> None:
         """Note under whom a key is registered from now on."""
@@ -317,10 +515,48 @@ class Work:
         """Note an executed instruction."""
         self._ids[entry.sender, entry.id] = entry
 
+    def emit(
+        self,
+        instruction: int | None,
+        status: str,
+        reason: str | None = None,
+        *,
+        payment: int = 0,
+        uetr: bytes | None = None,
+        debtor_balance: int | None = None,
+        creditor_balance: int | None = None,
+        original: OutcomePlace | None = None,
+        content: bytes | None = None,
+        event: Event | None = None,
+    ) -> bytes:
+        """Record an outcome; its bytes. `instruction`: that it is of or was brought about by."""
+        outcome = encode(
+            Outcome(
+                self.context.height,
+                self.context.time,
+                instruction,
+                payment,
+                uetr,
+                status,
+                reason,
+                debtor_balance,
+                creditor_balance,
+                original,
+                content,
+                event,
+            )
+        )
+        self.outcomes.append(outcome)
+        return outcome
+
+    def note(self, instruction: int, reason: str | None, event: Event | None = None) -> None:
+        """Record the outcome of an instruction that is no payment; `reason`: it is rejected."""
+        self.emit(instruction, SETTLED if reason is None else REJECTED, reason, event=event)
+
     def record(
         self,
         instruction: int,
-        uetr: bytes | None,
+        uetr: bytes,
         digest: bytes,
         *,
         reason: str | None,
@@ -328,7 +564,7 @@ class Work:
         debtor_balance: int | None = None,
         creditor_balance: int | None = None,
     ) -> None:
-        """Record the outcome of an instruction that is not a `Pay`.
+        """Record the outcome of an instruction that itself is a movement under a UETR.
 
         `standing` is the outcome that already uses up its UETR: without a `reason` it is
         repeated. A rejection `WITHOUT_AUTHORITY` uses up none.
@@ -338,21 +574,19 @@ class Work:
         if standing is not None and reason is None:
             status, reason = standing.status, standing.reason
             original = OutcomePlace(standing.height, standing.instruction, standing.payment)
-        outcome = Outcome(
-            height,
-            time,
+        self.emit(
             instruction,
-            0,
-            uetr,
             status,
             reason,
-            debtor_balance,
-            creditor_balance,
-            original,
+            uetr=uetr,
+            debtor_balance=debtor_balance,
+            creditor_balance=creditor_balance,
+            original=original,
         )
-        self.outcomes.append(encode(outcome))
-        if uetr is not None and standing is None and reason not in WITHOUT_AUTHORITY:
-            self.uetrs[uetr] = UetrEntry(uetr, digest, time, height, instruction, 0, status, reason)
+        if standing is None and reason not in WITHOUT_AUTHORITY:
+            self.uetrs[uetr] = UetrEntry(
+                uetr, digest, time, height, instruction, 0, status, reason, height, None
+            )
 
     # --- the end of the block -------------------------------------------------------------------
 
@@ -362,7 +596,7 @@ class Work:
         `next_validators`: of the epoch that follows this block, if it is the last of its own."""
         layer = self._layer()
         self._check_conservation(layer)
-        records = _records(layer)
+        records = self._records(layer)
         parent = self.parent
         state_map = parent.map.update(records)
         return Applied(
@@ -376,6 +610,8 @@ class Work:
             nodes=list(state_map.nodes_since(parent.map)),
             ids=list(self._ids.values()),
             uetrs=list(self.uetrs.values()),
+            changes=self.changes,
+            following=self.following,
             next_validators=next_validators,
             _history=parent.history,
         )
@@ -386,11 +622,27 @@ class Work:
             changed = book.changed()
             if changed:
                 layer.balances[name] = changed
+            held = book.changed_holdings()
+            if held:
+                layer.holdings[name] = held
         layer.participants = self._participants
         layer.assets = self._assets
         layer.keys = self._keys
         layer.ids = self._ids
         layer.uetrs = self.uetrs
+        for table, rows in self._tables.items():
+            # Rows that may be in storage alone are not fetched to be compared: whoever puts one
+            # changes it.
+            changed_rows = {
+                key: row
+                for key, row in rows.items()
+                if table.is_partial or row != self.parent.get(table, key)
+            }
+            if changed_rows:
+                layer.tables[table] = changed_rows
+        layer.queues = self._queues
+        layer.due = self.due
+        layer.parameters = self._parameters
         if self._governed is not None and not self._governed.is_empty():
             layer.governed = self._governed
         return layer
@@ -403,8 +655,7 @@ class Work:
             gained[asset] = gained.get(asset, 0) + sum(
                 now - (before[each] or 0) for each, now in changed.items()
             )
-            if min(changed.values()) < 0:
-                raise ConservationBroken(f"a balance of {asset} below zero")
+        self._check_floors(layer)
         for asset, gain in gained.items():
             old, new = self.parent.asset(asset), self.asset(asset)
             if old is None or new is None:
@@ -416,12 +667,40 @@ class Work:
                     f"issued less redeemed is {created}"
                 )
 
+    def _check_floors(self, layer: Layer) -> None:
+        """No account pays out what it has not: one that is short now was so before, or its line was
+        lowered, and nothing more left it."""
+        for name in {**layer.balances, **layer.holdings}:
+            book = self._books[name]
+            for each in {**layer.balances.get(name, {}), **layer.holdings.get(name, {})}:
+                reserved, line = book.holding(each)
+                balance = book.load(each) or 0
+                if balance - reserved + line >= 0:
+                    continue
+                held_before, _ = book.held_before[each]
+                if balance - reserved < (book.before[each] or 0) - held_before:
+                    raise ConservationBroken(f"{each} pays out {name[0]} that it has not")
 
-def _records(layer: Layer) -> dict[bytes, bytes | None]:
+    def _records(self, layer: Layer) -> dict[bytes, bytes | None]:
+        records: dict[bytes, bytes | None] = {}
+        for name in {**layer.balances, **layer.holdings}:
+            book, (asset, kind) = self._books[name], name
+            for each in {**layer.balances.get(name, {}), **layer.holdings.get(name, {})}:
+                balance = book.load(each) or 0
+                records[account_key(each, asset, kind)] = account_record(
+                    balance, book.holding(each)
+                )
+        for rows in layer.tables.values():
+            for key, row in rows.items():
+                records[encode(key)] = None if row is None else encode(row)
+        if layer.parameters is not None:
+            records[PARAMETERS_KEY] = encode(layer.parameters)
+        records |= _other_records(layer)
+        return records
+
+
+def _other_records(layer: Layer) -> dict[bytes, bytes | None]:
     records: dict[bytes, bytes | None] = {}
-    for (asset, kind), changed in layer.balances.items():
-        for participant, balance in changed.items():
-            records[account_key(participant, asset, kind)] = account_record(balance)
     records.update(_encoded((asset_key(code), each) for code, each in layer.assets.items()))
     records.update(
         _encoded((participant_key(lei), each.record) for lei, each in layer.participants.items())

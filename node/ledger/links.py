@@ -1,0 +1,23 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.chain.instruction import CheckedInstruction
+from node.chain.records import LinkRecord, PaymentRecord
+from node.chain.types import *  # noqa: F403
+from node.ledger.queue import AccountId
+from node.ledger.work import Work
+
+
+def link(work: Work, index: int, checked: CheckedInstruction, body: Link) -> None:
+    work.note(index, "NARR")
+
+
+def settle_complete(work: Work) -> None:
+    return
+
+
+def expire(work: Work, id: bytes, record: LinkRecord) -> None:
+    return

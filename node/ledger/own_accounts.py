@@ -1,0 +1,15 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.chain.instruction import CheckedInstruction
+from node.chain.records import LinkRecord, PaymentRecord
+from node.chain.types import *  # noqa: F403
+from node.ledger.queue import AccountId
+from node.ledger.work import Work
+
+
+def move_own(work: Work, index: int, checked: CheckedInstruction, body: MoveOwn) -> None:
+    work.note(index, "NARR")

@@ -1,0 +1,23 @@
+"""To be written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.chain.instruction import CheckedInstruction
+from node.chain.records import LinkRecord, PaymentRecord
+from node.chain.types import *  # noqa: F403
+from node.ledger.queue import AccountId
+from node.ledger.work import Work
+
+
+def consent(work: Work, index: int, checked: CheckedInstruction, body: Consent) -> None:
+    work.note(index, "NARR")
+
+
+def freeze(work: Work, index: int, checked: CheckedInstruction, body: Freeze) -> None:
+    work.note(index, "NARR")
+
+
+def refuses(work: Work, sender: str, body: InstructionBody) -> bool:
+    return False

@@ -1,0 +1,112 @@
+"""The published schedule of business days: what makes one sound.
+
+Times are milliseconds of block time. Which days there are and when their phases begin was worked
+out from a calendar and a time zone when the schedule was made (`nostro schedule make`): no node
+ever reads either.
+
+A business day lasts from its OPEN to the next day's OPEN, its last phase being CLOSED, so days
+without a gap need no more than their order. *Gap* means whatever breaks it:
+
+- a phase that begins before the one in front of it, or a day that closes when it opens;
+- a date that is not above the one before;
+- a day that opens before the day before is closed (at the same instant it may: a system that
+  never rests changes its business date there);
+- more than `MAX_CLOSED_MS` from a close to the next OPEN. No payment system rests for so long;
+  days are missing from the list.
+
+Phases that begin at the same instant are allowed: all but the last of them are left out that day,
+as in a system without a customer cut-off. OPEN is before CLOSED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from node.chain.types import BusinessDay, Phase
+from node.ledger.reasons import BAD_PARAMETER, SCHEDULE_GAP
+
+MAX_CLOSED_MS = 14 * 24 * 3600 * 1000
+"""Longest time between a close and the next OPEN. The longest rest of a large-value system, over
+Chinese New Year, is 10 days."""
+PHASE_NAMES = {
+    Phase.OPEN: "open",
+    Phase.CUSTOMER_CUTOFF: "customer-cutoff",
+    Phase.INTERBANK: "interbank",
+    Phase.CLEARING: "clearing",
+    Phase.CLOSED: "closed",
+}
+"""As people write them."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a day of a schedule."""
+
+    reason: str
+    """`SCHEDULE_GAP` or `BAD_PARAMETER`."""
+    date: int
+    """yyyymmdd."""
+    text: str
+
+
+def faults(days: Sequence[BusinessDay]) -> Iterator[Fault]:
+    """Everything that is wrong with days that are to follow on each other, in their order."""
+    before: BusinessDay | None = None
+    for day in days:
+        yield from _faults_within(day)
+        if before is not None:
+            yield from _faults_between(before, day)
+        before = day
+
+
+def is_date(number: int) -> bool:
+    """Whether yyyymmdd names a day of the Gregorian calendar."""
+    try:
+        date(number // 10_000, number // 100 % 100, number % 100)
+    except ValueError:
+        return False
+    return True
+
+
+def dashed(number: int) -> str:
+    """A date yyyymmdd for people: yyyy-mm-dd."""
+    text = f"{number:08d}"
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+
+
+def _faults_within(day: BusinessDay) -> Iterator[Fault]:
+    if not is_date(day.date):
+        yield Fault(BAD_PARAMETER, day.date, "there is no such date")
+    begins = day.begins
+    for phase in list(Phase)[1:]:
+        if begins[phase] < begins[phase - 1]:
+            name, earlier = PHASE_NAMES[phase], PHASE_NAMES[Phase(phase - 1)]
+            yield Fault(SCHEDULE_GAP, day.date, f"{name} begins before {earlier}")
+    if begins[Phase.CLOSED] == begins[Phase.OPEN]:
+        yield Fault(SCHEDULE_GAP, day.date, "it closes at the instant at which it opens")
+    closes = [(each.time, each.asset) for each in day.closes]
+    if closes != sorted(set(closes)):
+        yield Fault(
+            BAD_PARAMETER, day.date, "its cycles do not ascend by time and currency, or repeat"
+        )
+    for time, asset in closes:
+        if not begins[Phase.OPEN] <= time <= begins[Phase.CLOSED]:
+            yield Fault(
+                BAD_PARAMETER, day.date, f"a cycle of {asset} closes outside of open to closed"
+            )
+
+
+def _faults_between(before: BusinessDay, day: BusinessDay) -> Iterator[Fault]:
+    if day.date <= before.date:
+        yield Fault(SCHEDULE_GAP, day.date, f"the date is not after {dashed(before.date)}")
+    rest = day.begins[Phase.OPEN] - before.begins[Phase.CLOSED]
+    if rest < 0:
+        yield Fault(SCHEDULE_GAP, day.date, f"it opens before {dashed(before.date)} is closed")
+    if rest > MAX_CLOSED_MS:
+        yield Fault(
+            SCHEDULE_GAP,
+            day.date,
+            f"it opens more than {MAX_CLOSED_MS // 86_400_000} days after "
+            f"{dashed(before.date)} closed: days are missing",
+        )

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "audit": Command("node.cli.auditor", "check a whole chain"),
     "init": Command("node.cli.founding", "make a node's keys and home directory"),
     "genesis": Command("node.cli.founding", "build or show a genesis file"),
+    "schedule": Command("node.cli.schedule", "make or check a schedule of business days"),
     "start": Command("node.cli.operator", "run a node"),
     "doctor": Command("node.cli.doctor", "look for what is wrong with a node"),
     "backup": Command("node.cli.operator", "write a home into one file"),
@@ -56,7 +57,16 @@ COMMANDS: dict[str, Command] = {
 }
 
 NODE_LIBRARIES = frozenset(
-    {"aiohttp", "cryptography", "msgpack", "plyvel", "prometheus_client", "stdnum"}
+    {
+        "aiohttp",
+        "cryptography",
+        "holidays",
+        "msgpack",
+        "plyvel",
+        "prometheus_client",
+        "stdnum",
+        "tzdata",
+    }
 )
 """What the extra `node` installs."""
 

@@ -12,16 +12,18 @@ in O(log n) hashes. A leaf holds the record's digest, not the record: a proof th
 may have to show the leaf that stands in its place, and must not show somebody else's balance.
 
 `StateMap` is persistent: an update makes new nodes along the changed paths and shares the rest,
-so that several unfinished blocks can each have their own map. Nodes are stored under their hash
-and loaded when first needed.
+so that several unfinished blocks can each have their own map. Nodes are stored under their hash,
+loaded when first needed, and let go of when too many are held.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, final
 
+import msgspec
 from msgspec import Meta
 
 from node.chain.encoding import STATE_KEY, STATE_LEAF, STATE_NODE, STATE_RECORD, digest
@@ -33,6 +35,9 @@ EMPTY = bytes(32)
 HASH_BYTES = 32
 MAX_DEPTH = 256
 """Bits of a key hash."""
+
+MAX_HELD = 300_000
+"""Nodes that a map holds in memory before `relieve` lets go of most: about 80 MiB."""
 
 _LEAF_TAG = b"\x00"
 _BRANCH_TAG = b"\x01"
@@ -63,45 +68,34 @@ class MapProof(_Canonical, frozen=True, tag="map-proof/1"):
 
 # --- nodes ------------------------------------------------------------------------------------
 
+# Structs because a block makes tens of thousands; without `gc`, because a tree has no cycles.
 
-class _Leaf:
-    __slots__ = ("hash", "key_hash", "record")
 
+@final
+class _Leaf(msgspec.Struct, eq=False, gc=False):
+    key_hash: bytes
+    record: bytes
     hash: bytes
 
-    def __init__(self, key_hash: bytes, record: bytes) -> None:
-        self.key_hash = key_hash
-        self.record = record
-        self.hash = _leaf_hash(key_hash, record)
 
-
-class _Branch:
-    __slots__ = ("hash", "left", "right")
-
+@final
+class _Branch(msgspec.Struct, eq=False, gc=False):
+    left: _Node
+    right: _Node
     hash: bytes
 
-    def __init__(self, left: _Node, right: _Node) -> None:
-        self.left = left
-        self.right = right
-        self.hash = sha256(
-            STATE_NODE
-            + (EMPTY if left is None else left.hash)
-            + (EMPTY if right is None else right.hash)
-        ).digest()
 
-
-class _Stored:
+@final
+class _Stored(msgspec.Struct, eq=False, gc=False):
     """A node that is known by its hash and not yet loaded."""
 
-    __slots__ = ("hash",)
-
-    def __init__(self, hash: bytes) -> None:
-        self.hash = hash
+    hash: bytes
 
 
+_Loaded = _Leaf | _Branch
 _Node = _Leaf | _Branch | _Stored | None
-_Change = tuple[bytes, bytes | None]
-"""Key hash, and the new record or None."""
+Made = list[tuple[bytes, bytes]]
+"""(hash, bytes) of nodes to store."""
 
 
 def key_hash(key: bytes) -> bytes:
@@ -127,33 +121,172 @@ def _hash_of(node: _Node) -> bytes:
 
 
 def _node_bytes(node: _Leaf | _Branch) -> bytes:
-    if isinstance(node, _Leaf):
+    if type(node) is _Leaf:
         return _LEAF_TAG + node.key_hash + node.record
+    assert type(node) is _Branch
     return _BRANCH_TAG + _hash_of(node.left) + _hash_of(node.right)
 
 
-def _build(changes: list[_Change], depth: int) -> _Node:
-    """The subtree of these records alone; `changes` is sorted and holds no None."""
-    if not changes:
-        return None
-    if len(changes) == 1:
-        hash, record = changes[0]
-        assert record is not None
-        return _Leaf(hash, record)
-    split = _split(changes, depth)
-    return _Branch(_build(changes[:split], depth + 1), _build(changes[split:], depth + 1))
+class _Update:
+    """Changes on their way into a tree. All of a block's records pass here, so it saves calls: key
+    hashes are split as integers, a change alone on its path is a loop, branches are made in place.
+    """
+
+    __slots__ = ("_hashes", "_load", "_places", "_records", "made")
+
+    def __init__(
+        self, changes: Iterable[tuple[bytes, bytes | None]], load: Callable[[_Stored], _Loaded]
+    ) -> None:
+        """`changes`: (key, record or None), each key once. `load`: a node known by its hash."""
+        changed = {sha256(STATE_KEY + key).digest(): record for key, record in changes}
+        self._hashes = sorted(changed)
+        self._records = [changed[hash] for hash in self._hashes]
+        self._places = [int.from_bytes(hash, "big") for hash in self._hashes]
+        self._load = load
+        self.made: Made = []
+        """Every node made, each once, children before parents."""
+
+    def apply_to(self, top: _Loaded | None, depth: int) -> _Node:
+        """The tree under `top`, which stands at this depth, after the changes."""
+        if not self._places:
+            return top
+        return self._apply(top, 0, len(self._places), depth)
+
+    def _apply(self, node: _Loaded | None, low: int, high: int, depth: int) -> _Node:
+        """The subtree after the changes from `low` to before `high`, at least one."""
+        if high - low == 1:
+            return self._apply_one(node, low, depth)
+        if type(node) is not _Branch:
+            return self._merge(node, low, high, depth)
+        places = self._places
+        shift = MAX_DEPTH - 1 - depth
+        split = bisect_left(places, (places[low] >> shift | 1) << shift, low, high)
+        left = new_left = node.left
+        if split > low:
+            if type(left) is _Stored:
+                left = node.left = self._load(left)
+            new_left = self._apply(left, low, split, depth + 1)
+        right = new_right = node.right
+        if split < high:
+            if type(right) is _Stored:
+                right = node.right = self._load(right)
+            new_right = self._apply(right, split, high, depth + 1)
+        if new_left is left and new_right is right:
+            return node
+        if new_left is None or new_right is None:
+            return self._joined(new_left, new_right)
+        pair = new_left.hash + new_right.hash
+        hash = sha256(STATE_NODE + pair).digest()
+        self.made.append((hash, _BRANCH_TAG + pair))
+        return _Branch(new_left, new_right, hash)
+
+    def _apply_one(self, top: _Loaded | None, index: int, depth: int) -> _Node:
+        """The subtree after one change."""
+        place = self._places[index]
+        path: list[_Branch] = []
+        node = top
+        shift = MAX_DEPTH - 1 - depth
+        while type(node) is _Branch:
+            path.append(node)
+            if place >> shift & 1:
+                child = node.right
+                if type(child) is _Stored:
+                    child = node.right = self._load(child)
+            else:
+                child = node.left
+                if type(child) is _Stored:
+                    child = node.left = self._load(child)
+            node = child
+            shift -= 1
+        new = self._replace(node, index, MAX_DEPTH - 1 - shift)
+        if new is node:
+            return top
+        made = self.made
+        for branch in reversed(path):
+            shift += 1
+            if place >> shift & 1:
+                left, right = branch.left, new
+            else:
+                left, right = new, branch.right
+            if left is None or right is None:
+                new = self._joined(left, right)
+            else:
+                pair = left.hash + right.hash
+                hash = sha256(STATE_NODE + pair).digest()
+                made.append((hash, _BRANCH_TAG + pair))
+                new = _Branch(left, right, hash)
+        return new
+
+    def _replace(self, leaf: _Leaf | None, index: int, depth: int) -> _Node:
+        """The subtree of at most this leaf after one change."""
+        hash, record = self._hashes[index], self._records[index]
+        if leaf is not None and (record is None or leaf.key_hash != hash):
+            if record is not None:
+                return self._merge(leaf, index, index + 1, depth)
+            return None if leaf.key_hash == hash else leaf
+        if record is None or (leaf is not None and leaf.record == record):
+            return leaf
+        digest = sha256(STATE_RECORD + record).digest()
+        leaf_hash = sha256(STATE_LEAF + hash + digest).digest()
+        self.made.append((leaf_hash, _LEAF_TAG + hash + record))
+        return _Leaf(hash, record, leaf_hash)
+
+    def _merge(self, leaf: _Leaf | None, low: int, high: int, depth: int) -> _Node:
+        """The subtree of at most this leaf after some changes."""
+        placed: list[tuple[int, _Leaf]] = []
+        for index in range(low, high):
+            hash, record = self._hashes[index], self._records[index]
+            if leaf is not None and hash == leaf.key_hash:
+                if record != leaf.record:
+                    leaf = None  # this change takes its place
+                else:
+                    continue
+            made = self._replace(None, index, depth)
+            if type(made) is _Leaf:
+                placed.append((self._places[index], made))
+        if leaf is not None:
+            if not placed:
+                return leaf
+            insort(placed, (int.from_bytes(leaf.key_hash, "big"), leaf))
+        places = [place for place, _ in placed]
+        return self._build(places, [each for _, each in placed], 0, len(places), depth)
+
+    def _build(
+        self, places: list[int], leaves: list[_Leaf], low: int, high: int, depth: int
+    ) -> _Node:
+        """The subtree of these leaves alone."""
+        if high - low < 2:
+            return leaves[low] if high > low else None
+        split = _split(places, low, high, depth)
+        left = self._build(places, leaves, low, split, depth + 1)
+        right = self._build(places, leaves, split, high, depth + 1)
+        return self._branch(left, right)
+
+    def _branch(self, left: _Node, right: _Node) -> _Branch:
+        pair = (EMPTY if left is None else left.hash) + (EMPTY if right is None else right.hash)
+        hash = sha256(STATE_NODE + pair).digest()
+        self.made.append((hash, _BRANCH_TAG + pair))
+        return _Branch(left, right, hash)
+
+    def _joined(self, left: _Node, right: _Node) -> _Node:
+        """What stands over these two after a change to either.
+
+        Only a deletion can leave a single leaf, which stands as high as it can; and only where
+        one side is empty must the other be loaded, to see whether it is one."""
+        if left is None or right is None:
+            only = right if left is None else left
+            if type(only) is _Stored:
+                only = self._load(only)
+            if type(only) is not _Branch:
+                return only
+            left, right = (None, only) if left is None else (only, None)
+        return self._branch(left, right)
 
 
-def _split(changes: list[_Change], depth: int) -> int:
-    """How many of the sorted changes go left at this depth."""
-    low, high = 0, len(changes)
-    while low < high:
-        middle = (low + high) // 2
-        if _bit(changes[middle][0], depth):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _split(places: list[int], low: int, high: int, depth: int) -> int:
+    """Where in places[low:high], which ascend and agree above this depth, the right side begins."""
+    shift = MAX_DEPTH - 1 - depth
+    return bisect_left(places, (places[low] >> shift | 1) << shift, low, high)
 
 
 # --- the map ----------------------------------------------------------------------------------
@@ -163,51 +296,64 @@ def _no_storage(hash: bytes) -> bytes | None:
     return None
 
 
+def _nothing_stored(node: _Stored) -> _Loaded:
+    raise AssertionError("a tree made from nothing knows no node by its hash alone")
+
+
+class _Held:
+    """About how many nodes a map and those made from it hold in memory."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes = 0
+
+
 class StateMap:
     """An immutable map of state keys to records, with its root. `update` makes another."""
 
-    __slots__ = ("_get_node", "_top")
+    __slots__ = ("_get_node", "_held", "_top")
 
-    def __init__(self, top: _Node, get_node: GetNode) -> None:
+    def __init__(self, top: _Node, get_node: GetNode, held: _Held) -> None:
         """Use `empty` or `load`."""
         self._top = top
         self._get_node = get_node
+        self._held = held
 
     @classmethod
     def empty(cls) -> StateMap:
-        return cls(None, _no_storage)
+        return cls(None, _no_storage, _Held())
 
     @classmethod
     def load(cls, root: bytes, get_node: GetNode) -> StateMap:
         """The map with this root, its nodes loaded when needed. `BrokenState` may then rise."""
-        return cls(None if root == EMPTY else _Stored(root), get_node)
+        return cls(None if root == EMPTY else _Stored(root), get_node, _Held())
 
     @classmethod
     def subtree(cls, records: Iterable[tuple[bytes, bytes]], depth: int) -> StateMap:
         """The part of a map in which these (key, record) stand, `depth` bits below its top; they
         ascend by key hash and agree in those bits. Only `root` and `nodes_since` mean anything."""
-        ordered: list[_Change] = [(key_hash(key), record) for key, record in records]
-        return cls(_build(ordered, depth), _no_storage)
+        changes = _Update(records, _nothing_stored)
+        return cls(changes.apply_to(None, depth), _no_storage, _Held())
 
     @property
     def root(self) -> bytes:
         """What `Header.state_root` holds."""
         return _hash_of(self._top)
 
-    def _loaded(self, node: _Node) -> _Leaf | _Branch | None:
-        if not isinstance(node, _Stored):
-            return node
+    def _load(self, node: _Stored) -> _Loaded:
         data = self._get_node(node.hash)
         if data is None:
             raise BrokenState(f"state node {node.hash.hex()} is missing")
-        loaded: _Leaf | _Branch
+        loaded: _Loaded
         tag, first, rest = data[:1], data[1 : 1 + HASH_BYTES], data[1 + HASH_BYTES :]
         if tag == _LEAF_TAG and len(first) == HASH_BYTES:
-            loaded = _Leaf(first, rest)
+            loaded = _Leaf(first, rest, _leaf_hash(first, rest))
         elif tag == _BRANCH_TAG and len(rest) == HASH_BYTES:
             loaded = _Branch(
                 None if first == EMPTY else _Stored(first),
                 None if rest == EMPTY else _Stored(rest),
+                sha256(STATE_NODE + first + rest).digest(),
             )
         else:
             raise BrokenState(f"state node {node.hash.hex()} holds no node")
@@ -215,72 +361,65 @@ class StateMap:
             raise BrokenState(
                 f"state node {node.hash.hex()} holds another node, {loaded.hash.hex()}"
             )
+        self._held.nodes += 1
         return loaded
 
-    def _descend(self, branch: _Branch, bit: int) -> _Leaf | _Branch | None:
+    def _descend(self, branch: _Branch, bit: int) -> _Loaded | None:
         """A child, loaded and kept: the next descent finds it in memory."""
+        child = branch.right if bit else branch.left
+        if type(child) is not _Stored:
+            return child
+        loaded = self._load(child)
         if bit:
-            right = branch.right = self._loaded(branch.right)
-            return right
-        left = branch.left = self._loaded(branch.left)
-        return left
+            branch.right = loaded
+        else:
+            branch.left = loaded
+        return loaded
 
-    def _loaded_top(self) -> _Leaf | _Branch | None:
-        top = self._top = self._loaded(self._top)
+    def _loaded_top(self) -> _Loaded | None:
+        top = self._top
+        if type(top) is _Stored:
+            top = self._top = self._load(top)
         return top
 
     def get(self, key: bytes) -> bytes | None:
         """The record under this key."""
         hash = key_hash(key)
         node, depth = self._loaded_top(), 0
-        while isinstance(node, _Branch):
+        while type(node) is _Branch:
             node, depth = self._descend(node, _bit(hash, depth)), depth + 1
-        return node.record if node is not None and node.key_hash == hash else None
+        return node.record if type(node) is _Leaf and node.key_hash == hash else None
 
-    def update(self, changes: Mapping[bytes, bytes | None]) -> StateMap:
+    def update(self, changes: Mapping[bytes, bytes | None], made: Made | None = None) -> StateMap:
         """The map after these changes: key → new record, or None to remove it.
 
-        Hashes O(changed · log n) nodes. Removing an absent key changes nothing.
+        Hashes O(changed · log n) nodes. Removing an absent key changes nothing. The nodes that
+        are new are added to `made`: what to store, if all of this map is stored.
         """
-        ordered = sorted((key_hash(key), record) for key, record in changes.items())
-        return StateMap(self._apply(self._loaded_top(), ordered, 0), self._get_node)
+        update = _Update(changes.items(), self._load)
+        top = update.apply_to(self._loaded_top(), 0)
+        if made is not None:
+            made += update.made
+        self._held.nodes += len(update.made)
+        return StateMap(top, self._get_node, self._held)
 
-    def _apply(self, node: _Leaf | _Branch | None, changes: list[_Change], depth: int) -> _Node:
-        if not isinstance(node, _Branch):
-            return self._replace(node, changes, depth)
-        split = _split(changes, depth)
-        left, right = node.left, node.right
-        if split:
-            left = self._apply(self._descend(node, 0), changes[:split], depth + 1)
-        if split < len(changes):
-            right = self._apply(self._descend(node, 1), changes[split:], depth + 1)
-        if left is node.left and right is node.right:
-            return node
-        # Only a deletion can leave a single leaf here, and only then must a sibling be loaded to
-        # see whether it is one.
-        if left is None:
-            right = self._loaded(right)
-            if not isinstance(right, _Branch):
-                return right
-        elif right is None:
-            left = self._loaded(left)
-            if not isinstance(left, _Branch):
-                return left
-        return _Branch(left, right)
-
-    def _replace(self, leaf: _Leaf | None, changes: list[_Change], depth: int) -> _Node:
-        """A subtree of at most one leaf after the changes."""
-        if leaf is None:
-            return _build([c for c in changes if c[1] is not None], depth)
-        if len(changes) == 1 and changes[0] == (leaf.key_hash, leaf.record):
-            return leaf
-        kept = [c for c in changes if c[1] is not None]
-        if all(c[0] != leaf.key_hash for c in changes):
-            if not kept:
-                return leaf
-            kept.append((leaf.key_hash, leaf.record))
-            kept.sort()
-        return _build(kept, depth)
+    def relieve(self, held: int = MAX_HELD) -> None:
+        """Let go of the lower nodes if more than `held` are in memory; they are loaded again when
+        needed. For a map whose every node is stored, as that of the committed state is."""
+        if self._held.nodes <= held or self._get_node is _no_storage:
+            return
+        top = self._top
+        level, kept = [top] if type(top) is _Branch else [], 1
+        while level and kept <= held // 16:
+            children = (child for branch in level for child in (branch.left, branch.right))
+            level = [child for child in children if type(child) is _Branch]
+            kept += 2 * len(level)
+        for branch in level:
+            if branch.left is not None:
+                branch.left = _Stored(branch.left.hash)
+            if branch.right is not None:
+                branch.right = _Stored(branch.right.hash)
+        self._held.nodes = kept
 
     def nodes_since(self, old: StateMap) -> Iterator[tuple[bytes, bytes]]:
         """(hash, bytes) of every node that this map has and `old` has not: what to store.
@@ -291,13 +430,13 @@ class StateMap:
         pending: list[tuple[_Node, _Node]] = [(self._top, old._top)]
         while pending:
             new, before = pending.pop()
-            if new is None or isinstance(new, _Stored):
+            if new is None or type(new) is _Stored:
                 continue  # what is only known by its hash came from the storage
             if before is not None and new.hash == before.hash:
                 continue
             yield new.hash, _node_bytes(new)
-            if isinstance(new, _Branch):
-                if isinstance(before, _Branch):
+            if type(new) is _Branch:
+                if type(before) is _Branch:
                     pending += [(new.left, before.left), (new.right, before.right)]
                 else:
                     pending += [(new.left, None), (new.right, None)]
@@ -307,7 +446,7 @@ class StateMap:
         hash = key_hash(key)
         siblings: list[bytes] = []
         node = self._loaded_top()
-        while isinstance(node, _Branch):
+        while type(node) is _Branch:
             bit = _bit(hash, len(siblings))
             siblings.append(_hash_of(node.left if bit else node.right))
             node = self._descend(node, bit)

@@ -64,8 +64,10 @@ def test_after_any_changes_root_records_and_proofs_are_those_of_the_content(
     stored: dict[bytes, bytes] = {}
     for changes in steps:
         before = state
-        state, content = state.update(changes), applied(content, changes)
-        stored.update(state.nodes_since(before))
+        made: list[tuple[bytes, bytes]] = []
+        state, content = state.update(changes, made), applied(content, changes)
+        assert set(state.nodes_since(before)) <= set(made), "an update names every new node"
+        stored.update(made)
         assert state.root == naive(content)
         # Read back from storage alone: nothing that a proof needs was left out.
         loaded = StateMap.load(state.root, stored.get)
@@ -133,6 +135,39 @@ def test_an_update_of_a_loaded_map_reads_only_the_changed_paths() -> None:
     changes = {b"key 77": b"1", b"key 78": None}
     assert StateMap.load(whole.root, get_node).update(changes).root == whole.update(changes).root
     assert len(read) <= 48
+
+
+def test_a_map_that_holds_too_much_lets_go_and_loads_again_what_it_needs() -> None:
+    content = {b"key %d" % n: b"0" for n in range(4096)}
+    stored: dict[bytes, bytes] = {}
+    read: list[bytes] = []
+
+    def get_node(hash: bytes) -> bytes | None:
+        read.append(hash)
+        return stored.get(hash)
+
+    state = StateMap.load(EMPTY, get_node)
+    for step in range(20):
+        made: list[tuple[bytes, bytes]] = []
+        changes: dict[bytes, bytes | None] = (
+            dict(content) if step == 0 else {b"key %d" % step: None}
+        )
+        child, content = state.update(changes, made), applied(content, changes)
+        stored.update(made)
+        sibling = state.update({b"key 99": b"of a block that is not final yet"})
+        before = sibling.root
+        child.relieve(held=1_000)
+        assert child.root == naive(content)
+        assert all(child.get(key) == record for key, record in list(content.items())[::97])
+        assert child.get(b"key %d" % step) == content.get(b"key %d" % step)
+        assert sibling.get(b"key 99") is not None
+        assert sibling.root == before
+        state = child
+    assert len(read) > 20, "most of it was let go of"
+    before_quiet = len(read)
+    state.relieve(held=1_000_000)
+    state.get(b"key 77")
+    assert len(read) - before_quiet <= 24
 
 
 def test_a_missing_or_changed_stored_node_is_named_and_never_used() -> None:

@@ -55,7 +55,7 @@ from devnet.network import BEGUN, MAX_VALIDATORS, SETTINGS, DevnetUnusable, Netw
 from devnet.orders import MAX_AMOUNT
 from devnet.ports import PortsTaken
 from node.chain.build import build_issue, build_pay, gross_payment
-from node.chain.genesis import GenesisParticipant
+from node.chain.genesis_file import GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import Ed25519Signer, Signer
 from node.engine.executor import MAX_BLOCK_PAYMENTS, Executor

@@ -22,7 +22,7 @@ from devnet.orders import Order, sign_order
 from node.api.client import ApiClient, ApiError, ApiProblem
 from node.api.problems import Problem
 from node.api.service import EventView
-from node.chain.genesis import GenesisParticipant
+from node.chain.genesis_file import GenesisParticipant
 from node.chain.signature import Signer
 
 MAX_REQUEST_INSTRUCTIONS = 200

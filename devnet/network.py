@@ -19,16 +19,8 @@ import msgspec
 
 from devnet import identity
 from devnet.ports import HOST, NodePorts, choose, is_free
-from node.chain.genesis import (
-    Genesis,
-    GenesisAsset,
-    GenesisParameters,
-    GenesisParticipant,
-    dump_genesis,
-    genesis_key,
-    genesis_validator,
-    load_genesis,
-)
+from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
+from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.signature import Ed25519Signer
 from node.storage.config import Address, NodeConfig, load_config, render_config
 from node.storage.disk import write_file

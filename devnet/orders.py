@@ -8,7 +8,8 @@ import uuid
 from dataclasses import dataclass
 
 from node.chain.build import build_pay, gross_payment
-from node.chain.genesis import Genesis, GenesisParticipant
+from node.chain.genesis import Genesis
+from node.chain.genesis_file import GenesisParticipant
 from node.chain.signature import Signer
 from node.chain.uetr import uetr_text
 

@@ -43,7 +43,9 @@ ROLES = (
     "supervisor",
     "validator",
 )
-"""Roles of a participant, as settlement.md names them."""
+"""Roles of a participant."""
+ACCOUNT_ROLES = frozenset({"depository", "direct-participant", "issuer", "payment-institution"})
+"""Roles that may hold settlement accounts."""
 
 
 class ParametersKey(_Canonical, frozen=True, tag="parameters"):

@@ -51,6 +51,7 @@ Amount64 = Annotated[int, Meta(ge=0, le=MAX_BALANCE)]
 """Minor units that an account can hold."""
 BicText = Annotated[str, Meta(pattern=r"\A[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?\Z")]
 ShortName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")]
+RoleText = Annotated[str, Meta(pattern=r"\A[a-z][a-z-]{0,31}\Z")]
 ReasonCode = Annotated[str, Meta(pattern=r"\A[A-Z0-9]{4}\Z")]
 """ISO 20022 external reason code, as the sender states it."""
 PartyText = Annotated[str, Meta(min_length=1, max_length=140)]
@@ -454,7 +455,7 @@ class ProceedDay(_Canonical, frozen=True, tag="proceed-day/1"):
 
 
 class Consent(_Canonical, frozen=True, tag="consent/1"):
-    """Body: a supervisor agrees to one payment out of client reserve that the rules do not allow."""
+    """Body: a supervisor agrees to one payment out of client reserve that rules do not allow."""
 
     payment: Bytes32
     """Leaf hash of the payment."""
@@ -536,7 +537,7 @@ class AdmitParticipant(_Canonical, frozen=True, tag="admit-participant/1"):
     lei: LeiText
     bic: BicText
     name: ShortName
-    roles: Annotated[tuple[str, ...], Meta(max_length=16)]
+    roles: Annotated[tuple[RoleText, ...], Meta(max_length=16)]
     """Sorted."""
     keys: Annotated[tuple[ProvenKey, ...], Meta(min_length=1, max_length=32)]
     """Ascending by public key."""

@@ -24,16 +24,12 @@ from typing import Any
 import msgspec
 
 from node.chain.encoding import UNDECODABLE
-from node.chain.genesis import (
-    BadGenesis,
-    Genesis,
+from node.chain.genesis import BadGenesis, Genesis, dump_genesis, genesis_validator, load_genesis
+from node.chain.genesis_file import (
     GenesisAsset,
     GenesisParameters,
     GenesisParticipant,
     GenesisValidator,
-    dump_genesis,
-    genesis_validator,
-    load_genesis,
 )
 from node.cli import joining
 from node.cli.auditor import write_whole

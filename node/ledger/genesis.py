@@ -7,7 +7,8 @@ from typing import NamedTuple
 from node.chain import merkle
 from node.chain.block import genesis_header, header_digest
 from node.chain.encoding import encode
-from node.chain.genesis import BadGenesis, Genesis, GenesisParticipant
+from node.chain.genesis import BadGenesis, Genesis
+from node.chain.genesis_file import GenesisParticipant
 from node.chain.records import (
     AssetRecord,
     EpochRecord,
@@ -31,7 +32,6 @@ from node.ledger.state import (
 )
 from node.ledger.validators import key_records
 from node.ledger.work import Applied, BlockContext
-
 
 DEPOSITORY = "depository"
 """The role whose assets are securities."""

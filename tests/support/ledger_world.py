@@ -21,16 +21,8 @@ from node.chain.build import (
     gross_payment,
 )
 from node.chain.encoding import decode
-from node.chain.genesis import (
-    Genesis,
-    GenesisAsset,
-    GenesisParameters,
-    GenesisParticipant,
-    dump_genesis,
-    genesis_key,
-    genesis_validator,
-    load_genesis,
-)
+from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
+from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possession
 from node.chain.types import AccountKind, Header, Outcome, Payment, PaymentClass

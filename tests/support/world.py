@@ -11,15 +11,8 @@ from functools import cache
 from hashlib import sha256
 
 from node.chain.build import gross_payment
-from node.chain.genesis import (
-    Genesis,
-    GenesisAsset,
-    GenesisParticipant,
-    dump_genesis,
-    genesis_key,
-    genesis_validator,
-    load_genesis,
-)
+from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
+from node.chain.genesis_file import GenesisAsset, GenesisParticipant
 from node.chain.signature import Ed25519Signer
 from node.chain.types import Payment, PaymentClass
 

@@ -24,7 +24,8 @@ class ReplayIndex:
             f"""
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};
             CREATE TABLE uetr (uetr BLOB PRIMARY KEY, digest BLOB, time BLOB, height INTEGER,
-                instruction INTEGER, payment INTEGER, status TEXT, reason TEXT) WITHOUT ROWID;
+                instruction INTEGER, payment INTEGER, status TEXT, reason TEXT,
+                changed INTEGER, cycle INTEGER) WITHOUT ROWID;
             CREATE TABLE instruction (sender TEXT, id TEXT, valid_until BLOB, digest BLOB,
                 height INTEGER, instruction INTEGER, PRIMARY KEY (sender, id)) WITHOUT ROWID;
             """
@@ -38,7 +39,7 @@ class ReplayIndex:
         self._db.execute("BEGIN")
         # SQLite's integers are signed; a time may use all 64 bits.
         self._db.executemany(
-            "INSERT OR REPLACE INTO uetr VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO uetr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((e.uetr, e.digest, e.time.to_bytes(8, "big"), *e[3:]) for e in uetrs),
         )
         self._db.executemany(
@@ -57,7 +58,7 @@ class ReplayIndex:
         return InstructionEntry(row[0], row[1], int.from_bytes(row[2], "big"), *row[3:])
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
-        """The latest terminal outcome under this UETR."""
+        """The latest outcome under this UETR."""
         row = self._db.execute("SELECT * FROM uetr WHERE uetr = ?", (uetr,)).fetchone()
         if row is None:
             return None

@@ -103,12 +103,25 @@ class Executor:
         self._carriers: dict[bytes, Header] = {}
         """By digest: the carriers of executed sealing blocks, with the header of what they carry.
         They have no state of their own and are never committed."""
+        self._due: tuple[State, int | None] | None = None
+        """The state that was last asked for what is due after it, and the answer."""
         self._decoded: OrderedDict[bytes, tuple[Header, list[ParsedInstruction]]] = OrderedDict()
 
     @property
     def final_state(self) -> State:
         """State at the last block that the database holds."""
         return self._ledger.final
+
+    def next_due(self) -> int | None:
+        """Block time (ms) at which the ledger has something to do after the highest block executed
+        here, whether or not an instruction waits; None: never, as things are."""
+        highest = max(
+            self._executed.values(), key=lambda e: (e.info.height, e.info.view), default=None
+        )
+        state = self.final_state if highest is None else highest.applied.state
+        if self._due is None or self._due[0] is not state:
+            self._due = (state, state.next_due())
+        return self._due[1]
 
     def may_stand(self, parsed: ParsedInstruction, time: int) -> None:
         """Raise NotAdmissible unless the instruction may stand in the next block, were its time
@@ -353,6 +366,8 @@ class Executor:
                     history_nodes=e.applied.history_nodes,
                     ids=e.applied.ids,
                     uetrs=e.applied.uetrs,
+                    changes=e.applied.changes,
+                    following=e.applied.following,
                     finalization=finalized.get(e.info.digest),
                 )
                 for e in executed

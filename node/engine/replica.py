@@ -101,6 +101,8 @@ evidence: who signed twice shows nobody the second vote again, and what is logge
 must not be gone with the next crash."""
 MAX_UNSYNCED_BYTES = 1024 * 1024
 """Certificates that may wait for a turn with promises to sync them."""
+MAX_DUE_WAIT_SECONDS = 3_600.0
+"""Before the clock is looked at again for what the ledger has on its agenda: it may be set."""
 MAX_WAITING_COMMITS = 64
 """Commits not yet in the database before turns pause for the disk."""
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -246,13 +248,18 @@ class Replica:
             log.error("this node stopped signing: %s", reason)
 
     def pool_changed(self) -> None:
-        """The pool gained or lost instructions: tell the core whether something is pending."""
-        pending = self._pool.pending
+        """The pool gained or lost instructions, or time passed: tell the core whether a block has
+        something to do."""
+        pending = self._pending()
         if pending:
             self.view_log.pending()
         if pending != self._told_pending:
             self._told_pending = pending
             self._give(Pending(pending))
+
+    def _pending(self) -> bool:
+        due = self._executor.next_due()
+        return self._pool.pending or (due is not None and due <= self._clock.now_ms())
 
     def link_up(self, peer: int) -> None:
         """A validator that was away may be told what it missed."""
@@ -312,6 +319,7 @@ class Replica:
             self._rotate_journal()
             if not self._inbox:
                 await self._wait()
+                self.pool_changed()
 
     def _database_lags(self) -> bool:
         """Whether turns pause for it. Also when there always is a commit under way at the end of a
@@ -323,10 +331,9 @@ class Replica:
         )
 
     async def _wait(self) -> None:
-        deadline = self.core.next_deadline()
+        delay = self._until_something()
         timer = None
-        if deadline is not None:
-            delay = max(0.0, deadline / 1000 - time.monotonic())
+        if delay is not None:
             timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
         try:
             await self._wake.wait()
@@ -334,6 +341,19 @@ class Replica:
             if timer is not None:
                 timer.cancel()
         self._wake.clear()
+
+    def _until_something(self) -> float | None:
+        """Seconds until the core's next deadline, or until the ledger has something to do."""
+        waits = []
+        deadline = self.core.next_deadline()
+        if deadline is not None:
+            waits.append(max(0.0, deadline / 1000 - time.monotonic()))
+        due = self._executor.next_due()
+        if due is not None and not self._told_pending:
+            # Not over a day: the wall clock may be set meanwhile.
+            wait = (due - self._clock.now_ms()) / 1000
+            waits.append(min(max(0.0, wait), MAX_DUE_WAIT_SECONDS))
+        return min(waits, default=None)
 
     def _take_events(self) -> None:
         inbox = self._inbox
@@ -375,7 +395,7 @@ class Replica:
         it, that block would be without it, and would itself count as given up."""
         if effect.cause is Kind.NULLIFY:
             self._pool.clear_in_flight()
-        self.view_log.entered(effect.view, effect.leader, effect.cause, pending=self._pool.pending)
+        self.view_log.entered(effect.view, effect.leader, effect.cause, pending=self._pending())
 
     def _execute(self, effect: Execute) -> Executed:
         started = time.perf_counter()

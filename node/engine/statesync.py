@@ -459,7 +459,13 @@ class StateSync:
             if block.header.height != height or history_leaf(block.digest) != leaf:
                 raise BadWindow(f"block {height} is not the one in the chain's history")
             self._loader.block(
-                block_info(block.header), each.block, each.outcomes, rebuilt.ids, rebuilt.uetrs
+                block_info(block.header),
+                each.block,
+                each.outcomes,
+                rebuilt.ids,
+                rebuilt.used.uetrs,
+                changes=rebuilt.used.changes,
+                following=rebuilt.used.following,
             )
             if height == answer.finalized and height < manifest.header.height:
                 self._keep_finalization(block, answer, history)

@@ -22,12 +22,21 @@ from node.chain.block import (
     outcomes_root,
     parse_body,
 )
+from node.chain.bodies import body_payments
 from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
-from node.chain.instruction import InstructionRefused, ParsedInstruction
-from node.chain.types import MAX_VALIDITY_MS, Header, Issue, Outcome, Redeem, Unsigned
+from node.chain.instruction import InstructionRefused, ParsedInstruction, payment_digest
+from node.chain.types import (
+    MAX_VALIDITY_MS,
+    Header,
+    Joined,
+    Outcome,
+    Payment,
+    Returns,
+    Unsigned,
+)
 from node.ledger.entries import InstructionEntry, UetrEntry
-from node.ledger.reasons import DUPLICATE, WITHOUT_AUTHORITY
-from node.ledger.supply import body_digest
+from node.ledger.movements import MOVEMENTS, body_digest
+from node.ledger.reasons import DUPLICATE, REJECTED, UNDECIDED, WITHOUT_AUTHORITY
 from node.storage.chain_store import ChainStore
 
 WINDOW_ANSWER_BYTES = 8 * 1024 * 1024
@@ -66,12 +75,20 @@ class BadWindow(ValueError):
     """A block or its outcomes are not what the header commits to."""
 
 
+class Used(NamedTuple):
+    """What the outcomes of one block say about UETRs."""
+
+    uetrs: list[UetrEntry]
+    changes: list[tuple[bytes, int]]
+    following: list[tuple[bytes, bytes]]
+
+
 class Rebuilt(NamedTuple):
     """What one block left in the ledger's indexes."""
 
     block: InspectedBlock
     ids: list[InstructionEntry]
-    uetrs: list[UetrEntry]
+    used: Used
 
 
 def window_answer(store: ChainStore, first: int) -> WindowAnswer:
@@ -130,7 +147,7 @@ def rebuild(each: WindowBlock) -> Rebuilt:
     if outcomes_root(each.outcomes) != header.outcomes_root:
         raise BadWindow(f"the outcomes of block {header.height} do not have the header's root")
     try:
-        return Rebuilt(block, _ids(header, parsed), entries(header, parsed, each.outcomes))
+        return Rebuilt(block, _ids(header, parsed), used(header, parsed, each.outcomes))
     except (Malformed, *UNDECODABLE, IndexError) as error:
         raise BadWindow(f"an outcome of block {header.height}: {error}") from error
 
@@ -155,33 +172,88 @@ def _ids(header: Header, parsed: Sequence[ParsedInstruction]) -> list[Instructio
 _outcome = msgspec.msgpack.Decoder(Outcome)
 
 
-def entries(
-    header: Header, parsed: Sequence[ParsedInstruction], outcomes: Sequence[bytes]
-) -> list[UetrEntry]:
-    """The UETRs that the block used up. A retry and a duplicate leave the entry that stands; a
-    rejection for want of authority uses up none (`node.ledger.reasons`)."""
-    height, time = header.height, header.timestamp
-    made: list[UetrEntry] = []
+def used(header: Header, parsed: Sequence[ParsedInstruction], outcomes: Sequence[bytes]) -> Used:
+    """The UETRs that the block used up or whose payments it changed, and how they hang together.
+
+    A retry and a duplicate leave the entry that stands; a rejection for want of authority uses up
+    none (`node.ledger.reasons`)."""
+    uetrs: dict[bytes, UetrEntry] = {}
+    changes: list[tuple[bytes, int]] = []
+    following: list[tuple[bytes, bytes]] = []
     decode_outcome = _outcome.decode
-    for raw in outcomes:
+    for place, raw in enumerate(outcomes):
         outcome = decode_outcome(raw)
         uetr, reason = outcome.uetr, outcome.reason
-        if uetr is None or outcome.original is not None:
+        if uetr is None:
             continue
-        if reason is not None and (reason == DUPLICATE or reason in WITHOUT_AUTHORITY):
+        if outcome.content is not None:
+            uetrs[uetr] = _changed(header, outcome, uetr, outcome.content)
+            changes.append((uetr, place))
             continue
-        index, payment = outcome.instruction, outcome.payment
-        instruction = parsed[index]
-        digests = instruction.payment_digests
-        if digests:
-            content = digests[payment]
-        else:
-            body = instruction.instruction.envelope.body
-            if not isinstance(body, Issue | Redeem):
-                raise Malformed(f"[{index}, {payment}] names a UETR, the instruction has none")
-            content = body_digest(body)
-        made.append(UetrEntry(uetr, content, time, height, index, payment, outcome.status, reason))
-    return made
+        if outcome.original is not None or reason == DUPLICATE or reason in WITHOUT_AUTHORITY:
+            continue
+        content, payment = _ordered(parsed, outcome)
+        joined = outcome.event.cycle if isinstance(outcome.event, Joined) else None
+        assert outcome.instruction is not None
+        uetrs[uetr] = UetrEntry(
+            uetr,
+            content,
+            header.timestamp,
+            header.height,
+            outcome.instruction,
+            outcome.payment,
+            outcome.status,
+            reason,
+            header.height,
+            joined,
+        )
+        if outcome.status in UNDECIDED and joined is None:
+            changes.append((uetr, place))
+        if outcome.status == REJECTED:
+            continue
+        if payment is not None and payment.previous is not None:
+            following.append((payment.previous, uetr))
+        if isinstance(outcome.event, Returns):
+            following.append((outcome.event.original, uetr))
+    return Used(list(uetrs.values()), changes, following)
+
+
+def _changed(header: Header, outcome: Outcome, uetr: bytes, content: bytes) -> UetrEntry:
+    first = outcome.original
+    if first is None:
+        raise Malformed("a change names no first outcome")
+    return UetrEntry(
+        uetr,
+        content,
+        header.timestamp,
+        first.height,
+        first.instruction,
+        first.payment,
+        outcome.status,
+        outcome.reason,
+        header.height,
+        None,
+    )
+
+
+def _ordered(parsed: Sequence[ParsedInstruction], outcome: Outcome) -> tuple[bytes, Payment | None]:
+    """(content, payment if it is one) that a first outcome is of."""
+    if outcome.instruction is None:
+        raise Malformed("a first outcome names no instruction")
+    instruction = parsed[outcome.instruction]
+    digests = instruction.payment_digests
+    if digests:
+        return digests[outcome.payment], instruction.instruction.payments[outcome.payment]
+    body = instruction.instruction.envelope.body
+    payments = body_payments(body)
+    if payments:
+        payment = payments[outcome.payment]
+        return payment_digest(payment), payment
+    if not isinstance(body, MOVEMENTS):
+        raise Malformed(
+            f"[{outcome.instruction}, {outcome.payment}] names a UETR, the instruction has none"
+        )
+    return body_digest(body), None
 
 
 def encode_window(answer: WindowAnswer) -> bytes:

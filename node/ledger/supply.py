@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from node.chain.encoding import INSTRUCTION, digest, encode
 from node.chain.instruction import CheckedInstruction
 from node.chain.records import AssetRecord
 from node.chain.types import MAX_AMOUNT, MAX_BALANCE, AccountKind, Issue, Redeem
+from node.ledger.movements import body_digest
 from node.ledger.reasons import (
     AMOUNT_TOO_LARGE,
     DUPLICATE,
@@ -97,8 +97,3 @@ def _authority(work: Work, checked: CheckedInstruction, asset: AssetRecord | Non
     if asset is not None and asset.issuer != sender:
         return NOT_THE_ISSUER
     return None if work.may_hold(sender) else NO_ACCESS_RIGHT
-
-
-def body_digest(body: Issue | Redeem) -> bytes:
-    """What a retry of an issue or redemption under the same UETR is compared by."""
-    return digest(INSTRUCTION, encode(body))

@@ -83,10 +83,22 @@ class ChainLoader:
         outcomes: Iterable[bytes],
         ids: Iterable[InstructionEntry],
         uetrs: Iterable[UetrEntry],
+        *,
+        changes: Iterable[tuple[bytes, int]] = (),
+        following: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """A block with its outcomes, and what the ledger remembers of it. Ascending heights: a
         later block's entry takes the place of an earlier one's."""
-        block = CommittedBlock(info, raw, list(outcomes), {}, ids=list(ids), uetrs=list(uetrs))
+        block = CommittedBlock(
+            info,
+            raw,
+            list(outcomes),
+            {},
+            ids=list(ids),
+            uetrs=list(uetrs),
+            changes=list(changes),
+            following=list(following),
+        )
         start = len(self._batch)
         _put_block(self._batch, block)
         for key, value in self._batch[start:]:

@@ -10,7 +10,9 @@ Keys are one letter and a big-endian number or digest, so that heights iterate i
     f height → finalization       d header digest → height
     e epoch → what sealed it      c epoch view kind → other certificates
     x epoch view voter → an equivocation that this node holds both votes of
-    i sender NUL id → executed instruction                u UETR → terminal outcome
+    i sender NUL id → executed instruction                u UETR → latest outcome
+    g UETR height index → (an outcome of a payment that has several)
+    k UETR UETR → (the second carries on or gives back the first)
     s state key → record          t level index → history node
     n hash → state node, and the last height that made it                m name → floor, format
 
@@ -38,12 +40,12 @@ from consensus.messages import (
     View,
 )
 from node.chain.encoding import HEADER, UNDECODABLE, Malformed, decode, digest, encode
-from node.chain.types import Header
+from node.chain.types import Header, Outcome
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.storage.errors import StoreCorrupt
 from node.storage.kv import KeyValue
 
-FORMAT = b"nostro-chain-store/2"
+FORMAT = b"nostro-chain-store/3"
 HEIGHT_BYTES = 8
 _FORMAT_KEY = b"mformat"
 _FLOOR_KEY = b"mfloor"
@@ -71,6 +73,10 @@ class CommittedBlock:
     """((level, index), hash) of newly completed nodes of the history tree."""
     ids: Sequence[InstructionEntry] = ()
     uetrs: Sequence[UetrEntry] = ()
+    changes: Sequence[tuple[bytes, int]] = ()
+    """(UETR, index in `outcomes`) for payments with more than one outcome, ever."""
+    following: Sequence[tuple[bytes, bytes]] = ()
+    """(UETR, UETR of a payment that carries it on or gives it back)."""
     finalization: Certificate | None = None
     """The certificate that names this very block, if it is not final through a descendant only.
     Several commits may share one batch; a stored finalization lets a peer sync up to here."""
@@ -120,7 +126,9 @@ class _BlockParts(
 T = TypeVar("T")
 
 _block_parts = msgspec.msgpack.Decoder(_BlockParts)
-_uetr_value = msgspec.msgpack.Decoder(tuple[bytes, int, int, int, int, str, str | None])
+_uetr_value = msgspec.msgpack.Decoder(
+    tuple[bytes, int, int, int, int, str, str | None, int, int | None]
+)
 _id_value = msgspec.msgpack.Decoder(tuple[int, bytes, int, int])
 _outcomes = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
@@ -313,7 +321,7 @@ class ChainStore:
             raise _corrupt(f"instruction entry {sender} {id}", error) from error
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
-        """The terminal outcome under this UETR."""
+        """The latest outcome under this UETR."""
         value = self._kv.get(b"u" + uetr)
         if value is None:
             return None
@@ -321,6 +329,31 @@ class ChainStore:
             return UetrEntry(uetr, *_uetr_value.decode(value))
         except UNDECODABLE as error:
             raise _corrupt(f"UETR entry {uetr.hex()}", error) from error
+
+    def changes(self, uetr: bytes) -> list[tuple[int, int]]:
+        """Where the outcomes of a payment stand, in order: (height, index in the outcome tree).
+
+        Retries are not among them. A node that began with a snapshot knows none below it."""
+        found = []
+        for key, _ in self._kv.iterate(b"g" + uetr):
+            place = key[1 + len(uetr) :]
+            found.append((int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")))
+        if found:
+            return found
+        entry = self.uetr(uetr)
+        if entry is None:
+            return []
+        for index, raw in enumerate(self.outcomes(entry.height) or ()):
+            if uetr not in raw:
+                continue  # a cheap test before decoding: blocks have thousands of outcomes
+            outcome = _decoded(raw, Outcome, f"outcome {index} of block {entry.height}")
+            if outcome.uetr == uetr and outcome.original is None:
+                return [(entry.height, index)]
+        return []
+
+    def following(self, uetr: bytes) -> list[bytes]:
+        """UETRs of the payments that carry this one on or give it back, ascending."""
+        return [key[1 + len(uetr) :] for key, _ in self._kv.iterate(b"k" + uetr)]
 
     # --- state and history trees ----------------------------------------------------------------
 
@@ -382,6 +415,10 @@ def _put_block(batch: list[tuple[bytes, bytes | None]], block: CommittedBlock) -
         add((_id_key(entry.sender, entry.id), encode(entry[2:])))
     # One put per payment: no objects beyond its key and value.
     batch.extend([(b"u" + used[0], encode(used[1:])) for used in block.uetrs])
+    number = _number(height)
+    for uetr, index in block.changes:
+        add((b"g" + uetr + number + index.to_bytes(4, "big"), b""))
+    batch.extend([(b"k" + uetr + other, b"") for uetr, other in block.following])
 
 
 def _encode_floor(floor: Floor) -> bytes:

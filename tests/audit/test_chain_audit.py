@@ -241,7 +241,7 @@ def test_the_books_hold_every_account_against_the_state() -> None:
 
 def test_the_replay_index_gives_back_what_it_was_given_and_keeps_the_latest() -> None:
     index = ReplayIndex()
-    uetr = UetrEntry(world.uetr(1), b"d" * 32, 2**64 - 1, 5, 1, 2, "ACSC", None)
+    uetr = UetrEntry(world.uetr(1), b"d" * 32, 2**64 - 1, 5, 1, 2, "ACSC", None, 5, None)
     executed = InstructionEntry("LEI", "id", 2**64 - 1, b"e" * 32, 5, 1)
     assert index.uetr(uetr.uetr) is None
     assert index.instruction("LEI", "id") is None

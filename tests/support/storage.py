@@ -81,6 +81,8 @@ def make_block(height: int, parent: bytes, padding: int = 200) -> CommittedBlock
                 payment,
                 "ACSC",
                 None,
+                height,
+                None,
             )
             for payment in range(UETRS_PER_BLOCK)
         ],

@@ -48,7 +48,7 @@ from node.ledger.state import (
     asset_key,
     participant_key,
 )
-from node.ledger.tables import DAY, LEDGER, LIMITS, AnyTable, K, R, Rows, Table, sort_key
+from node.ledger.tables import DAY, LEDGER, LIMITS, PLEDGES, AnyTable, K, R, Rows, Table, sort_key
 
 CAREFULLY, PLAIN, STIRRING = 0, 1, 2
 """Answers of `Work.creditor`."""
@@ -104,7 +104,7 @@ class Applied:
 class Book:
     """The accounts of one asset and kind within a block."""
 
-    __slots__ = ("_book", "_parent", "balances", "before", "held", "held_before")
+    __slots__ = ("_book", "_parent", "balances", "before", "held", "held_before", "top_line")
 
     def __init__(self, parent: State, book: BookId) -> None:
         self._parent = parent
@@ -115,6 +115,8 @@ class Book:
         """The same as the parent has them."""
         self.held: dict[str, Holding] = {}
         self.held_before: dict[str, Holding] = {}
+        self.top_line: dict[str, int] = {}
+        """The highest line that an account had in this block, where it was changed."""
 
     def load(self, participant: str) -> int | None:
         """The balance now; None where there is no account. `balances` alone is faster."""
@@ -141,8 +143,10 @@ class Book:
         """Replace what the account holds back and its line."""
         assert reserved >= 0
         assert line >= 0
-        self.holding(participant)
+        _, before = self.holding(participant)
         self.held[participant] = reserved, line
+        if line != before:
+            self.top_line[participant] = max(self.top_line.get(participant, before), line)
 
     def available(self, participant: str) -> int:
         """Minor units that it can pay out now."""
@@ -173,6 +177,7 @@ class Work:
         "_keys",
         "_parameters",
         "_participants",
+        "_pledgers",
         "_queued",
         "_queues",
         "_tables",
@@ -209,6 +214,7 @@ class Work:
         self._queues: dict[AccountId, Queue] = {}
         self._queued: dict[str, set[tuple[str, int]]] | None = None
         self._parameters: ParametersRecord | None = None
+        self._pledgers: dict[tuple[str, str], set[str]] | None = None
         self.changes: list[tuple[bytes, int]] = []
         self.following: list[tuple[bytes, bytes]] = []
         self.due: list[Due] = []
@@ -334,6 +340,28 @@ class Work:
             for participant, of, kind in self.queued_accounts():
                 self._queued.setdefault(of, set()).add((participant, kind))
         return self._queued.get(asset, _NOBODY)
+
+    def pledgers(self, security: str, currency: str) -> set[str]:
+        """LEIs of all that may have pledged this security for credit in this currency. Worked out
+        once a block, since a day's prices come by the thousand."""
+        if self._pledgers is None:
+            self._pledgers = {}
+            for key, _ in self.rows(PLEDGES):
+                self.note_pledger(key.security, key.currency, key.participant)
+        return self._pledgers.get((security, currency), set())
+
+    def note_pledger(self, security: str, currency: str, participant: str) -> None:
+        """Note that a participant has pledged this security for credit in this currency."""
+        if self._pledgers is not None:
+            self._pledgers.setdefault((security, currency), set()).add(participant)
+
+    def accounts(self) -> list[tuple[str, str, int]]:
+        """(participant, asset, kind) of every account, ascending, also those of this block."""
+        found = {(each.participant, each.asset, each.kind) for each in self.parent.accounts()}
+        for (asset, kind), book in self._books.items():
+            found.update((each, asset, kind) for each in book.changed())
+            found.update((each, asset, kind) for each in book.changed_holdings())
+        return sorted(found)
 
     def remind(self, items: Iterable[Due]) -> None:
         """Put entries on the agenda, for later: what is due by now is the caller's to do."""
@@ -668,14 +696,14 @@ class Work:
                 )
 
     def _check_floors(self, layer: Layer) -> None:
-        """No account pays out what it has not: one that is short now was so before, or its line was
-        lowered, and nothing more left it."""
+        """No account pays out what it has not: one that is short now was so before and nothing more
+        left it, or it was covered by a line that was lowered in this block."""
         for name in {**layer.balances, **layer.holdings}:
             book = self._books[name]
             for each in {**layer.balances.get(name, {}), **layer.holdings.get(name, {})}:
                 reserved, line = book.holding(each)
                 balance = book.load(each) or 0
-                if balance - reserved + line >= 0:
+                if balance - reserved + max(line, book.top_line.get(each, line)) >= 0:
                     continue
                 held_before, _ = book.held_before[each]
                 if balance - reserved < (book.before[each] or 0) - held_before:

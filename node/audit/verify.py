@@ -24,6 +24,7 @@ from node.audit.report import FAIL, NOTE, VALID, Line, Report
 from node.audit.verify_accountability import check_equivocation_proof, check_fork
 from node.chain.genesis import BadGenesis, Genesis, load_genesis
 from node.chain.signature import UnsafeLibsodium, self_check
+from node.chain.statuses import status_word
 
 CHECKS: tuple[tuple[str, Callable[[Dossier, Genesis], str]], ...] = (
     ("chain", finality.check_chain),
@@ -65,7 +66,7 @@ def check_dossier(data: bytes, genesis: Genesis) -> Report:
         report.run(name, partial(check, dossier, genesis))
     report.lines += [Line(NOTE, name, text) for name, text in order.notes(dossier, genesis)]
     if report.verdict == VALID:
-        report.status = order.STATUSES[dossier.outcome.status]
+        report.status = status_word(dossier.outcome.status, dossier.outcome.reason)
     return report
 
 

@@ -9,6 +9,7 @@ from node.audit.dossier import Dossier
 from node.audit.fault import Absent, Fault, Missing, same
 from node.audit.verify_finality import included, members
 from node.chain.block import header_digest, outcome_leaf
+from node.chain.bodies import body_payments
 from node.chain.encoding import encode
 from node.chain.genesis import Genesis
 from node.chain.instruction import envelope_digest, payment_digest, signed_envelope_leaf
@@ -16,13 +17,12 @@ from node.chain.merkle import ProofError
 from node.chain.records import ParticipantKey
 from node.chain.signature import INSTRUCTION_DOMAIN, RECEIPT_DOMAIN, verify
 from node.chain.state_map import verify_present
-from node.chain.types import Issue, Pay, Payment, Redeem
+from node.chain.statuses import REJECTED, STATUSES, UNDECIDED, status_word
+from node.chain.types import Issue, MoveOwn, Pay, Payment, Redeem, Return
 from node.chain.uetr import is_uuid4, uetr_text
 
 NO_PAYMENT = "the payment is not in the dossier"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-STATUSES = {"ACSC": "settled", "RJCT": "rejected"}
-"""ISO 20022 status → the word that the interfaces use."""
 DUPLICATE = "AM05"
 """ISO 20022 reason: the UETR was used before, for other content."""
 
@@ -104,34 +104,55 @@ def check_payment(dossier: Dossier, genesis: Genesis) -> str:
             root=body.payments_root,
             meaning="This payment is not one that the sender signed.",
         )
-        order: Payment | Issue | Redeem = part.payment
-        parties = f"from {part.payment.debtor} to {part.payment.creditor}"
         ordered = f"payment {part.place.index} of {body.payments_count}"
-    elif isinstance(body, Issue | Redeem):
-        same("payment", None, part, "This instruction orders no payment.")
-        order = body
-        ordered = type(body).__name__.lower()
-        parties = f"to {body.creditor}" if isinstance(body, Issue) else "of the issuer's own"
     else:
+        same("payment", None, part, "This instruction orders no payment of a list.")
+        ordered = type(body).__name__.lower()
+    order = _order(dossier)
+    if order is None:
         raise Fault(
             "envelope.body", "an order about money", type(body).__name__, "It moves no money."
         )
     if not is_uuid4(order.uetr):
         raise Fault("payment.uetr", "a UUID of version 4", order.uetr, "It is no UETR.")
-    if STATUSES.get(dossier.outcome.status) == "settled":
+    if dossier.outcome.status != REJECTED:
         sender = dossier.signed.envelope.sender
-        meaning = "It settled without the order of whose money it is."
+        meaning = "It was accepted without the order of whose money it is."
         same("envelope.sender", _payer(dossier, genesis) or sender, sender, meaning)
     amount = _amount(order.amount, order.asset, genesis)
-    return f"{ordered}: {amount} {parties}, UETR {uetr_text(order.uetr)}"
+    return f"{ordered}: {amount} {_parties(order)}, UETR {uetr_text(order.uetr)}"
+
+
+Order = Payment | Issue | Redeem | MoveOwn
+
+
+def _order(dossier: Dossier) -> Order | None:
+    """The order that the outcome is of; None: there is none in this instruction."""
+    body, part = dossier.signed.envelope.body, dossier.payment
+    if isinstance(body, Pay):
+        return None if part is None else part.payment
+    if isinstance(body, Issue | Redeem | MoveOwn):
+        return body
+    # Of a return the first is the payment itself, the second what it gives back.
+    payments = body_payments(body)[:1] if isinstance(body, Return) else body_payments(body)
+    number = dossier.outcome.payment
+    return payments[number] if number < len(payments) else None
+
+
+def _parties(order: Order) -> str:
+    if isinstance(order, Payment):
+        return f"from {order.debtor} to {order.creditor}"
+    if isinstance(order, Issue):
+        return f"to {order.creditor}"
+    return "of the sender's own"
 
 
 def _payer(dossier: Dossier, genesis: Genesis) -> str | None:
     """Whose order it takes: the debtor's, or the issuer's of what is issued or redeemed."""
-    body, part = dossier.signed.envelope.body, dossier.payment
-    if isinstance(body, Issue | Redeem):
-        return next((a.issuer for a in genesis.assets if a.code == body.asset), None)
-    return None if part is None else part.payment.debtor
+    order = _order(dossier)
+    if isinstance(order, Issue | Redeem):
+        return next((a.issuer for a in genesis.assets if a.code == order.asset), None)
+    return order.debtor if isinstance(order, Payment) else None
 
 
 # --- what became of it ------------------------------------------------------------------------
@@ -164,7 +185,7 @@ def check_outcome(dossier: Dossier, genesis: Genesis) -> str:
         raise Fault(
             "outcome.status", " or ".join(STATUSES), outcome.status, "It is no known status."
         )
-    said = f"{STATUSES[outcome.status]} ({outcome.status}"
+    said = f"{status_word(outcome.status, outcome.reason)} ({outcome.status}"
     said += f", reason {outcome.reason})" if outcome.reason else ")"
     for party, balance in (
         ("debtor", outcome.debtor_balance),
@@ -184,9 +205,11 @@ def check_link(dossier: Dossier, genesis: Genesis) -> str:
     same("outcome.height", dossier.header.height, outcome.height, meaning)
     same("outcome.time", dossier.header.timestamp, outcome.time, meaning)
     same("outcome.instruction", dossier.instruction.index, outcome.instruction, meaning)
-    same("outcome.payment", part.place.index if part else 0, outcome.payment, meaning)
-    uetr = part.payment.uetr if part else getattr(body, "uetr", None)
-    same("outcome.uetr", uetr, outcome.uetr, meaning)
+    if part is not None:
+        same("outcome.payment", part.place.index, outcome.payment, meaning)
+    order = _order(dossier)
+    same("outcome.uetr", None if order is None else order.uetr, outcome.uetr, meaning)
+    same("outcome.content", None, outcome.content, "It is a later outcome of another instruction.")
     return f"the outcome is that of [{outcome.instruction}, {outcome.payment}] under this UETR"
 
 
@@ -242,6 +265,11 @@ def notes(dossier: Dossier, genesis: Genesis) -> Iterator[tuple[str, str]]:
     if _payer(dossier, genesis) not in (None, dossier.signed.envelope.sender):
         text = "not given by whose money it is: tells nothing of their own order under this UETR"
         yield "order", text
+    if dossier.outcome.status in UNDECIDED:
+        yield (
+            "undecided",
+            "this is the payment's first outcome; what became of it later is not in this dossier",
+        )
     if dossier.outcome.reason == DUPLICATE:
         yield "duplicate", "another payment stands under this UETR, which may have settled"
 

@@ -1,34 +1,41 @@
-"""Why the ledger rejects: statuses and reasons of ISO 20022, each with one plain sentence.
+"""Why the ledger rejects: reasons of ISO 20022, each with one plain sentence.
 
-Codes come from the external code sets ExternalPaymentTransactionStatus and
-ExternalStatusReason. Where the standard has no code for a ledger's rule, the nearest one is
+Codes come from the external code set ExternalStatusReason; statuses are in
+`node.chain.statuses`. Where the standard has no code for a ledger's rule, the nearest one is
 used, and the sentence says what it means *here*. The sentence, not the code's official name,
 is what the command line and the API show.
 """
 
 from __future__ import annotations
 
-SETTLED = "ACSC"
-"""AcceptedSettlementCompleted: executed, final and irrevocable."""
-REJECTED = "RJCT"
-"""Rejected: nothing moved."""
-QUEUED = "PDNG"
-"""Pending: waits in the debtor's queue; the reason says for what."""
-HELD = "BLCK"
-"""Blocked: in the queue, by its debtor (CUST) or because a party is restricted (AG01, AC06)."""
-ACCEPTED = "ACSP"
-"""AcceptedSettlementInProcess: in a clearing cycle, or a leg of an open link."""
-RESERVED = "ACWP"
-"""AcceptedWithoutPosting: the amount is set aside."""
-POSTED = "ACCC"
-"""AcceptedSettlementCompletedCreditorAccount: the reservation settled, in full or in part."""
-CANCELLED = "CANC"
-"""Cancelled, expired (reason AB03) or voided (CN01): nothing moved."""
+from node.chain.statuses import (
+    ACCEPTED,
+    CANCELLED,
+    FINAL_SETTLED,
+    HELD,
+    POSTED,
+    QUEUED,
+    REJECTED,
+    RESERVED,
+    SETTLED,
+    UNDECIDED,
+    status_word,
+)
 
-UNDECIDED = frozenset({QUEUED, HELD, ACCEPTED, RESERVED})
-"""Statuses after which another may come."""
-FINAL_SETTLED = frozenset({SETTLED, POSTED})
-"""Statuses with which money moved, for good."""
+__all__ = [
+    "ACCEPTED",
+    "CANCELLED",
+    "FINAL_SETTLED",
+    "HELD",
+    "POSTED",
+    "QUEUED",
+    "REJECTED",
+    "RESERVED",
+    "SETTLED",
+    "UNDECIDED",
+    "sentence",
+    "status_word",
+]
 
 SETTLEMENT_TIMEOUT = "AB03"
 UNKNOWN_ACCOUNT = "AC03"
@@ -189,7 +196,8 @@ SENTENCES: dict[str, str] = {
     # InvalidCreditorAccountType.
     WRONG_ACCOUNT_KIND: "These kinds of account do not pay each other in this way.",
     # TransactionNotSupported.
-    CLIENT_RESERVE_RULE: "Client reserve pays customers with an ultimate debtor, refunds and other client reserve; else the supervisor must consent first.",
+    CLIENT_RESERVE_RULE: "Client reserve pays customers with an ultimate debtor, refunds and "
+    "other client reserve; else the supervisor must consent first.",
     # UnrecognisedInitiatingParty.
     UNKNOWN_INDIRECT: "The indirect participant named is not one of this direct participant's.",
     # InvalidCutOffDate.
@@ -217,7 +225,8 @@ SENTENCES: dict[str, str] = {
     # WrongAmount.
     OVER_AMOUNT: "The amount is more than is left of the original, or not what may be posted.",
     # InconsistentWithEndCustomer.
-    PARTIES_MISMATCH: "A return goes from the original's creditor to its debtor, in the same asset and accounts.",
+    PARTIES_MISMATCH: "A return goes from the original's creditor to its debtor, in the same "
+    "asset and accounts.",
     # DuplicatePaymentInformationID.
     SAID_ALREADY: "The sender has said this before.",
     # NoAnswerFromCustomer.
@@ -245,13 +254,15 @@ SENTENCES: dict[str, str] = {
     # UnknownEndCustomer.
     UNKNOWN_PARTICIPANT: "The ledger has no such participant.",
     # BankSystemProcessingError.
-    BAD_ACTIVATION: "The version is not the next one, or the height does not lie ahead within reach.",
+    BAD_ACTIVATION: "The version is not the next one, or the height does not lie ahead within "
+    "reach.",
     # InvalidPaymentTypeInformation.
     BAD_PARAMETER: "A value of the change is not possible on this ledger.",
     # AbortedClearingFatalError.
     UNWOUND: "Its clearing cycle could not be settled and was unwound.",
     # SyntaxErrorNarrative.
-    GROUP_MISMATCH: "Payments that settle all or none must agree in account, asset, priority, class, mode and times.",
+    GROUP_MISMATCH: "Payments that settle all or none must agree in account, asset, priority, "
+    "class, mode and times.",
     # RequestedByCustomer.
     BY_CUSTOMER: "By order of the debtor.",
     # AuthorisationCancelled.
@@ -288,26 +299,6 @@ OF_GOVERNANCE = frozenset(
     }
 )
 """Rejections of instructions that move no money and concern the validators."""
-
-
-def status_word(status: str, reason: str | None) -> str:
-    """The ledger's word for an ISO status with its reason; the bare status if it is unknown."""
-    if status == CANCELLED:
-        if reason == SETTLEMENT_TIMEOUT:
-            return "expired"
-        return "voided" if reason == VOIDED else "cancelled"
-    return _WORDS.get(status, status)
-
-
-_WORDS = {
-    SETTLED: "settled",
-    REJECTED: "rejected",
-    QUEUED: "queued",
-    HELD: "held",
-    ACCEPTED: "accepted",
-    RESERVED: "reserved",
-    POSTED: "posted",
-}
 
 
 def sentence(reason: str) -> str:

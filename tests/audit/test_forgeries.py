@@ -341,7 +341,7 @@ SOLE: dict[str, tuple[str, Callable[[], Dossier]]] = {
     ),
     "a status that no one knows": (
         "outcome",
-        lambda: forge.rebuilt(dossier(40), outcome={"status": "ACSP"}),
+        lambda: forge.rebuilt(dossier(40), outcome={"status": "ACTC"}),
     ),
     "the outcome of another payment": ("link", outcome_of_another_payment),
     "an outcome of another height": (

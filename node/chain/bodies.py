@@ -49,11 +49,8 @@ UETRS: dict[type[msgspec.Struct], tuple[str, ...]] = {
     t.MoveOwn: ("uetr",),
     t.Post: ("uetr",),
     t.Void: ("uetr",),
-    t.Recall: ("uetr",),
-    t.RefuseRecall: ("uetr",),
     t.SubmitEvidence: ("uetr",),
     t.DecideDispute: ("uetr",),
-    t.Acknowledge: ("uetr",),
 }
 """Fields of bodies that hold a UETR. Those of payments: `instruction.check_parsed`."""
 
@@ -62,8 +59,7 @@ PARTS: dict[type[msgspec.Struct], Callable[[Any], Iterable[msgspec.Struct]]] = {
     t.Propose: lambda body: body.changes,
     t.AddValidator: lambda change: (change.validator,),
     t.RekeyValidator: lambda change: (change.validator,),
-    t.PublishSchedule: lambda change: change.days,
-    t.BusinessDay: lambda day: day.closes,
+    t.PublishSchedule: lambda change: (close for day in change.days for close in day.closes),
 }
 """What stands inside and has identifiers or an order of its own."""
 
@@ -71,7 +67,10 @@ PAYMENTS: dict[type[msgspec.Struct], Callable[[Any], Sequence[t.Payment]]] = {
     t.Link: lambda body: body.legs,
     t.Reserve: lambda body: (body.payment,),
     t.Return: lambda body: (body.payment, body.original),
+    t.Recall: lambda body: (body.original,),
+    t.RefuseRecall: lambda body: (body.original,),
     t.OpenDispute: lambda body: (body.original,),
+    t.Acknowledge: lambda body: (body.payment,),
 }
 """Payments in the body itself. Those of `Pay` stand beside it."""
 
@@ -82,13 +81,9 @@ ORDERS: dict[type[msgspec.Struct], tuple[tuple[str, _Keys], ...]] = {
         ("roles", lambda change: change.roles),
         ("keys", lambda change: [each.public_key for each in change.keys]),
     ),
-    t.PublishSchedule: (("days", lambda change: [day.date for day in change.days]),),
-    t.BusinessDay: (
-        ("begins", lambda day: day.begins),
-        ("closes", lambda day: [(each.time, each.asset) for each in day.closes]),
-    ),
 }
-"""Fields whose elements must ascend strictly, each with what they ascend by."""
+"""Fields whose elements must ascend strictly, each with what they ascend by. What is wrong with a
+schedule the ledger says, day by day."""
 
 
 def body_payments(body: t.InstructionBody) -> Sequence[t.Payment]:

@@ -29,8 +29,8 @@ from node.chain.block import (
     outcomes_root,
     validator_set_digest,
 )
-from node.chain.build import sign_instruction
-from node.chain.encoding import digest, encode, framed
+from node.chain.build import link_id, sign_instruction
+from node.chain.encoding import RESOLUTION, digest, encode, framed
 from node.chain.instruction import (
     check_instruction,
     envelope_digest,
@@ -50,7 +50,7 @@ from node.chain.state_map import MapProof, Neighbour, StateMap, key_hash, record
 from node.engine import snapshot as sn
 from node.engine import window as w
 from node.storage import backup as b
-from tests.support import world
+from tests.support import golden_settlement, world
 
 PATH = Path(__file__).parent.parent / "vectors" / "golden.json"
 SOURCE = "made by tests/support/golden.py of this project; Apache-2.0"
@@ -86,8 +86,12 @@ def samples() -> dict[str, Any]:
         ultimate_creditor="收款人有限公司",
         debtor_agent="AGENT ONE",
         creditor_agent="AGENT TWO",
+        earliest=world.GENESIS_TIME + 30_000,
         latest=world.GENESIS_TIME + 60_000,
         remittance_digest=_digest("remittance"),
+        debtor_indirect=world.lei(9),
+        creditor_indirect=world.lei(10),
+        previous=world.uetr(7),
     )
     payments = (plain, full)
     pay = t.Pay(2, _payments_root(payments), True)
@@ -98,22 +102,34 @@ def samples() -> dict[str, Any]:
     new_key = world.signer("new key")
     possession = prove_possession(new_key, "participant", world.BANKA.lei, chain_id)
     settled = t.Outcome(
-        1, world.GENESIS_TIME + 500, 0, 0, plain.uetr, "ACSC", None, -5, 125_000, None
+        1, world.GENESIS_TIME + 500, 0, 0, plain.uetr, "ACSC", None, -5, 125_000, None, None, None
     )
-    rejected = t.Outcome(
-        300, world.GENESIS_TIME + 900, 2, 9_999, full.uetr, "RJCT", "AM04", None, None, None
+    rejected = replace(
+        settled,
+        height=300,
+        instruction=2,
+        payment=9_999,
+        uetr=full.uetr,
+        status="RJCT",
+        reason="AM03",
+        debtor_balance=None,
+        creditor_balance=None,
     )
-    repeated = t.Outcome(
-        70_000,
-        world.GENESIS_TIME + 950,
-        0,
-        1,
-        plain.uetr,
-        "ACSC",
-        None,
-        None,
-        None,
-        t.OutcomePlace(1, 0, 0),
+    repeated = replace(
+        settled,
+        height=70_000,
+        payment=1,
+        debtor_balance=None,
+        creditor_balance=None,
+        original=t.OutcomePlace(1, 0, 0),
+    )
+    resolved = replace(
+        settled,
+        height=301,
+        instruction=None,
+        original=t.OutcomePlace(300, 0, 0),
+        content=payment_digest(plain),
+        event=t.Together(digest(RESOLUTION, world.EUR.encode())),
     )
     header = t.Header(
         version=1,
@@ -158,6 +174,14 @@ def samples() -> dict[str, Any]:
         world.BANKA.roles,
         (r.KeyRecord(world.BANKA.key.public_key, 0, None),),
         1,
+        0,
+        None,
+        False,
+        False,
+        False,
+        False,
+        True,
+        (t.Sweep(world.EUR, world.CENTRALBANK.lei),),
     )
     signed_receipt = t.Receipt(
         receipt, world.node_signer(0).sign(RECEIPT_DOMAIN, chain_id, encode(receipt))
@@ -203,7 +227,7 @@ def samples() -> dict[str, Any]:
     )
     branch = p.Branch(header, (header,), finalization)
     rival = p.Rival(_digest("other block"), (_digest("sibling"),))
-    return {
+    return golden_settlement.samples() | {
         "Payment": plain,
         "Payment, all fields": full,
         "Pay": pay,
@@ -227,6 +251,7 @@ def samples() -> dict[str, Any]:
         "Outcome, settled": settled,
         "Outcome, rejected": rejected,
         "Outcome, repeated": repeated,
+        "Outcome, a change": resolved,
         "Validator": world.genesis().validator_set.validators[0],
         "Validator, with an address": joining,
         "ValidatorSet": world.genesis().validator_set,
@@ -244,11 +269,13 @@ def samples() -> dict[str, Any]:
         "ValidatorKeyKey": r.ValidatorKeyKey(joining.vote_key),
         "ProposalKey": r.ProposalKey(_digest("proposal")),
         "EquivocationKey": r.EquivocationKey(0, 7, 0),
-        "ParametersRecord": r.ParametersRecord(35 * 24 * 3600 * 1000, 2, 60_000),
+        "ParametersRecord": r.ParametersRecord(
+            35 * 24 * 3600 * 1000, 2, 60_000, t.CloseRule.EXPIRE
+        ),
         "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
         "ParticipantRecord": sender,
-        "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, 200, 100),
-        "AccountRecord": r.AccountRecord(-1),
+        "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, False, 200, 100),
+        "AccountRecord": r.AccountRecord(-1, 40, 60),
         "PendingEpoch": pending,
         "EpochRecord": r.EpochRecord(0, pending),
         "EpochRecord, none pending": r.EpochRecord(1, None),
@@ -360,6 +387,7 @@ def _derived() -> dict[str, bytes]:
         "validator set digest": validator_set_digest(values["ValidatorSet"]),
         "instruction digest": envelope_digest(values["Envelope"]),
         "payment leaf": payment_digest(values["Payment"]),
+        "link id": link_id(values["Link"].legs, values["Link"].expires),
         "signed envelope leaf": signed_envelope_leaf(values["SignedEnvelope"]),
         "outcome leaf": outcome_leaf(encode(values["Outcome, settled"])),
         "history leaf": history_leaf(header_digest(header)),

@@ -34,7 +34,7 @@ def _run(work: Work, item: Due) -> None:
         case DueKind.PHASE:
             day.phase_due(work, int.from_bytes(id[:4], "big"), Phase(id[4]))
         case DueKind.CYCLE_CLOSE:
-            netting.close_due(work, id.decode())
+            netting.close_due(work, id[4:].decode())
         case DueKind.FUNDING_END:
             netting.funding_due(work, *cycle_of(id))
         case DueKind.CYCLE_AGE:

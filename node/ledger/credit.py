@@ -27,6 +27,7 @@ from node.chain.types import (
 from node.ledger.reasons import (
     AMOUNT_TOO_LARGE,
     COLLATERAL_IN_USE,
+    FROZEN,
     INSUFFICIENT_FUNDS,
     NO_ACCESS_RIGHT,
     NO_PRICE,
@@ -83,10 +84,16 @@ def post_price(work: Work, index: int, checked: CheckedInstruction, body: PostPr
 
 
 def _revalue(work: Work, index: int, lei: str, currency: str, line: int) -> None:
-    if line != _line(work, lei, currency):
-        _set_line(work, lei, currency, line)
-        work.emit(index, SETTLED, event=LineChanged(lei, currency, line))
-    drawn = -(work.book(currency, SETTLEMENT).load(lei) or 0)
+    """Change a line and say so; below what is drawn, that is a margin call."""
+    book = work.book(currency, SETTLEMENT)
+    reserved, before = book.holding(lei)
+    if line == before:
+        return
+    book.hold(lei, reserved, line)
+    if line > before:
+        work.credited(lei, currency, SETTLEMENT)
+    work.emit(index, SETTLED, event=LineChanged(lei, currency, line))
+    drawn = -(book.load(lei) or 0)
     if drawn > line:
         work.emit(index, SETTLED, event=MarginCall(lei, currency, drawn, line))
 
@@ -154,18 +161,25 @@ def release_collateral(
 
 
 def _wrong_order(work: Work, sender: str, body: Pledge | ReleaseCollateral) -> str | None:
-    if not work.may_hold(sender):
+    holder = work.participant(sender)
+    assert holder is not None, "an unknown sender's instruction may not stand"
+    if not holder.holds_accounts:
         return NO_ACCESS_RIGHT
+    if holder.record.debit_frozen:
+        return FROZEN
     return _wrong_assets(work, body.security, body.currency) or (
         ZERO_AMOUNT if body.quantity == 0 else None
     )
 
 
 def _wrong_assets(work: Work, security: str, currency: str) -> str | None:
-    pledged, secured = work.asset(security), work.asset(currency)
-    if pledged is None or secured is None:
-        return UNKNOWN_ASSET
-    return None if pledged.security and not secured.security else WRONG_ASSET_TYPE
+    for code, is_security in ((security, True), (currency, False)):
+        asset = work.asset(code)
+        if asset is None:
+            return UNKNOWN_ASSET
+        if asset.security is not is_security:
+            return WRONG_ASSET_TYPE
+    return None
 
 
 def _move(
@@ -190,14 +204,13 @@ def _move(
         work.note_pledger(body.security, body.currency, sender)
     else:
         work.credited(sender, body.security, SETTLEMENT)
-    _set_line(work, sender, body.currency, line)
     work.emit(
         index,
         SETTLED,
         debtor_balance=free if grows else pledged,
         creditor_balance=pledged if grows else free,
-        event=LineChanged(sender, body.currency, line),
     )
+    _revalue(work, index, sender, body.currency, line)
 
 
 def _quantity(work: Work, lei: str, body: Pledge | ReleaseCollateral) -> int:
@@ -207,14 +220,6 @@ def _quantity(work: Work, lei: str, body: Pledge | ReleaseCollateral) -> int:
 
 def _line(work: Work, lei: str, currency: str) -> int:
     return work.book(currency, SETTLEMENT).holding(lei)[1]
-
-
-def _set_line(work: Work, lei: str, currency: str, line: int) -> None:
-    book = work.book(currency, SETTLEMENT)
-    reserved, before = book.holding(lei)
-    book.hold(lei, reserved, line)
-    if line > before:
-        work.credited(lei, currency, SETTLEMENT)
 
 
 # --- close of day ---------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from enum import IntEnum
 from typing import Any
 
 from node.chain.records import (
+    BusinessDayKey,
     ConsentKey,
     CycleKey,
     DayKey,
+    DayRecord,
     LinkKey,
     PaymentKey,
     PaymentRecord,
@@ -40,7 +42,7 @@ class DueKind(IntEnum):
     PHASE = 0
     """A phase of the operating day begins. Id: date and phase."""
     CYCLE_CLOSE = 1
-    """A scheduled close of a clearing cycle. Id: the asset's code."""
+    """A scheduled close of a clearing cycle. Id: `close_id`."""
     FUNDING_END = 2
     """A funding window ends. Id: `cycle_id`."""
     CYCLE_AGE = 3
@@ -86,6 +88,11 @@ def phase_id(date: int, phase: Phase) -> bytes:
     return date.to_bytes(4, "big") + bytes((phase,))
 
 
+def close_id(date: int, asset: str) -> bytes:
+    """Id of a scheduled close of the asset's open cycle."""
+    return date.to_bytes(4, "big") + asset.encode()
+
+
 def cycle_id(asset: str, cycle: int) -> bytes:
     """Id of a clearing cycle."""
     return asset.encode() + b"\0" + cycle.to_bytes(8, "big")
@@ -102,7 +109,13 @@ def day_due(day: BusinessDay) -> Iterator[Due]:
     for phase, begins in zip(Phase, day.begins, strict=True):
         yield begins, DueKind.PHASE, phase_id(day.date, phase)
     for close in day.closes:
-        yield close.time, DueKind.CYCLE_CLOSE, close.asset.encode()
+        yield close.time, DueKind.CYCLE_CLOSE, close_id(day.date, close.asset)
+
+
+def delays_due(day: DayRecord) -> Iterator[Due]:
+    """What the delays of the day that runs put on the agenda."""
+    for phase, until in day.delays:
+        yield until, DueKind.PHASE, phase_id(day.date, phase)
 
 
 Resident = Callable[[AnyTable, Any], Any]
@@ -110,10 +123,11 @@ Resident = Callable[[AnyTable, Any], Any]
 
 
 def holds(item: Due, resident: Resident, window_ms: int) -> bool:
-    """Whether an entry's subject still says so. Phases and scheduled closes always do: what has
-    become of them is the day's to say."""
+    """Whether an entry's subject still says so."""
     time, kind, id = item
     match kind:
+        case DueKind.PHASE | DueKind.CYCLE_CLOSE:
+            return _is_scheduled(item, resident)
         case DueKind.RELEASE | DueKind.EXPIRE:
             record = resident(PAYMENTS, PaymentKey(id))
             return record is not None and item in payment_due(record, window_ms)
@@ -128,7 +142,19 @@ def holds(item: Due, resident: Resident, window_ms: int) -> bool:
         case DueKind.CYCLE_AGE:
             cycle = resident(CYCLES, CycleKey(*cycle_of(id)))
             return cycle is not None and cycle.decided is None
-    return True
+    raise AssertionError(f"no kind {kind} is put on the agenda")
+
+
+def _is_scheduled(item: Due, resident: Resident) -> bool:
+    """Whether the schedule has this now: a day may have been published anew, a phase put off."""
+    date = int.from_bytes(item[2][:4], "big")
+    published = resident(BUSINESS_DAYS, BusinessDayKey(date))
+    if published is None:
+        return False
+    running = resident(DAY, DayKey())
+    return item in day_due(published) or (
+        running is not None and running.date == date and item in delays_due(running)
+    )
 
 
 def due_items(tables: Mapping[AnyTable, Rows], window_ms: int) -> Iterator[Due]:
@@ -151,5 +177,4 @@ def due_items(tables: Mapping[AnyTable, Rows], window_ms: int) -> Iterator[Due]:
         yield from day_due(published)
     day = tables[DAY].get(DayKey())
     if day is not None:
-        for phase, until in day.delays:
-            yield until, DueKind.PHASE, phase_id(day.date, phase)
+        yield from delays_due(day)

@@ -1,4 +1,4 @@
-"""The published schedule of business days: what makes one sound.
+"""The published schedule of business days: what makes one sound, and how one is published.
 
 Times are milliseconds of block time. Which days there are and when their phases begin was worked
 out from a calendar and a time zone when the schedule was made (`nostro schedule make`): no node
@@ -16,6 +16,11 @@ without a gap need no more than their order. *Gap* means whatever breaks it:
 
 Phases that begin at the same instant are allowed: all but the last of them are left out that day,
 as in a system without a customer cut-off. OPEN is before CLOSED.
+
+Publishing replaces every day that is dated at or after the first published one; the day that runs
+and days that stand before it stay. The first published day must not have opened yet, and joins
+what stays without a gap. Where the schedule had ended, the ledger rested longer than it should: the
+gap is then counted from the block that publishes.
 """
 
 from __future__ import annotations
@@ -24,8 +29,20 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from node.chain.types import BusinessDay, Phase
-from node.ledger.reasons import BAD_PARAMETER, SCHEDULE_GAP
+from msgspec.structs import replace
+
+from node.chain.records import BusinessDayKey, DayKey, DayRecord
+from node.chain.types import MAX_SCHEDULE_DAYS, BusinessDay, Phase, PublishSchedule
+from node.ledger.due import day_due
+from node.ledger.reasons import (
+    BAD_PARAMETER,
+    LIMIT_REACHED,
+    SCHEDULE_GAP,
+    UNKNOWN_ASSET,
+    WRONG_ASSET_TYPE,
+)
+from node.ledger.tables import BUSINESS_DAYS, DAY
+from node.ledger.work import Work
 
 MAX_CLOSED_MS = 14 * 24 * 3600 * 1000
 """Longest time between a close and the next OPEN. The longest rest of a large-value system, over
@@ -110,3 +127,60 @@ def _faults_between(before: BusinessDay, day: BusinessDay) -> Iterator[Fault]:
             f"it opens more than {MAX_CLOSED_MS // 86_400_000} days after "
             f"{dashed(before.date)} closed: days are missing",
         )
+
+
+# --- publishing -----------------------------------------------------------------------------------
+
+
+def refusal(work: Work, change: PublishSchedule) -> str | None:
+    """Why these days cannot be published now; None: they can."""
+    days = change.days
+    fault = next(faults(days), None)
+    if fault is not None:
+        return fault.reason
+    for code in sorted({close.asset for day in days for close in day.closes}):
+        asset = work.asset(code)
+        if asset is None:
+            return UNKNOWN_ASSET
+        if asset.security:
+            return WRONG_ASSET_TYPE
+    return _joining_refusal(work, days)
+
+
+def _joining_refusal(work: Work, days: Sequence[BusinessDay]) -> str | None:
+    first = days[0]
+    if first.begins[Phase.OPEN] <= work.context.time:
+        return SCHEDULE_GAP
+    running = work.get(DAY, DayKey())
+    if running is not None and first.date <= running.date:
+        return SCHEDULE_GAP
+    standing = [day for key, day in work.rows(BUSINESS_DAYS) if key.date < first.date]
+    if not standing:
+        return None
+    if len(standing) + len(days) > MAX_SCHEDULE_DAYS:
+        return LIMIT_REACHED
+    last = with_delays(standing[-1], running)
+    ended = max(last.begins[Phase.CLOSED], work.context.time)
+    rested = replace(last, begins=(*last.begins[: Phase.CLOSED], ended))
+    return None if next(_faults_between(rested, first), None) is None else SCHEDULE_GAP
+
+
+def publish(work: Work, change: PublishSchedule) -> None:
+    """Let these days follow on those before them. The caller has seen that nothing speaks against
+    it (`refusal`)."""
+    for key, _ in work.rows(BUSINESS_DAYS):
+        if key.date >= change.days[0].date:
+            work.put(BUSINESS_DAYS, key, None)
+    for day in change.days:
+        work.put(BUSINESS_DAYS, BusinessDayKey(day.date), day)
+        work.remind(day_due(day))
+
+
+def with_delays(day: BusinessDay, running: DayRecord | None) -> BusinessDay:
+    """A published day with what operators put off, if it is the one that runs."""
+    if running is None or running.date != day.date or not running.delays:
+        return day
+    begins = list(day.begins)
+    for phase, until in running.delays:
+        begins[phase] = until
+    return replace(day, begins=tuple(begins))

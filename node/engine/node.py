@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -55,7 +56,7 @@ from node.network.frames import Channel
 from node.network.peer import Address
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
-from node.storage.errors import JournalCorrupt, SignerUnusable, StoreCorrupt
+from node.storage.errors import JournalCorrupt, SignerUnusable, StorageError, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.horizon import load_horizon
 from node.storage.keystore import Keystore, open_keystore
@@ -68,6 +69,8 @@ FOREIGN_JOURNAL = (
     "Put this node's own journal/ back; if it is lost, the node can only come back as an observer, "
     "with a new vote key (docs/how-to/recover.md)"
 )
+WARM_REST_SECONDS = 0.001
+"""Between slices of reading stored UETRs after the start."""
 READER_THREADS = 1
 """For what other validators ask for: reading it must not keep the journal waiting."""
 
@@ -397,7 +400,32 @@ async def _assemble(
     )
     await api.start()
     stack.push_async_callback(api.stop)
+    stopped = threading.Event()
+    warming = threading.Thread(target=_warm, args=(store, stopped), name="uetrs")
+    warming.start()
+    stack.callback(warming.join)
+    stack.callback(stopped.set)
     return Node(service, api, replica, intake, membership, pruner=pruner)
+
+
+class _Stopped(Exception):
+    """The node ends before every stored UETR was read."""
+
+
+def _warm(store: ChainStore, stopped: threading.Event) -> None:
+    """Read every stored UETR beside the node's work (`ChainStore.warm`)."""
+
+    def rest() -> None:
+        if stopped.wait(WARM_REST_SECONDS):
+            raise _Stopped
+
+    try:
+        store.warm(rest)
+    except _Stopped:
+        return
+    except StorageError as error:
+        # Whoever needs what is damaged will fail on it; until then look-ups are only slower.
+        log.error("cannot read the index of UETRs: %s", error)
 
 
 class RecordedSigner(Signer, Protocol):

@@ -66,8 +66,22 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
                 balances = book.balances
                 reserved, line = book.holding(sender)
                 floor = reserved - line
-        if book is not None and standing is None and _is_plain(payment, sender, time):
-            creditor = payment.creditor
+        creditor = payment.creditor
+        if (
+            book is not None
+            and standing is None
+            # A plain payment: what `enter` would find nothing to say about but the money.
+            and not payment.mode
+            and not payment.debtor_account
+            and not payment.creditor_account
+            and payment.earliest is None
+            and (payment.latest is None or payment.latest >= time)
+            and payment.debtor_indirect is None
+            and payment.creditor_indirect is None
+            and payment.previous is None
+            and payment.debtor == sender
+            and creditor != sender
+        ):
             treatment = creditors.get(creditor)
             if treatment is None:
                 treatment = work.creditor(creditor, asset)
@@ -132,21 +146,6 @@ def _plain_book(work: Work, sender: str, asset: str) -> Book | None:
         return None
     book = work.book(asset, SETTLEMENT)
     return None if book.load(sender) is None else book
-
-
-def _is_plain(payment: Payment, sender: str, time: int) -> bool:
-    return not (
-        payment.mode
-        or payment.debtor_account
-        or payment.creditor_account
-        or payment.earliest is not None
-        or (payment.latest is not None and payment.latest < time)
-        or payment.debtor_indirect is not None
-        or payment.creditor_indirect is not None
-        or payment.previous is not None
-        or payment.debtor != sender
-        or payment.creditor == sender
-    )
 
 
 # --- all or none ----------------------------------------------------------------------------------

@@ -59,7 +59,8 @@ PARTS: dict[type[msgspec.Struct], Callable[[Any], Iterable[msgspec.Struct]]] = {
     t.Propose: lambda body: body.changes,
     t.AddValidator: lambda change: (change.validator,),
     t.RekeyValidator: lambda change: (change.validator,),
-    t.PublishSchedule: lambda change: (close for day in change.days for close in day.closes),
+    t.PublishSchedule: lambda change: change.days,
+    t.BusinessDay: lambda day: day.closes,
 }
 """What stands inside and has identifiers or an order of its own."""
 

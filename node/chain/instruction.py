@@ -248,8 +248,8 @@ _VARIANTS = bytes(range(0x80, 0xC0))
 
 def _check_uetrs(body: InstructionBody, payments: Sequence[Payment]) -> None:
     uetrs = [p.uetr for p in payments]
-    named = [p.previous for p in payments if p.previous is not None]
-    named.extend(body_uetrs(body))
+    previous = [(p.previous, p.uetr) for p in payments if p.previous is not None]
+    named = [uetr for uetr, _ in previous] + list(body_uetrs(body))
     # All at once: byte 6 of each holds the version, byte 8 the variant (RFC 9562).
     joined = b"".join((*uetrs, *named))
     if joined[6::UETR_BYTES].translate(None, _VERSIONS) or joined[8::UETR_BYTES].translate(
@@ -258,6 +258,11 @@ def _check_uetrs(body: InstructionBody, payments: Sequence[Payment]) -> None:
         index, uetr = next((i, u) for i, u in enumerate((*uetrs, *named)) if not is_uuid4(u))
         place = f"payment {index}: " if index < len(uetrs) else ""
         raise InstructionRefused(Refusal.UETR, f"{place}{uetr_text(uetr)} is no UUID of version 4")
+    for uetr, own in previous:
+        if uetr == own:
+            raise InstructionRefused(
+                Refusal.REPEATED_UETR, f"{uetr_text(uetr)} says that it carries on itself"
+            )
     if len(set(uetrs)) != len(uetrs):
         seen: set[bytes] = set()
         for index, uetr in enumerate(uetrs):

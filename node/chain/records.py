@@ -362,7 +362,7 @@ class PaymentRecord(_Canonical, frozen=True, tag="payment-record/1"):
     since: Unsigned
     """Block time of its first outcome, milliseconds."""
     changes: Unsigned
-    """Outcomes after the first."""
+    """Outcomes in later blocks than the first: those beside it stand in the same tree."""
     chain: Bytes32
     """Hash chain of those outcomes: c₀ = zeros, cᵢ = SHA-256(cᵢ₋₁ ‖ leaf hash of the outcome)."""
     status: str
@@ -375,6 +375,8 @@ class PaymentRecord(_Canonical, frozen=True, tag="payment-record/1"):
     """Minor units in returns that wait."""
     recall: str | None
     """`asked`, `refused` or `returned`."""
+    posted: Unsigned | None
+    """Of a reservation that settled: how much of it. At most so much can be given back."""
 
 
 class BilateralLimit(_Canonical, frozen=True):

@@ -365,8 +365,8 @@ class Recall(_Canonical, frozen=True, tag="recall/1"):
 class RefuseRecall(_Canonical, frozen=True, tag="refuse-recall/1"):
     """Body: the creditor answers a recall with no (camt.029)."""
 
-    uetr: Bytes16
-    """Of the recalled payment."""
+    original: Payment
+    """The recalled payment in clear: the ledger keeps only its digest."""
     reason: ReasonCode
 
 
@@ -412,7 +412,8 @@ class Acknowledge(_Canonical, frozen=True, tag="acknowledge/1"):
     """Body: the creditor of a payment states that it has seen its outcome (non-repudiation of
     delivery, ISO/IEC 13888)."""
 
-    uetr: Bytes16
+    payment: Payment
+    """In clear: the ledger keeps only its digest."""
     outcome: Bytes32
     """Leaf hash of the outcome."""
     block: Bytes32

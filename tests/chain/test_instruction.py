@@ -337,8 +337,12 @@ PAYMENTS = st.builds(
     ultimate_creditor=st.none(),
     debtor_agent=st.none(),
     creditor_agent=st.none() | st.just("x" * 140),
+    earliest=st.none() | st.integers(0, 2**64 - 1),
     latest=st.none() | st.integers(0, 2**64 - 1),
     remittance_digest=st.none() | st.binary(min_size=32, max_size=32),
+    debtor_indirect=st.none() | st.just(world.lei(9)),
+    creditor_indirect=st.none() | st.just(world.lei(10)),
+    previous=st.none() | st.just(world.uetr(10**6 + 1)),
 )
 
 

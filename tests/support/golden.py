@@ -129,7 +129,7 @@ def samples() -> dict[str, Any]:
         instruction=None,
         original=t.OutcomePlace(300, 0, 0),
         content=payment_digest(plain),
-        event=t.Together(digest(RESOLUTION, world.EUR.encode())),
+        event=t.Together(digest(RESOLUTION, encode(world.EUR))),
     )
     header = t.Header(
         version=1,

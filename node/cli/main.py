@@ -52,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "backup": Command("node.cli.operator", "write a home into one file"),
     "restore": Command("node.cli.operator", "make a home from a backup"),
     "repair": Command("node.cli.repair", "replace a damaged database"),
+    "simulate": Command("node.cli.simulate", "play a scenario of payments without a network"),
     "config": Command("node.cli.operator", "check a node's configuration"),
     "devnet": Command("devnet.cli", "run a local network of real node processes"),
 }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from node.chain.records import ConsentKey, CycleKey, Grouped, Queued
+from node.chain.records import ConsentKey, Grouped, Queued
 from node.chain.types import (
     MAX_BALANCE,
     AccountKind,
@@ -24,10 +24,9 @@ from node.chain.types import (
 )
 from node.ledger import limits, netting
 from node.ledger.entries import UetrEntry
-from node.ledger.lifecycle import Origin, begin, decide, reject, repeat
+from node.ledger.lifecycle import Origin, begin, decide, reject, repeat, standing_status
 from node.ledger.queue import MAX_QUEUED, AccountId, Entry, entry_of
 from node.ledger.reasons import (
-    ACCEPTED,
     AMOUNT_TOO_LARGE,
     BAD_EXPIRY,
     BEHIND_OTHERS,
@@ -43,7 +42,6 @@ from node.ledger.reasons import (
     NO_ACCESS_RIGHT,
     NOT_OWN_ACCOUNT,
     QUEUED,
-    REJECTED,
     SAME_ACCOUNT,
     SETTLED,
     SETTLEMENT_TIMEOUT,
@@ -52,13 +50,12 @@ from node.ledger.reasons import (
     UNKNOWN_ASSET,
     UNKNOWN_CREDITOR,
     UNKNOWN_INDIRECT,
-    UNWOUND,
     WRONG_ACCOUNT_KIND,
     WRONG_PHASE,
     ZERO_AMOUNT,
 )
 from node.ledger.state import Participant
-from node.ledger.tables import CONSENTS, CYCLES
+from node.ledger.tables import CONSENTS
 from node.ledger.work import Work
 
 CLIENT_RESERVE = int(AccountKind.CLIENT_RESERVE)
@@ -113,18 +110,6 @@ def owner_refusal(
     if standing is not None and standing.digest != origin.content:
         return DUPLICATE
     return None
-
-
-def standing_status(work: Work, standing: UetrEntry, asset: str) -> tuple[str, str | None]:
-    """(status, reason) now of the payment under a used UETR: one in a clearing cycle has its
-    cycle's."""
-    if standing.cycle is None:
-        return standing.status, standing.reason
-    cycle = work.get(CYCLES, CycleKey(asset, standing.cycle))
-    assert cycle is not None, "a payment joined a cycle that is not there"
-    if cycle.status == "settled":
-        return SETTLED, None
-    return (REJECTED, UNWOUND) if cycle.status == "unwound" else (ACCEPTED, None)
 
 
 def refusal(work: Work, origin: Origin, *, returns: bool = False) -> str | None:
@@ -192,14 +177,14 @@ def _account_refusal(
     for kind, holder in ((source, debtor), (target, creditor)):
         if kind == CLIENT_RESERVE and PAYMENT_INSTITUTION not in holder.record.roles:
             return WRONG_ACCOUNT_KIND
-    if source != CLIENT_RESERVE or target == CLIENT_RESERVE or returns:
+    if source != CLIENT_RESERVE or target == CLIENT_RESERVE:
         return None
+    # Whoever holds clients' money takes none of it for itself, not even what it put there.
+    to_others = payment.creditor != payment.debtor
     to_a_customer = (
-        payment.payment_class is PaymentClass.CUSTOMER
-        and payment.ultimate_debtor is not None
-        and payment.creditor != payment.debtor
+        payment.payment_class is PaymentClass.CUSTOMER and payment.ultimate_debtor is not None
     )
-    if to_a_customer or _is_consented(work, origin.content):
+    if (to_others and (to_a_customer or returns)) or _is_consented(work, origin.content):
         return None
     return CLIENT_RESERVE_RULE
 
@@ -292,12 +277,12 @@ def settle_or_queue(work: Work, origins: list[Origin], returns: bytes | None) ->
             decide(
                 work, origin, SETTLED, debtor_balance=debtor, creditor_balance=creditor, event=event
             )
-        _use_consents(work, origins)
+        use_consents(work, origins)
         return True
     return _queue(work, origins, queued, entry.account, *wait)
 
 
-def _use_consents(work: Work, origins: list[Origin]) -> None:
+def use_consents(work: Work, origins: list[Origin]) -> None:
     """A consent serves one payment, once that is accepted."""
     for origin in origins:
         key = ConsentKey(origin.content)
@@ -313,7 +298,7 @@ def _queue(
         for origin in origins:
             reject(work, origin, LIMIT_REACHED)
         return False
-    _use_consents(work, origins)
+    use_consents(work, origins)
     if not (queued.early or queued.restricted):
         queued = replace(queued, order=work.next_order())
     event = None if queued.returns is None else Returns(queued.returns)

@@ -9,22 +9,35 @@ given back, has one for ever.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from node.chain.encoding import encode
 from node.chain.merkle import OUTCOME_LEAF
-from node.chain.records import Live, PaymentKey, PaymentRecord
-from node.chain.types import Event, OutcomePlace, Payment, Returns
+from node.chain.records import CycleKey, Live, PaymentKey, PaymentRecord
+from node.chain.types import Event, Outcome, OutcomePlace, Payment, Returns
 from node.ledger.due import payment_due
 from node.ledger.entries import UetrEntry
-from node.ledger.reasons import WITHOUT_AUTHORITY
-from node.ledger.tables import PAYMENTS
+from node.ledger.reasons import (
+    ACCEPTED,
+    CANCELLED,
+    FINAL_SETTLED,
+    REJECTED,
+    SETTLED,
+    UNWOUND,
+    WITHOUT_AUTHORITY,
+)
+from node.ledger.tables import CYCLES, PAYMENTS
 from node.ledger.work import Work
 
 NO_CHANGES = bytes(32)
 """Where the chain of a payment's changes starts."""
+NOT_SETTLED = frozenset({REJECTED, CANCELLED})
+"""Statuses of decided payments with which no money moved. That of a net payment stays ACCEPTED; its
+row is put once its cycle settled."""
 
 
 class Origin(NamedTuple):
@@ -106,6 +119,7 @@ def begin(
         returned=0,
         returning=0,
         recall=None,
+        posted=None,
     )
     work.put(PAYMENTS, PaymentKey(record.uetr), record)
     work.remind(payment_due(record, work.window))
@@ -122,10 +136,12 @@ def change(
     debtor_balance: int | None = None,
     creditor_balance: int | None = None,
     event: Event | None = None,
+    posted: int | None = None,
 ) -> None:
     """Record a later outcome of a payment. `live`: what it is from now on; None: decided.
 
-    `instruction`: the one that brought it about; None: the block did."""
+    `instruction`: the one that brought it about; None: the block did. `posted`: how much of a
+    reservation settled."""
     work.changes.append((record.uetr, len(work.outcomes)))
     outcome = work.emit(
         instruction,
@@ -153,26 +169,145 @@ def change(
         None,
     )
     key = PaymentKey(record.uetr)
-    if live is None and record.first.height == height and not (record.returned or record.returning):
-        work.forget(PAYMENTS, key)
-        return
-    chain = sha256(record.chain + sha256(OUTCOME_LEAF + outcome).digest()).digest()
+    changes, chain = record.changes, record.chain
+    if record.first.height == height:
+        if live is None and posted is None:
+            work.forget(PAYMENTS, key)
+            return
+    else:
+        changes += 1
+        chain = sha256(chain + sha256(OUTCOME_LEAF + outcome).digest()).digest()
     changed = PaymentRecord(
         record.uetr,
         record.content,
         record.first,
         record.since,
-        record.changes + 1,
+        changes,
         chain,
         status,
         live,
         record.returned,
         record.returning,
         record.recall,
+        posted,
     )
     work.put(PAYMENTS, key, changed)
     if live is not None:
         work.remind(payment_due(changed, work.window))
+
+
+def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event: Event) -> None:
+    """Record that queued payments settled, all at once: `change` for thousands of them.
+
+    `settled`: (UETR, debtor's balance, creditor's balance after all of them)."""
+    height, time = work.context.height, work.context.time
+    outcomes, changes, uetrs = work.outcomes, work.changes, work.uetrs
+    payments = work.own_rows(PAYMENTS)
+    for uetr, debtor_balance, creditor_balance in settled:
+        key = PaymentKey(uetr)
+        record = work.get(PAYMENTS, key)
+        assert record is not None, "a queued payment has no row"
+        first, content = record.first, record.content
+        outcome = encode(
+            Outcome(
+                height,
+                time,
+                None,
+                first.payment,
+                uetr,
+                SETTLED,
+                None,
+                debtor_balance,
+                creditor_balance,
+                first,
+                content,
+                event,
+            )
+        )
+        changes.append((uetr, len(outcomes)))
+        outcomes.append(outcome)
+        uetrs[uetr] = UetrEntry(
+            uetr,
+            content,
+            time,
+            first.height,
+            first.instruction,
+            first.payment,
+            SETTLED,
+            None,
+            height,
+            None,
+        )
+        if first.height == height:
+            del payments[key]
+            continue
+        payments[key] = PaymentRecord(
+            uetr,
+            content,
+            first,
+            record.since,
+            record.changes + 1,
+            sha256(record.chain + sha256(OUTCOME_LEAF + outcome).digest()).digest(),
+            SETTLED,
+            None,
+            record.returned,
+            record.returning,
+            record.recall,
+            record.posted,
+        )
+
+
+def settled_row(work: Work, payment: Payment, content: bytes) -> PaymentRecord | None:
+    """The row of a settled payment that somebody shows in clear, to be put once something refers
+    to it; None: no such payment settled, as far as the ledger remembers.
+
+    `content`: the payment's leaf hash. A payment with a row is remembered for ever, one without as
+    long as it uses up its UETR."""
+    row = work.get(PAYMENTS, PaymentKey(payment.uetr))
+    standing = work.standing(payment.uetr)
+    if standing is None:
+        settled = (
+            row is not None
+            and row.content == content
+            and row.live is None
+            and row.status not in NOT_SETTLED
+        )
+        return row if settled else None
+    if (
+        standing.digest != content
+        or standing_status(work, standing, payment.asset)[0] not in FINAL_SETTLED
+    ):
+        return None
+    first = OutcomePlace(standing.height, standing.instruction, standing.payment)
+    if row is not None and row.first == first:
+        return row
+    # None, or that of a payment which the UETR named before, longer ago than the window.
+    return PaymentRecord(
+        uetr=payment.uetr,
+        content=content,
+        first=first,
+        since=standing.time,
+        changes=0,
+        chain=NO_CHANGES,
+        status=standing.status,
+        live=None,
+        returned=0,
+        returning=0,
+        recall=None,
+        posted=None,
+    )
+
+
+def standing_status(work: Work, standing: UetrEntry, asset: str) -> tuple[str, str | None]:
+    """(status, reason) now of the payment under a used UETR: one in a clearing cycle has its
+    cycle's."""
+    if standing.cycle is None:
+        return standing.status, standing.reason
+    cycle = work.get(CYCLES, CycleKey(asset, standing.cycle))
+    assert cycle is not None, "a payment joined a cycle that is not there"
+    if cycle.status == "settled":
+        return SETTLED, None
+    return (REJECTED, UNWOUND) if cycle.status == "unwound" else (ACCEPTED, None)
 
 
 def relive(work: Work, record: PaymentRecord, live: Live) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from node.chain.genesis import Genesis
 
 RULE_VERSION = 1
-"""The rules that `Header.version` names."""
+"""The rules that a chain starts with; `Header.version` names those that a block is executed by."""
+SUPPORTED_RULES = (1, 2)
+"""Versions of the rules that this software knows. They differ in how many queued payments of an
+account resolution looks at (`node.ledger.rules`)."""
 NO_PARENT = bytes(32)
 """The parent digest of the genesis block."""
 

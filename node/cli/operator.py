@@ -77,6 +77,7 @@ def _start(args: argparse.Namespace, output: Output) -> int:
     from node.chain.signature import UnsafeLibsodium  # noqa: PLC0415
     from node.cli.members import check_peers  # noqa: PLC0415
     from node.engine.node import run_node  # noqa: PLC0415
+    from node.ledger.rules import UnknownRules  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
 
     for finding in check_peers(open_home(args.home)):
@@ -84,11 +85,12 @@ def _start(args: argparse.Namespace, output: Output) -> int:
             raise CommandError(finding.text)
     _log_to_stderr(args.log_level)
     try:
-        asyncio.run(run_node(args.home, _passphrases(args.home, args.passphrase_file)))
-    except BaseExceptionGroup as group:
-        # Tasks of a node fail together; the first to fail says why.
-        raise _first(group) from group
-    except (BadGenesis, ListenError, UnsafeLibsodium) as error:
+        try:
+            asyncio.run(run_node(args.home, _passphrases(args.home, args.passphrase_file)))
+        except BaseExceptionGroup as group:
+            # Tasks of a node fail together; the first to fail says why.
+            raise _first(group) from group
+    except (BadGenesis, ListenError, UnsafeLibsodium, UnknownRules) as error:
         raise CommandError(str(error)) from error
     output.note("nostro: stopped")
     return Exit.DONE

@@ -25,7 +25,7 @@ from consensus.messages import (
 )
 from node.chain import block as block_bytes
 from node.chain.block import (
-    RULE_VERSION,
+    SUPPORTED_RULES,
     carrier_header,
     check_body,
     encode_block,
@@ -49,6 +49,7 @@ from node.ledger.apply import Applied, BadBlock, BlockContext
 from node.ledger.check import ALREADY_EXECUTED, UNKNOWN_SENDER, NotAdmissible
 from node.ledger.ledger import Ledger
 from node.ledger.propose import TOO_LARGE
+from node.ledger.rules import UnknownRules
 from node.ledger.state import State
 from node.storage.chain_store import CommittedBlock
 
@@ -93,7 +94,10 @@ class Executor:
         genesis: Genesis,
         state: State,
         pool: Mempool,
+        rules: Sequence[int] = SUPPORTED_RULES,
     ) -> None:
+        """`rules`: the versions that this node executes blocks by."""
+        self._rules = tuple(rules)
         self._ledger = Ledger(state)
         self._genesis = genesis
         self._pool = pool
@@ -184,7 +188,10 @@ class Executor:
     # --- executing ---------------------------------------------------------------------------
 
     def execute(self, info: BlockInfo, block: bytes) -> str | None:
-        """Execute a block on its executed parent; None if it is good, else what is wrong."""
+        """Execute a block on its executed parent; None if it is good, else what is wrong.
+
+        Raises UnknownRules where it is to be executed by rules that this node does not know: it can
+        neither be called good nor bad here."""
         if info.digest in self._executed:
             return None
         header, parsed = self._decode(block)
@@ -205,6 +212,7 @@ class Executor:
         if parent is None:
             # The core asks for parents first, so this is a block beside the final chain.
             return f"its parent {info.parent.hex()} does not extend the final chain"
+        self._require_known_rules(parent)
         wrong = self._wrong_field(header, parent)
         if wrong:
             return wrong
@@ -259,7 +267,7 @@ class Executor:
         self, request: Build, candidates: Iterable[CheckedInstruction]
     ) -> tuple[bytes, list[bytes], list[bytes]]:
         """A block for the leader: its bytes, the digests that stand in it or in one below it that
-        is not final, and those that can never stand."""
+        is not final, and those that can never stand. Raises UnknownRules."""
         seal = self._sealing(request.parent.digest)
         if seal is not None:
             header = carrier_header(
@@ -269,12 +277,13 @@ class Executor:
             return encode_block(header, ()), [], []
         parent = self._state(request.parent.digest)
         assert parent is not None, "the core builds on executed blocks only"
+        self._require_known_rules(parent)
         context = BlockContext(request.parent.height + 1, request.timestamp)
         chosen, applied, dropped = self._ledger.propose(
             parent, context, candidates, MAX_BLOCK_BYTES, MAX_BLOCK_PAYMENTS
         )
         header = Header(
-            version=RULE_VERSION,
+            version=parent.rules_version,
             chain_id=self._genesis.chain_id,
             epoch=request.epoch,
             view=request.view,
@@ -307,6 +316,14 @@ class Executor:
                 standing.append(candidate.digest)
         return raw, standing, never
 
+    def require_known_rules(self) -> None:
+        """Raise UnknownRules unless this node can execute the block after the final one."""
+        self._require_known_rules(self.final_state)
+
+    def _require_known_rules(self, parent: State) -> None:
+        if parent.rules_version not in self._rules:
+            raise UnknownRules(parent.rules_version, parent.height + 1, self._rules)
+
     def _state(self, digest: bytes) -> State | None:
         if digest == self.final_state.digest:
             return self.final_state
@@ -324,7 +341,7 @@ class Executor:
         is not what this node expects of a child of `parent`; '' if none."""
         return _first_wrong(
             header,
-            ("version", RULE_VERSION),
+            ("version", parent.rules_version),
             ("chain_id", self._genesis.chain_id),
             ("epoch", parent.validator_set.epoch),
             ("validator_set", self._digest_of(parent.validator_set)),

@@ -25,7 +25,7 @@ from consensus.messages import Epoch, OwnVote, Record, View, Vote, decode_record
 from consensus.recovery import RecordRefused
 from node.api.server import ApiServer
 from node.api.service import SubmissionRefused
-from node.chain.block import encode_block
+from node.chain.block import SUPPORTED_RULES, encode_block
 from node.chain.genesis import Genesis
 from node.chain.instruction import ParsedInstruction
 from node.chain.merkle import Frontier
@@ -56,6 +56,7 @@ from node.network.frames import Channel
 from node.network.peer import Address
 from node.network.peers import PeerNetwork
 from node.storage.chain_store import ChainStore, CommittedBlock
+from node.storage.config import NodeConfig
 from node.storage.errors import JournalCorrupt, SignerUnusable, StorageError, StoreCorrupt
 from node.storage.home import Home, open_home
 from node.storage.horizon import load_horizon
@@ -110,7 +111,8 @@ async def run_node(path: Path, passphrase: Callable[[str], str]) -> None:
     """Run the node of this home until SIGTERM or SIGINT.
 
     `passphrase` gives the passphrase of a key file, by what to call it in a prompt. Raises
-    StorageError, BadGenesis, ListenFailed, ListenError, UnsafeLibsodium with texts for people.
+    StorageError, BadGenesis, ListenFailed, ListenError, UnsafeLibsodium, UnknownRules with texts
+    for people.
     """
     self_check()
     async with open_node(path, passphrase) as node:
@@ -185,7 +187,8 @@ async def _assemble(
 
     pool = Mempool(home.config.mempool)
     kept = PoolStore(kv, io)
-    executor = Executor(genesis, state, pool)
+    executor = Executor(genesis, state, pool, known_rules(home.config))
+    executor.require_known_rules()
 
     def verify_here(key: bytes, domain: str, payload: bytes, signature: bytes) -> bool:
         return verify(key, domain, genesis.chain_id, payload, signature)
@@ -426,6 +429,13 @@ def _warm(store: ChainStore, stopped: threading.Event) -> None:
     except StorageError as error:
         # Whoever needs what is damaged will fail on it; until then look-ups are only slower.
         log.error("cannot read the index of UETRs: %s", error)
+
+
+def known_rules(config: NodeConfig) -> tuple[int, ...]:
+    """The versions of the rules that this node executes blocks by: those of the software, unless it
+    plays older software on a devnet."""
+    last = config.devnet_rules
+    return tuple(each for each in SUPPORTED_RULES if last is None or each <= last)
 
 
 class RecordedSigner(Signer, Protocol):

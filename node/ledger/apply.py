@@ -36,7 +36,6 @@ from node.ledger.equivocations import report_equivocation
 from node.ledger.governance import approve, propose_changes
 from node.ledger.keys import register_key, revoke_key
 from node.ledger.payments import pay
-from node.ledger.reasons import SUSPENDED
 from node.ledger.state import State
 from node.ledger.supply import issue, redeem
 from node.ledger.validators import end_epoch, ready_validator
@@ -103,8 +102,9 @@ def execute(work: Work, index: int, checked: CheckedInstruction) -> None:
         )
     )
     body = envelope.body
-    if restriction.refuses(work, envelope.sender, body):
-        work.note(index, SUSPENDED)
+    barred = restriction.refusal(work, envelope.sender, body)
+    if barred is not None:
+        work.note(index, barred)
         return
     match body:
         case t.Pay():

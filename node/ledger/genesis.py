@@ -11,13 +11,19 @@ from node.chain.genesis import BadGenesis, Genesis
 from node.chain.genesis_file import GenesisParticipant
 from node.chain.records import (
     AssetRecord,
+    BusinessDayKey,
     EpochRecord,
     KeyRecord,
+    MemberKey,
+    MemberRecord,
+    NettingKey,
+    NettingRecord,
     ParametersRecord,
     ParticipantRecord,
 )
 from node.chain.state_map import StateMap
-from node.chain.types import CloseRule, Header
+from node.chain.types import Header, SetPolicy
+from node.ledger import netting, schedule
 from node.ledger.entries import RecentIndex
 from node.ledger.governed import Governed
 from node.ledger.identifiers import BadIdentifier, check_bic, check_lei
@@ -30,12 +36,12 @@ from node.ledger.state import (
     asset_key,
     participant_key,
 )
+from node.ledger.tables import BUSINESS_DAYS, MEMBERS, NETTING, AnyTable, Rows
 from node.ledger.validators import key_records
 from node.ledger.work import Applied, BlockContext
 
-DEPOSITORY = "depository"
-"""The role whose assets are securities."""
 OPERATOR = "operator"
+NO_POLICY = SetPolicy(fifo_bypass=False, sweeps=())
 
 
 class GenesisBlock(NamedTuple):
@@ -47,7 +53,8 @@ class GenesisBlock(NamedTuple):
 
 
 def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
-    """The first state and its header. Raises BadGenesis for a LEI or BIC that names nobody.
+    """The first state and its header. Raises BadGenesis for a LEI or BIC that names nobody, and
+    for a schedule whose days do not follow on each other.
 
     `recent` is where executed ids and used UETRs of final blocks are looked up from then on.
     """
@@ -56,7 +63,7 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
         genesis.parameters.uetr_window_ms,
         genesis.parameters.governance_threshold,
         genesis.parameters.readiness_ms,
-        CloseRule.EXPIRE,
+        genesis.close_rule,
     )
     governed = Governed()
     governed.epoch = EpochRecord(epoch=0, pending=None)
@@ -68,7 +75,7 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
             asset.code,
             asset.exponent,
             asset.issuer,
-            security=DEPOSITORY in participants[asset.issuer].record.roles,
+            security=asset.code in genesis.securities,
             issued=0,
             redeemed=0,
         )
@@ -78,11 +85,13 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     records |= {asset_key(code): encode(asset) for code, asset in assets.items()}
     records |= {participant_key(lei): encode(each.record) for lei, each in participants.items()}
     records |= governed.records()
+    tables = _tables(genesis)
+    records |= {encode(key): encode(row) for rows in tables.values() for key, row in rows.items()}
     empty = StateMap.empty()
     state_map = empty.update(records)
     header = genesis_header(genesis, state_map.root)
     state = State(
-        Base(parameters, participants, assets, {}, governed=governed, recent=recent),
+        Base(parameters, participants, assets, {}, governed=governed, recent=recent, tables=tables),
         None,
         Layer(),
         chain_id=genesis.chain_id,
@@ -107,7 +116,32 @@ def genesis_state(genesis: Genesis, recent: RecentIndex) -> GenesisBlock:
     return GenesisBlock(header, applied)
 
 
+def _tables(genesis: Genesis) -> dict[AnyTable, Rows]:
+    """The rows that the file founds: the schedule, net systems and their members."""
+    for fault in schedule.faults(genesis.schedule):
+        raise BadGenesis(f"schedule ({schedule.dashed(fault.date)}): {fault.text}")
+    if genesis.schedule and genesis.schedule[0].begins[0] <= genesis.time:
+        # No block has the genesis time but the genesis block, which opens nothing.
+        raise BadGenesis("schedule[0].begins: the first day begins at the genesis time or before")
+    return {
+        BUSINESS_DAYS: {BusinessDayKey(day.date): day for day in genesis.schedule},
+        NETTING: {
+            NettingKey(each.asset): NettingRecord(
+                each.enabled, each.funding_ms, netting.FIRST_CYCLE
+            )
+            for each in genesis.netting
+        },
+        MEMBERS: {
+            MemberKey(each.participant, each.asset): MemberRecord(
+                each.cap, each.margin, each.contribution
+            )
+            for each in genesis.members
+        },
+    }
+
+
 def _participants(genesis: Genesis) -> dict[str, Participant]:
+    policies = dict(genesis.policies)
     participants: dict[str, Participant] = {}
     for index, described in enumerate(genesis.participants):
         where = f"participants[{index}] ({described.name})"
@@ -116,11 +150,13 @@ def _participants(genesis: Genesis) -> dict[str, Participant]:
             check_bic(described.bic)
         except BadIdentifier as error:
             raise BadGenesis(f"{where}: {error}") from error
-        participants[described.lei] = Participant(_record(described))
+        participants[described.lei] = Participant(
+            _record(described, policies.get(described.lei, NO_POLICY))
+        )
     return participants
 
 
-def _record(described: GenesisParticipant) -> ParticipantRecord:
+def _record(described: GenesisParticipant, policy: SetPolicy) -> ParticipantRecord:
     keys = sorted(bytes.fromhex(key.public_key) for key in described.keys)
     return ParticipantRecord(
         lei=described.lei,
@@ -130,11 +166,11 @@ def _record(described: GenesisParticipant) -> ParticipantRecord:
         keys=tuple(KeyRecord(key, valid_from=0, revoked_from=None) for key in keys),
         threshold=described.threshold,
         approvals=len(keys) if OPERATOR in described.roles else 0,
-        sponsor=None,
+        sponsor=described.sponsor,
         suspended=False,
         closed=False,
         debit_frozen=False,
         credit_frozen=False,
-        fifo_bypass=False,
-        sweeps=(),
+        fifo_bypass=policy.fifo_bypass,
+        sweeps=policy.sweeps,
     )

@@ -3,9 +3,9 @@
 The `Propose` instruction's envelope digest names its proposal, so an approval signs exactly what
 it approves. Approvals are collected from operators' signing keys and counted when one more comes
 in, over the distinct ones that are valid at that height: a key that was revoked in between counts
-no more, and no operator has more approvals than it had keys in the genesis file. The changes are
-judged twice, when proposed and when decided on, since the set may have changed meanwhile; a
-decision that would give an unsound set is rejected and the proposal stays open.
+no more, nor does one of an operator that is suspended, and no operator has more approvals than its
+share. The changes are judged twice (`changes`), when proposed and when decided on; a decision that
+cannot be carried out any more is rejected and the proposal stays open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from node.chain.instruction import CheckedInstruction
 from node.chain.records import ProposalRecord
-from node.chain.types import Approve, Propose, ValidatorChange
+from node.chain.types import Approve, Propose
+from node.ledger.changes import OPERATOR, carry_out, judge
 from node.ledger.reasons import (
     APPROVED_ALREADY,
     EXPIRY_OUT_OF_RANGE,
@@ -28,16 +29,9 @@ from node.ledger.reasons import (
     PROPOSAL_EXPIRED,
 )
 from node.ledger.state import Participant
-from node.ledger.validators import (
-    ChangeRejected,
-    check_possessions,
-    make_pending,
-    next_members,
-)
+from node.ledger.validators import ChangeRejected
 from node.ledger.work import Work
 
-OPERATOR = "operator"
-"""The role that proposes and approves."""
 MAX_OPEN_PROPOSALS = 8
 """Open proposals of one operator: each has its own share, so that none can crowd out the others."""
 MAX_OPEN_MS = 30 * 24 * 3600 * 1000
@@ -47,15 +41,13 @@ MAX_OPEN_MS = 30 * 24 * 3600 * 1000
 def propose_changes(work: Work, index: int, checked: CheckedInstruction, body: Propose) -> None:
     """Open a proposal with the approvals of the keys that signed it, or carry it out if those are
     enough."""
-    reason: str | None = None
     try:
-        _propose(work, checked, body)
+        _propose(work, index, checked, body)
     except ChangeRejected as rejected:
-        reason = rejected.reason
-    work.note(index, reason)
+        work.note(index, rejected.reason)
 
 
-def _propose(work: Work, checked: CheckedInstruction, body: Propose) -> None:
+def _propose(work: Work, index: int, checked: CheckedInstruction, body: Propose) -> None:
     sender = checked.instruction.envelope.sender
     _check_operator(work, sender)
     if not work.context.time < body.expires <= work.context.time + MAX_OPEN_MS:
@@ -65,29 +57,27 @@ def _propose(work: Work, checked: CheckedInstruction, body: Propose) -> None:
     mine = sum(each.proposer == sender for each in stored if each.id not in expired)
     if mine >= MAX_OPEN_PROPOSALS:
         raise ChangeRejected(LIMIT_REACHED)
-    next_members(work, body.changes)
-    check_possessions(work, body.changes)
+    judge(work, body.changes, proofs=True)
     # Only now, with nothing left to reject it: a rejection changes nothing.
+    work.note(index, None)
     for id in expired:
         work.close_proposal(id)
     approvals = _ascending(key.public_key for key in checked.instruction.signatures)
     if _is_approved(work, approvals):
-        _carry_out(work, body.changes)
+        carry_out(work, index, body.changes)
         return
     work.put_proposal(ProposalRecord(checked.digest, sender, body.changes, body.expires, approvals))
 
 
 def approve(work: Work, index: int, checked: CheckedInstruction, body: Approve) -> None:
     """Add the approvals of the keys that signed, and carry the proposal out if it has enough."""
-    reason: str | None = None
     try:
-        _approve(work, checked, body)
+        _approve(work, index, checked, body)
     except ChangeRejected as rejected:
-        reason = rejected.reason
-    work.note(index, reason)
+        work.note(index, rejected.reason)
 
 
-def _approve(work: Work, checked: CheckedInstruction, body: Approve) -> None:
+def _approve(work: Work, index: int, checked: CheckedInstruction, body: Approve) -> None:
     _check_operator(work, checked.instruction.envelope.sender)
     proposal = work.proposal(body.proposal)
     if proposal is None:
@@ -99,10 +89,13 @@ def _approve(work: Work, checked: CheckedInstruction, body: Approve) -> None:
         raise ChangeRejected(APPROVED_ALREADY)
     approvals = _ascending((*proposal.approvals, *signing))
     if not _is_approved(work, approvals):
+        work.note(index, None)
         work.put_proposal(replace(proposal, approvals=approvals))
         return
-    _carry_out(work, proposal.changes)
+    judge(work, proposal.changes, proofs=False)
+    work.note(index, None)
     work.close_proposal(proposal.id)
+    carry_out(work, index, proposal.changes)
 
 
 def _check_operator(work: Work, lei: str) -> None:
@@ -129,7 +122,7 @@ class KeyView(Protocol):
 
 def count_approvals(view: KeyView, approvals: Iterable[bytes], height: int) -> int:
     """How many approvals these distinct keys are at this height: of each operator's valid keys at
-    most as many as the genesis file gave it.
+    most as many as it was given, by the genesis file or when it was admitted.
 
     A participant registers keys by itself. One that is registered may take the place of another,
     never add to them: else whoever stole a single key makes as many as the threshold asks for."""
@@ -142,24 +135,20 @@ def count_approvals(view: KeyView, approvals: Iterable[bytes], height: int) -> i
 
 
 def counts_now(view: KeyView, key: bytes, height: int) -> bool:
-    """Whether the key is an operator's and valid at this height."""
+    """Whether the key is an active operator's and valid at this height."""
     holder = view.key_holder(key)
     held = None if holder is None else view.participant(holder)
     if held is None or OPERATOR not in held.record.roles:
+        return False
+    if held.record.suspended or held.record.closed:
         return False
     record = held.keys.get(key)
     return record is not None and record.is_valid(height)
 
 
 def _seats(view: KeyView, lei: str) -> int:
-    """Keys that the genesis file gave a participant: only those are valid from height 0 on, and
-    none ever leaves its record."""
     held = view.participant(lei)
-    return 0 if held is None else sum(key.valid_from == 0 for key in held.keys.values())
-
-
-def _carry_out(work: Work, changes: Iterable[ValidatorChange]) -> None:
-    make_pending(work, next_members(work, changes))
+    return 0 if held is None else held.record.approvals
 
 
 def _ascending(keys: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from node.chain import types as t
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import Propose, ReadyValidator, RegisterKey, ReportEquivocation
 from node.ledger.apply import begin, conclude, execute
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.state import State
@@ -23,6 +23,8 @@ SIGNATURE_WEIGHT = 6
 """What checking one signature while executing costs, in payments. Admission checks those that
 sign an instruction; these are inside it, and a block full of them must not take longer to execute
 than one full of payments."""
+CHANGE_WEIGHT = 50
+"""What judging a change costs, in payments: it is held against all participants."""
 
 
 class Proposal(NamedTuple):
@@ -78,14 +80,34 @@ def weight(checked: CheckedInstruction, max_payments: int) -> int:
     payments = len(checked.payment_digests)
     if payments:
         return payments
-    match checked.instruction.envelope.body:
-        case Propose(changes=changes):
-            signatures = 2 * len(changes)
-        case ReportEquivocation():
-            signatures = 2
-        case RegisterKey() | ReadyValidator():
-            signatures = 1
+    body = checked.instruction.envelope.body
+    match body:
+        case t.Propose():
+            cost = 1 + sum(map(_change_weight, body.changes))
+        case t.Link():
+            cost = len(body.legs)
+        case t.Return() | t.Recall() | t.OpenDispute():
+            cost = 2  # the payment that it is about is hashed, too
+        case t.ReportEquivocation():
+            cost = 1 + 2 * SIGNATURE_WEIGHT
+        case t.RegisterKey() | t.ReadyValidator():
+            cost = 1 + SIGNATURE_WEIGHT
         case _:
-            signatures = 0
+            cost = 1
     # Whatever a block's size, one of these must fit.
-    return min(1 + signatures * SIGNATURE_WEIGHT, max_payments)
+    return min(cost, max_payments)
+
+
+def _change_weight(change: t.Change) -> int:
+    """What judging a change takes, and putting it if the proposal is approved at once."""
+    match change:
+        case t.AddValidator() | t.RekeyValidator():
+            return 2 * SIGNATURE_WEIGHT
+        case t.AdmitParticipant():
+            return CHANGE_WEIGHT + len(change.keys) * SIGNATURE_WEIGHT
+        case t.ReplaceKeys():
+            return CHANGE_WEIGHT + len(change.register) * SIGNATURE_WEIGHT
+        case t.PublishSchedule():
+            return CHANGE_WEIGHT + len(change.days)
+        case _:
+            return CHANGE_WEIGHT

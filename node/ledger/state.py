@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from node.chain.block import RULE_VERSION
 from node.chain.encoding import UNDECODABLE, encode
 from node.chain.merkle import Frontier
 from node.chain.records import (
@@ -39,6 +40,7 @@ from node.chain.records import (
     ParticipantKey,
     ParticipantRecord,
     ProposalRecord,
+    RulesKey,
     StateKey,
     ValidatorKeyRecord,
 )
@@ -56,6 +58,7 @@ from node.ledger.tables import (
     LEDGER,
     LINKS,
     PAYMENTS,
+    RULES,
     TABLES,
     AnyTable,
     K,
@@ -334,6 +337,19 @@ class State(GovernedReading):
         found = [(key, row) for key, row in merged.items() if row is not None and table.keeps(row)]
         return sorted(found, key=lambda each: sort_key(each[0]))
 
+    def each_row(self, table: Table[K, R]) -> Iterator[tuple[K, R]]:
+        """`rows` in no order and without a copy of all: to look for one, or to count."""
+        seen: set[K] = set()
+        for layer in self.layers:
+            rows = layer.tables.get(table, {})
+            for key, row in rows.items():
+                if key not in seen and row is not None and table.keeps(row):
+                    yield key, row
+            seen.update(rows)
+        for key, kept in self._base.tables[table].items():
+            if key not in seen:
+                yield key, kept
+
     def holding(self, participant: str, asset: str, kind: int) -> Holding:
         """What the account holds back and its credit line."""
         book = (asset, kind)
@@ -364,6 +380,16 @@ class State(GovernedReading):
         return sorted(account for account, queue in merged.items() if queue.entries)
 
     @property
+    def rules_version(self) -> int:
+        """Version of the rules by which the next block is executed."""
+        record = self.get(RULES, RulesKey())
+        if record is None:
+            return RULE_VERSION
+        if record.pending is not None and record.pending[1] <= self.height + 1:
+            return record.pending[0]
+        return record.version
+
+    @property
     def phase(self) -> Phase | None:
         """Of the operating day; None where there is none: always open."""
         day = self.get(DAY, DayKey())
@@ -384,7 +410,8 @@ class State(GovernedReading):
         last = bisect_right(self._base.due, (until, MAX_DUE_KIND, b""), lo=first)
         found = self._base.due[first:last]
         own = [i for layer in self.layers for i in layer.due if self.time < i[0] <= until]
-        return sorted({*found, *own}) if own else found
+        # The same entry may be there twice: a day that was published again as it was.
+        return sorted({*found, *own}) if own or len(found) > 1 else found
 
     def next_due(self) -> int | None:
         """Block time (milliseconds) at which a block has something to do even without

@@ -46,7 +46,8 @@ OPERATING_ROLES = frozenset({"validator", "operator"})
 
 
 class ChangeRejected(Exception):
-    """Changes that give no sound validator set."""
+    """Changes that cannot be carried out: they give no sound validator set, or something else that
+    may not be."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -108,7 +109,9 @@ def _check_member(
 ) -> None:
     validator = change.validator
     operator = work.participant(validator.operator)
-    if operator is None or OPERATING_ROLES.isdisjoint(operator.record.roles):
+    if operator is None or operator.record.closed:
+        raise ChangeRejected(NOT_ELIGIBLE)
+    if OPERATING_ROLES.isdisjoint(operator.record.roles):
         raise ChangeRejected(NOT_ELIGIBLE)
     for key, own in (
         (validator.vote_key, None if held is None else held.vote_key),

@@ -7,9 +7,9 @@ out bad is just dropped with its `Work`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -48,7 +48,19 @@ from node.ledger.state import (
     asset_key,
     participant_key,
 )
-from node.ledger.tables import DAY, LEDGER, LIMITS, PLEDGES, AnyTable, K, R, Rows, Table, sort_key
+from node.ledger.tables import (
+    DAY,
+    LEDGER,
+    LIMITS,
+    PAYMENTS,
+    PLEDGES,
+    AnyTable,
+    K,
+    R,
+    Rows,
+    Table,
+    sort_key,
+)
 
 CAREFULLY, PLAIN, STIRRING = 0, 1, 2
 """Answers of `Work.creditor`."""
@@ -162,6 +174,19 @@ class Book:
         """Accounts that hold back another amount or have another line than for the parent."""
         before = self.held_before
         return {each: now for each, now in self.held.items() if before[each] != now}
+
+
+class Mark(NamedTuple):
+    """Rows as they stood at some point of a block."""
+
+    participants: dict[str, Participant]
+    assets: dict[str, AssetRecord]
+    keys: dict[bytes, str]
+    tables: dict[AnyTable, Rows]
+    parameters: ParametersRecord | None
+    due: int
+    """Entries on the agenda."""
+    outcomes: int
 
 
 class Work:
@@ -308,6 +333,63 @@ class Work:
         self._tables.setdefault(table, {})[key] = row
         if table is LIMITS:
             self._creditors.clear()
+
+    def own_rows(self, table: Table[K, R]) -> dict[K, R | None]:
+        """The rows that this block changed, to be changed directly: `put` for thousands of them.
+        None: removed."""
+        assert table is not LIMITS
+        rows: dict[K, R | None] = self._tables.setdefault(table, {})
+        return rows
+
+    def each_row(self, table: Table[K, R]) -> Iterator[tuple[K, R]]:
+        """`rows` in no order and without a copy of all: to look for one, or to count."""
+        changed: dict[K, R | None] = self._tables.get(table, {})
+        for key, row in changed.items():
+            if row is not None and table.keeps(row):
+                yield key, row
+        for key, kept in self.parent.each_row(table):
+            if key not in changed:
+                yield key, kept
+
+    def participants(self) -> list[Participant]:
+        """Every participant, by LEI, as the instructions so far leave it."""
+        merged = {each.record.lei: each for each in self.parent.participants()}
+        merged.update(self._participants)
+        return [merged[lei] for lei in sorted(merged)]
+
+    def assets(self) -> list[AssetRecord]:
+        """Every asset, by code, as the instructions so far leave it."""
+        merged = {each.code: each for each in self.parent.assets()}
+        merged.update(self._assets)
+        return [merged[code] for code in sorted(merged)]
+
+    def mark(self) -> Mark:
+        """What the rows that governance changes hold now, for `take_back`."""
+        return Mark(
+            self._participants.copy(),
+            self._assets.copy(),
+            self._keys.copy(),
+            {table: rows.copy() for table, rows in self._tables.items() if table is not PAYMENTS},
+            self._parameters,
+            len(self.due),
+            len(self.outcomes),
+        )
+
+    def take_back(self, mark: Mark) -> None:
+        """Make it as if nothing had been put since `mark`. For rows alone: nothing was said and no
+        money moved in between."""
+        assert len(self.outcomes) == mark.outcomes, "what was said is not taken back"
+        self._participants = mark.participants
+        self._assets = mark.assets
+        self._keys = mark.keys
+        payments = self._tables.get(PAYMENTS)
+        self._tables = mark.tables
+        if payments is not None:
+            self._tables[PAYMENTS] = payments
+        self._parameters = mark.parameters
+        del self.due[mark.due :]
+        self._accounts_of.clear()
+        self._creditors.clear()
 
     def forget(self, table: Table[K, R], key: K) -> None:
         """Take back a row that this block put where the parent has none."""

@@ -11,6 +11,8 @@
                                   snapshot of theirs instead of the first block
 [storage]   mode, keep_days       optional: "archive" keeps everything, "pruned" lets go of blocks
                                   and old states after keep_days
+[devnet]    rules                 optional, refused on any other network: the node takes itself for
+                                  software that knows the rules up to this version only
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ MAX_TIMING = 24 * 3600 * 1000
 MAX_SOURCES = 16
 """URLs that an observer may follow."""
 MAX_KEEP_DAYS = 36_500
+MAX_RULES = 1_000
+"""No version of the rules is above it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _SECTIONS = {
-    "node", "p2p", "api", "operator", "peers", "consensus", "mempool", "join", "storage",
+    "node", "p2p", "api", "operator", "peers", "consensus", "mempool", "join", "storage", "devnet",
 }  # fmt: skip
 _UNITLESS = frozenset({"growth_percent", "max_unfinalized"})
 
@@ -97,6 +101,8 @@ class NodeConfig:
     mempool: MempoolLimits = field(default_factory=MempoolLimits)
     join: Join = field(default_factory=Join)
     storage: Retention = field(default_factory=Retention)
+    devnet_rules: int | None = None
+    """On a devnet: the last version of the rules that this node pretends to know."""
 
 
 def load_config(path: Path) -> NodeConfig:
@@ -132,6 +138,7 @@ def parse_config(document: dict[str, Any], path: Path) -> NodeConfig:
         mempool=reader.mempool(document),
         join=reader.join(document),
         storage=reader.retention(document),
+        devnet_rules=reader.devnet_rules(document),
     )
 
 
@@ -165,6 +172,8 @@ def render_config(config: NodeConfig) -> str:
     if config.storage != Retention():
         lines += ["", "[storage]", f"mode = {json.dumps(config.storage.mode)}"]
         lines += [f"keep_days = {config.storage.keep_days}"]
+    if config.devnet_rules is not None:
+        lines += ["", "[devnet]", f"rules = {config.devnet_rules}"]
     return "\n".join(lines) + "\n"
 
 
@@ -335,6 +344,13 @@ class _Reader:
         if "keep_days" in table:
             days = self.number(table, "storage", "keep_days", 1, MAX_KEEP_DAYS)
         return Retention(mode, days)
+
+
+    def devnet_rules(self, document: dict[str, Any]) -> int | None:
+        table = self.table(document, "devnet", {"rules"}, optional=True)
+        if "rules" not in table:
+            return None
+        return self.number(table, "devnet", "rules", 1, MAX_RULES)
 
 
 def _timing_key(name: str) -> str:

@@ -26,7 +26,7 @@ from node.chain.genesis import BadGenesis, Genesis, load_genesis
 from node.chain.signature import Signer
 from node.storage.config import NodeConfig, load_config, render_config
 from node.storage.disk import DIRECTORY_MODE, FileDisk, FileLock, write_file
-from node.storage.errors import HomeError, unwritable
+from node.storage.errors import ConfigError, HomeError, unwritable
 from node.storage.journal import Journal
 from node.storage.keystore import KeyInfo, read_key_info
 from node.storage.level import LevelStore
@@ -174,6 +174,12 @@ def open_home(path: Path) -> Home:
             "Put back the genesis file the home was made with",
         )
     home = Home(path, load_config(path / "config.toml"), genesis_bytes, genesis)
+    if home.config.devnet_rules is not None and not genesis.devnet:
+        raise ConfigError(
+            f"network {genesis.network} is no devnet, and only there may a node play old software",
+            f"{path / 'config.toml'}, key devnet.rules",
+            "Remove the section devnet",
+        )
     for file, role in ((home.node_key, "node"), (home.vote_key, "vote")):
         if file is not None:
             _check_key(home, file, role, read_key_info(file))

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Literal
 
+from msgspec import UNSET, UnsetType
 from stdnum.iso7064 import mod_97_10
 
 from node.chain.block import encode_block, header_digest
 from node.chain.build import (
+    build,
     build_issue,
     build_pay,
     build_redeem,
@@ -25,7 +28,14 @@ from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_valid
 from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possession
-from node.chain.types import AccountKind, Header, Outcome, Payment, PaymentClass
+from node.chain.types import (
+    AccountKind,
+    Header,
+    InstructionBody,
+    Outcome,
+    Payment,
+    PaymentClass,
+)
 from node.ledger.apply import Applied, BlockContext
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import GenesisBlock, genesis_state
@@ -107,11 +117,14 @@ class World:
         uetr_window_days: int = 35,
         governance_threshold: int = 1,
         readiness_ms: int = 60_000,
+        close_rule: Literal["expire", "roll-over"] | UnsetType = UNSET,
+        issuers: dict[str, str] | None = None,
         network: str = "test",
     ) -> World:
         """`keys`: for each bank that has not one key of one: (keys, threshold).
 
-        The first bank issues every asset and operates every validator."""
+        The first bank issues every asset that has no other in `issuers` (asset code → bank), and
+        operates every validator."""
         made: dict[str, Bank] = {}
         for number, (name, roles) in enumerate((banks or BANKS).items()):
             count, threshold = (keys or {}).get(name, (1, 1))
@@ -130,7 +143,10 @@ class World:
             network=network,
             devnet=True,
             time=GENESIS_TIME,
-            assets=[GenesisAsset(code, exponent, first.lei) for code, exponent in assets],
+            assets=[
+                GenesisAsset(code, exponent, made[(issuers or {}).get(code, first.name)].lei)
+                for code, exponent in assets
+            ],
             participants=[
                 GenesisParticipant(
                     bank.name,
@@ -146,7 +162,9 @@ class World:
                 genesis_validator(f"node{index}", first.lei, network=network, vote=vote, node=node)
                 for index, (vote, node) in enumerate(zip(votes, nodes, strict=True))
             ],
-            parameters=GenesisParameters(uetr_window_days, governance_threshold, readiness_ms),
+            parameters=GenesisParameters(
+                uetr_window_days, governance_threshold, readiness_ms, close_rule
+            ),
         )
         return cls(seed, made, votes, nodes, data, load_genesis(data))
 
@@ -219,6 +237,20 @@ class World:
             signers=self._signers(sender, signers),
             all_or_none=all_or_none,
         )
+        return check_instruction(raw, self.chain_id)
+
+    def order(
+        self,
+        sender: str,
+        body: InstructionBody,
+        *,
+        id: str | None = None,
+        valid_until: int | None = None,
+        signers: Sequence[Ed25519Signer] | None = None,
+    ) -> CheckedInstruction:
+        """Any instruction but a payment order."""
+        head = self.head(sender, id, valid_until)
+        raw = build(*head, body, self._signers(sender, signers))
         return check_instruction(raw, self.chain_id)
 
     def issue(

@@ -171,10 +171,15 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
     # Signatures first: what thousands of payments say costs more to judge than 32 signatures,
     # and whoever signed can be held to it.
     _check_signatures(instruction)
-    payments = instruction.payments or body_payments(envelope.body)
-    _check_names(envelope, payments)
-    _check_uetrs(envelope.body, payments)
-    _check_order(envelope.body)
+    body = envelope.body
+    if type(body) is Pay:
+        _check_names(envelope, instruction.payments, ())
+        _check_uetrs(instruction.payments, ())
+    else:
+        payments = body_payments(body)
+        _check_names(envelope, payments, body_identifiers(body))
+        _check_uetrs(payments, body_uetrs(body))
+        _check_order(body)
     return CheckedInstruction(
         parsed.raw,
         instruction,
@@ -184,16 +189,15 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
     )
 
 
-def _check_names(envelope: Envelope, payments: Sequence[Payment]) -> None:
-    """Identifiers and texts. `payments`: those beside the body and those in it."""
-    body = envelope.body
-    if envelope.id.startswith(NODE_ID_PREFIX) is not (type(body) in NODE_SIGNED):
+def _check_names(envelope: Envelope, payments: Iterable[Payment], of_body: Iterable[str]) -> None:
+    """Identifiers and texts. `of_body`: identifiers outside of payments."""
+    if envelope.id.startswith(NODE_ID_PREFIX) is not (type(envelope.body) in NODE_SIGNED):
         raise InstructionRefused(
             Refusal.IDENTIFIER,
             f"id {envelope.id!r}: ids that start with {NODE_ID_PREFIX!r} are those of what a "
             "node's key signs, and of nothing else",
         )
-    identifiers: set[str | None] = {envelope.sender, *body_identifiers(body)}
+    identifiers: set[str | None] = {envelope.sender, *of_body}
     texts: set[str | None] = set()
     for p in payments:
         identifiers.update((p.debtor, p.creditor, p.asset, p.debtor_indirect, p.creditor_indirect))
@@ -246,10 +250,11 @@ _VERSIONS = bytes(range(0x40, 0x50))
 _VARIANTS = bytes(range(0x80, 0xC0))
 
 
-def _check_uetrs(body: InstructionBody, payments: Sequence[Payment]) -> None:
+def _check_uetrs(payments: Sequence[Payment], of_body: Iterable[bytes]) -> None:
+    """All are UUIDs of version 4, and no two payments share one. `of_body`: named outside of them."""
     uetrs = [p.uetr for p in payments]
     previous = [(p.previous, p.uetr) for p in payments if p.previous is not None]
-    named = [uetr for uetr, _ in previous] + list(body_uetrs(body))
+    named = [*(uetr for uetr, _ in previous), *of_body]
     # All at once: byte 6 of each holds the version, byte 8 the variant (RFC 9562).
     joined = b"".join((*uetrs, *named))
     if joined[6::UETR_BYTES].translate(None, _VERSIONS) or joined[8::UETR_BYTES].translate(

@@ -35,7 +35,7 @@ from node.chain.types import (
     Unsigned,
 )
 from node.ledger.entries import InstructionEntry, UetrEntry
-from node.ledger.movements import MOVEMENTS, body_digest
+from node.ledger.movements import MOVEMENTS, movement_digest
 from node.ledger.reasons import DUPLICATE, REJECTED, UNDECIDED, WITHOUT_AUTHORITY
 from node.storage.chain_store import ChainStore
 
@@ -253,7 +253,7 @@ def _ordered(parsed: Sequence[ParsedInstruction], outcome: Outcome) -> tuple[byt
         raise Malformed(
             f"[{outcome.instruction}, {outcome.payment}] names a UETR, the instruction has none"
         )
-    return body_digest(body), None
+    return movement_digest(instruction.instruction.envelope.sender, body), None
 
 
 def encode_window(answer: WindowAnswer) -> bytes:

@@ -3,6 +3,7 @@
 what time has made due
 for each instruction, in block order: may it stand? → execute, record its outcomes
 complete links, in order of completion
+money that came in for the net debits of a closed cycle
 resolution of queues, in each asset where something happened that may help
 does this block end its epoch?
 invariants, roots, the new state
@@ -84,6 +85,7 @@ def begin(parent: State, context: BlockContext) -> Work:
 def conclude(work: Work) -> Applied:
     """What follows a block's last instruction."""
     links.settle_complete(work)
+    netting.top_up(work)
     resolution.resolve(work)
     return work.seal(end_epoch(work))
 

@@ -67,6 +67,12 @@ CYCLE_GRACE_MS = 7 * 24 * 3600 * 1000
 """An undecided cycle is unwound so long before the UETR window of its payments ends."""
 
 
+def cycle_age(opened: int, window_ms: int) -> int:
+    """From when on a clearing cycle is too old to stay undecided; milliseconds. In a ledger that
+    remembers UETRs for no longer than the grace itself: after half of that."""
+    return opened + (window_ms - CYCLE_GRACE_MS if window_ms > CYCLE_GRACE_MS else window_ms // 2)
+
+
 def payment_due(record: PaymentRecord, window_ms: int) -> Iterator[Due]:
     """What an undecided payment puts on the agenda. `window_ms`: the ledger's UETR window, for
     longer than which nothing stays undecided."""
@@ -171,7 +177,7 @@ def due_items(tables: Mapping[AnyTable, Rows], window_ms: int) -> Iterator[Due]:
         if cycle.decided is None:
             if cycle.until is not None:
                 yield cycle.until, DueKind.FUNDING_END, cycle_id(key.asset, key.cycle)
-            age = cycle.opened + max(window_ms - CYCLE_GRACE_MS, 0)
+            age = cycle_age(cycle.opened, window_ms)
             yield age, DueKind.CYCLE_AGE, cycle_id(key.asset, key.cycle)
     for published in tables[BUSINESS_DAYS].values():
         yield from day_due(published)

@@ -9,5 +9,15 @@ MOVEMENTS = (Issue, Redeem, MoveOwn)
 
 
 def body_digest(body: Issue | Redeem | MoveOwn) -> bytes:
-    """What a retry under the same UETR is compared by."""
+    """Of the body alone: enough where only one participant can give such an order."""
     return digest(INSTRUCTION, encode(body))
+
+
+def movement_digest(sender: str, body: Issue | Redeem | MoveOwn) -> bytes:
+    """What a retry under the same UETR is compared by.
+
+    Anybody may move own money, and the body does not say whose: without the sender in it, whoever
+    copies somebody's order and is faster would have that one told that its money moved."""
+    if isinstance(body, MoveOwn):
+        return digest(INSTRUCTION, encode((sender, body)))
+    return body_digest(body)

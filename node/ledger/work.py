@@ -33,6 +33,7 @@ from node.chain.types import Event, Outcome, OutcomePlace, Phase, ValidatorSet
 from node.ledger.due import Due
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.governed import Governed
+from node.ledger.open_cycle import OpenCycle
 from node.ledger.queue import AccountId, Queue
 from node.ledger.reasons import REJECTED, SETTLED, WITHOUT_AUTHORITY
 from node.ledger.state import (
@@ -210,6 +211,7 @@ class Work:
         "context",
         "due",
         "following",
+        "open_cycles",
         "outcomes",
         "parent",
         "resolutions",
@@ -247,6 +249,9 @@ class Work:
         self.stirred: set[str] = set()
         """Assets in which something happened that may let a queued payment settle. Only asked for
         what it contains, never walked through unsorted."""
+        self.open_cycles: dict[str, OpenCycle] = {}
+        """By asset: cycles that net payments of this block may have joined. What their rows count
+        is right once they are written: at the close, or when the block ends."""
         self.resolutions = 0
         """How often resolution ran in this block, for those who count."""
 
@@ -704,11 +709,15 @@ class Work:
         """Check the block's invariants and make its roots and its state.
 
         `next_validators`: of the epoch that follows this block, if it is the last of its own."""
+        for cycle in self.open_cycles.values():
+            cycle.write()
+        self.open_cycles.clear()
         layer = self._layer()
         self._check_conservation(layer)
         records = self._records(layer)
         parent = self.parent
-        state_map = parent.map.update(records)
+        nodes: list[tuple[bytes, bytes]] = []
+        state_map = parent.map.update(records, nodes)
         return Applied(
             context=self.context,
             outcomes=self.outcomes,
@@ -717,7 +726,7 @@ class Work:
             history_root=parent.history.root(),
             state=parent.child(layer, self.context.height, self.context.time, state_map),
             records=records,
-            nodes=list(state_map.nodes_since(parent.map)),
+            nodes=nodes,
             ids=list(self._ids.values()),
             uetrs=list(self.uetrs.values()),
             changes=self.changes,

@@ -251,7 +251,7 @@ _VARIANTS = bytes(range(0x80, 0xC0))
 
 
 def _check_uetrs(payments: Sequence[Payment], of_body: Iterable[bytes]) -> None:
-    """All are UUIDs of version 4, and no two payments share one. `of_body`: named outside of them."""
+    """All are UUIDs of version 4, no two payments share one. `of_body`: named outside of them."""
     uetrs = [p.uetr for p in payments]
     previous = [(p.previous, p.uetr) for p in payments if p.previous is not None]
     named = [*(uetr for uetr, _ in previous), *of_body]

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from devnet import identity
 from devnet.network import Network
+from devnet.profiles import BOND, BOND_OPENING
 from node.api.amounts import format_amount
 from node.api.client import ApiClient
 from node.api.problems import Problem
 from node.api.service import PaymentView
-from node.chain.build import build_issue, build_pay, gross_payment
+from node.chain.build import build, build_issue, build_pay, gross_payment
+from node.chain.types import PostPrice
 
 OPENING = 1_000_000_000_00
 """Minor units of each currency that each bank is issued."""
@@ -23,6 +25,10 @@ VALID_MS = 24 * 3600 * 1000
 FINALITY_SECONDS = 60.0
 """How long the first payments may take; ordinarily it is a fraction of a second."""
 SAMPLE_AMOUNT = 1_250_00
+BOND_PRICE = 1_000_00
+"""Minor units of the sample currency for one bond."""
+BOND_HAIRCUT = 500
+"""Basis points."""
 SAMPLE_CURRENCY = "EUR"
 
 
@@ -57,31 +63,45 @@ async def issue_opening_balances(client: ApiClient, network: Network) -> list[Pa
 
     Raises BootstrapFailed, ApiError.
     """
-    issuer = network.signer(identity.CENTRAL_BANK)
-    issuer_lei = identity.lei(identity.CENTRAL_BANK)
+    names = {each.lei: each.name for each in network.genesis.participants}
     # The same all day, for the same reason as the UETRs: byte for byte the same instruction.
     valid_until = (_now() // VALID_MS + 2) * VALID_MS
     wanted: dict[str, bytes] = {}
-    for bank in network.genesis.participants[1:]:
+    for bank in network.banks:
         for asset in network.genesis.assets:
             purpose = f"opening-{bank.name}-{asset.code}"
             uetr = derived_uetr(network, purpose)
             wanted[str(uuid.UUID(bytes=uetr))] = build_issue(
                 network.genesis.chain_id,
-                issuer_lei,
+                asset.issuer,
                 purpose,
                 valid_until,
                 uetr=uetr,
                 asset=asset.code,
                 creditor=bank.lei,
-                amount=OPENING,
-                signers=[issuer],
+                amount=BOND_OPENING if asset.code == BOND else OPENING,
+                signers=[network.signer(names[asset.issuer])],
             )
+    if network.profile.bond:
+        await _post_bond_price(client, network, valid_until)
     known = await client.lookup(list(wanted))
     missing = [raw for raw, view in zip(wanted.values(), known, strict=True) if view is None]
     if missing:
         _refuse_problems(await client.submit_batch(missing), "the opening balances")
     return [await _settled(client, uetr, "an opening balance") for uetr in wanted]
+
+
+async def _post_bond_price(client: ApiClient, network: Network, valid_until: int) -> None:
+    """Value the bond as collateral for credit in euros: at par, less five percent."""
+    raw = build(
+        network.genesis.chain_id,
+        identity.lei(identity.CENTRAL_BANK),
+        "bond-price",
+        valid_until,
+        PostPrice(BOND, SAMPLE_CURRENCY, BOND_PRICE, 1, BOND_HAIRCUT),
+        [network.signer(identity.CENTRAL_BANK)],
+    )
+    _refuse_problems(await client.submit_batch([raw]), "the price of the bond")
 
 
 async def sample_payment(client: ApiClient, network: Network) -> Sample:

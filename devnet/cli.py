@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from devnet import control, detached, identity, network, table
+from devnet import control, detached, identity, network, profiles, table
 from devnet.foreground import run_in_foreground
 from devnet.load import Load, Plan, Result
 from devnet.network import MAX_VALIDATORS, Network
@@ -74,6 +74,10 @@ def register(subparsers: Any) -> None:
     up.add_argument(
         "--seed", type=_whole(0, 2**63 - 1), metavar="N",
         help=f"decides all keys (default: {DEFAULT_SEED})",
+    )  # fmt: skip
+    up.add_argument(
+        "--profile", choices=sorted(profiles.PROFILES), metavar="P",
+        help="; ".join(f"{each.name}: {each.text}" for each in profiles.PROFILES.values()),
     )  # fmt: skip
     up.add_argument("--detach", action="store_true", help="return once payments can be finalized")
     up.add_argument("--no-tui", action="store_true", help="log lines, no status drawn in place")
@@ -189,9 +193,10 @@ def _open_or_create(directory: Path, args: argparse.Namespace) -> Network:
             seed=DEFAULT_SEED if args.seed is None else args.seed,
             base_port=args.base_port or 0,
             now=int(time.time() * 1000),
+            profile=args.profile or profiles.DEFAULT,
         )
     found = network.open_existing(directory)
-    for option in ("validators", "banks", "seed", "base_port"):
+    for option in ("validators", "banks", "seed", "base_port", "profile"):
         wanted, has = getattr(args, option), getattr(found.settings, option)
         if wanted is not None and wanted != has:
             raise CommandError(

@@ -331,7 +331,7 @@ class _Orders:
         self._made = made
         self._plan = plan
         self._random = random.Random(f"nostro devnet generate {plan.seed}")
-        self._banks = made.genesis.participants[1:]
+        self._banks = made.banks
         self._signers: list[Signer] = [made.signer(bank.name) for bank in self._banks]
 
     def opening(self) -> list[CheckedInstruction]:

@@ -128,7 +128,7 @@ class Load:
 
     async def run(self) -> Result:
         """Send everything and wait until it is final, or until nothing moves any more."""
-        banks = self._network.genesis.participants[1:]
+        banks = self._network.banks
         urls = [self._network.api(name) for name in self._network.node_names]
         follower = asyncio.create_task(self._follow(urls))
         self._last_moved = time.monotonic()
@@ -215,7 +215,7 @@ class Load:
         signer = self._network.signer(bank.name)
         most = max(1, min(MAX_REQUEST_INSTRUCTIONS, MAX_REQUEST_PAYMENTS // self._plan.batch))
         rng = random.Random(f"{self._plan.seed}/{bank.name}")
-        banks = len(self._network.genesis.participants) - 1
+        banks = len(self._network.banks)
         rate = self._plan.rate / self._plan.batch / banks
         begun = time.monotonic()
         sent = 0

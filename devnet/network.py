@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
-from devnet import identity
+from devnet import identity, profiles
 from devnet.ports import HOST, NodePorts, choose, is_free
+from devnet.profiles import PROFILES, Extra, Profile
 from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
 from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.signature import Ed25519Signer
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base_port: int
     """0: free ports were chosen, and are chosen anew where one is taken."""
     ports: list[NodePorts]
+    profile: str = profiles.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,16 @@ class Network:
     @property
     def node_names(self) -> list[str]:
         return [identity.node_name(index) for index in range(self.settings.validators)]
+
+    @property
+    def profile(self) -> Profile:
+        """What kind of system it is."""
+        return PROFILES[self.settings.profile]
+
+    @property
+    def banks(self) -> tuple[GenesisParticipant, ...]:
+        """The participants that are neither the central bank nor the profile's own."""
+        return self.genesis.participants[1 : 1 + self.settings.banks]
 
     def home(self, node: str) -> Path:
         return self.directory / "nodes" / node
@@ -137,9 +149,17 @@ class Network:
 
 
 def create(
-    directory: Path, *, validators: int, banks: int, seed: int, base_port: int, now: int
+    directory: Path,
+    *,
+    validators: int,
+    banks: int,
+    seed: int,
+    base_port: int,
+    now: int,
+    profile: str = profiles.DEFAULT,
 ) -> Network:
-    """Make a new devnet in an empty or missing directory. `now`: ms since the Unix epoch.
+    """Make a new devnet in an empty or missing directory. `now`: ms since the Unix epoch;
+    `profile`: a name in `profiles.PROFILES`.
 
     Raises DevnetUnusable, PortsTaken, OSError.
     """
@@ -147,8 +167,8 @@ def create(
     _make_room(directory)
     ports = choose(validators, base_port)
     network = f"devnet-{seed}"
-    data = _genesis(network, validators, banks, seed, now)
-    settings = Settings(FORMAT, network, validators, banks, seed, base_port, ports)
+    settings = Settings(FORMAT, network, validators, banks, seed, base_port, ports, profile)
+    data = _genesis(settings, now)
     made = Network(directory, settings, load_genesis(data))
     _write(directory / GENESIS, data)
     (directory / "logs").mkdir()
@@ -252,8 +272,9 @@ def _signer(seed: int, role: str, holder: str) -> Ed25519Signer:
     return Ed25519Signer(identity.key_seed(seed, role, holder))
 
 
-def _genesis(network: str, validators: int, banks: int, seed: int, now: int) -> bytes:
-    names = identity.participant_names(banks)
+def _genesis(settings: Settings, now: int) -> bytes:
+    network, seed, profile = settings.network, settings.seed, PROFILES[settings.profile]
+    names = identity.participant_names(settings.banks)
     issuer = identity.lei(identity.CENTRAL_BANK)
     participants = []
     for index, name in enumerate(names):
@@ -265,25 +286,49 @@ def _genesis(network: str, validators: int, banks: int, seed: int, now: int) -> 
         participants.append(
             GenesisParticipant(name, lei, identity.bic(index), own, threshold=1, keys=(key,))
         )
+    for index, extra in enumerate(profile.extras, len(names)):
+        participants.append(_extra(extra, index, network, seed))
     return dump_genesis(
         network=network,
         devnet=True,
         time=now,
-        assets=[GenesisAsset(code, exponent, issuer) for code, exponent in CURRENCIES],
+        assets=[
+            *(GenesisAsset(code, exponent, issuer) for code, exponent in CURRENCIES),
+            *profile.assets(),
+        ],
         participants=participants,
         validators=[
             genesis_validator(
                 identity.node_name(index),
-                identity.lei(identity.bank_name(index % banks)),
+                identity.lei(identity.bank_name(index % settings.banks)),
                 network=network,
                 vote=_signer(seed, "vote", identity.node_name(index)),
                 node=_signer(seed, "node", identity.node_name(index)),
             )
-            for index in range(validators)
+            for index in range(settings.validators)
         ],
         parameters=GenesisParameters(
-            governance_threshold=len(identity.OPERATORS), readiness_ms=identity.READINESS_MS
+            governance_threshold=len(identity.OPERATORS),
+            readiness_ms=identity.READINESS_MS,
+            close_rule=msgspec.UNSET if profile.close_rule is None else profile.close_rule,
         ),
+        schedule=profile.schedule(now),
+        netting=profile.netting(),
+        members=profile.members(names[1:]),
+        policies=profile.policies(names[1:]),
+    )
+
+
+def _extra(extra: Extra, index: int, network: str, seed: int) -> GenesisParticipant:
+    lei = identity.lei(extra.name)
+    return GenesisParticipant(
+        extra.name,
+        lei,
+        identity.bic(index),
+        extra.roles,
+        threshold=1,
+        keys=(genesis_key(_signer(seed, "participant", extra.name), network, lei),),
+        sponsor=None if extra.sponsor is None else identity.lei(extra.sponsor),
     )
 
 

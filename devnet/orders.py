@@ -31,8 +31,14 @@ def sign_order(
     genesis: Genesis, bank: GenesisParticipant, signer: Signer, size: int, rng: random.Random
 ) -> Order:
     """An instruction of `size` payments to other banks in one currency, with new UETRs."""
-    others = [p.lei for p in genesis.participants[1:] if p.lei != bank.lei]
-    currency = genesis.assets[rng.randrange(len(genesis.assets))].code
+    others = [
+        each.lei
+        for each in genesis.participants
+        if "direct-participant" in each.roles and each.lei != bank.lei
+    ]
+    issuer = genesis.participants[0].lei
+    currencies = [asset.code for asset in genesis.assets if asset.issuer == issuer]
+    currency = currencies[rng.randrange(len(currencies))]
     payments = [
         gross_payment(
             uuid.uuid4().bytes, bank.lei, rng.choice(others), currency, rng.randint(1, MAX_AMOUNT)

@@ -45,7 +45,7 @@ async def throughput(
 ) -> float:
     """Finalized payments per second for instructions of `size` payments, `request` of them in one
     HTTP request. All must settle."""
-    banks = network.genesis.participants[1:]
+    banks = network.banks
     shares = []
     for bank in banks:
         signer = network.signer(bank.name)

@@ -15,7 +15,7 @@ class Outcome(NamedTuple):
 
     uetr: str
     height: int
-    instruction: int
+    instruction: int | None
     payment: int
     status: str
 

@@ -13,7 +13,15 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from node.chain.instruction import CheckedInstruction
-from node.chain.records import Grouped, LimitsKey, LimitsRecord, PaymentKey, PaymentRecord, Queued
+from node.chain.records import (
+    Grouped,
+    LimitsKey,
+    LimitsRecord,
+    PaymentKey,
+    PaymentRecord,
+    Queued,
+    Reserved,
+)
 from node.chain.types import (
     Cancel,
     Hold,
@@ -24,7 +32,7 @@ from node.chain.types import (
     SetPolicy,
     Sweep,
 )
-from node.ledger import limits, waiting
+from node.ledger import limits, reservations, waiting
 from node.ledger.reasons import (
     BAD_PARAMETER,
     BY_CUSTOMER,
@@ -119,8 +127,12 @@ def release_due(work: Work, record: PaymentRecord) -> None:
 
 
 def expire(work: Work, record: PaymentRecord) -> None:
-    """A queued payment's latest settlement time, or the UETR window, has passed."""
-    waiting.expire(work, waiting.queued_of(record))
+    """A queued payment's latest settlement time, or the UETR window, or a reservation's expiry has
+    passed."""
+    if isinstance(record.live, Reserved):
+        reservations.expire(work, record)
+    else:
+        waiting.expire(work, waiting.queued_of(record))
 
 
 # --- about accounts -------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from node.chain.instruction import CheckedInstruction
 from node.chain.types import MAX_BALANCE, AccountKind, Mode, Outcome, Pay, Payment, Phase
 from node.ledger import limits
 from node.ledger.entries import UetrEntry
-from node.ledger.entry import enter, owner_refusal, refusal, settle_or_queue, standing_status
-from node.ledger.lifecycle import Origin, reject, repeat
+from node.ledger.entry import enter, owner_refusal, refusal, settle_or_queue
+from node.ledger.lifecycle import Origin, reject, repeat, standing_status
 from node.ledger.reasons import (
     DUPLICATE,
     FINAL_SETTLED,

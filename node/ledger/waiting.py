@@ -180,8 +180,11 @@ def return_decided(work: Work, queued: Queued, *, settled: bool) -> None:
     """A queued return settled, or never will: what it gives back is pending no longer."""
     if queued.returns is None:
         return
-    amount = queued.payments[0].amount
-    original = row(work, queued.returns)
+    payment = queued.payments[0]
+    original, own, amount = row(work, queued.returns), work.uetrs[payment.uetr], payment.amount
+    first = original.first
+    if (first.height, first.instruction) > (own.height, own.instruction):
+        return  # while it waited, the window ended and another payment took the original's UETR
     changed = replace(
         original,
         returned=original.returned + (amount if settled else 0),

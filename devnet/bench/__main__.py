@@ -1,6 +1,7 @@
 """`python -m devnet.bench`: measure, and say where an aim was missed. Each figure has its command.
 
 (no option)    throughput, finality and restart of a devnet, against what the machine can do
+--ledger       the ledger alone: execution, resolution, clearing, the close of a day
 --chain        single steps of the chain, without network, disk or processes
 --catch-up     a node that is tens of thousands of blocks behind comes level
 --state-sync   a new node joins a ledger of a million payments
@@ -21,6 +22,7 @@ from pathlib import Path
 from devnet import faultbench
 from devnet.bench.catchup import catch_up
 from devnet.bench.joining import state_sync
+from devnet.bench.ledger import measure_ledger
 from devnet.bench.micro import chain_figures
 from devnet.bench.run import FULL, QUICK, Report, measure
 from devnet.bench.scaling import scaling
@@ -92,11 +94,16 @@ def _state_sync(quick: bool) -> Report:
     return report
 
 
+def _ledger(quick: bool) -> Report:
+    return measure_ledger(quick=quick)
+
+
 def _scale(quick: bool) -> Report:
     return Report(lines=scaling(quick).lines())
 
 
 BENCHES: dict[str, Callable[[bool], Report]] = {
+    "ledger": _ledger,
     "chain": _chain,
     "faults": _faults,
     "catch-up": _catch_up,

@@ -1,0 +1,28 @@
+"""What the ledger itself costs, on one core: execution, resolution, clearing, the close of a day."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from devnet.bench import execution
+from devnet.bench.run import Report
+
+UETRS, UETRS_QUICK = 1_000_000, 100_000
+
+
+def measure_ledger(*, quick: bool) -> Report:
+    """All figures of the ledger, with their aims."""
+    report = Report()
+    _execution(report, UETRS_QUICK if quick else UETRS)
+    return report
+
+
+def _execution(report: Report, uetrs: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory:
+        taken = execution.figures(Path(directory) / "db", uetrs)
+    report.figures |= taken
+    empty, full, _, ratio = taken.items()
+    for (name, value), bound in ((empty, 4.0), (full, 6.0)):
+        report.aim(name, value, "µs", bound, at_least=False, required=False)
+    report.aim(*ratio, "×", 1.3, at_least=False, required=False)

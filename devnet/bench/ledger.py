@@ -5,16 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from devnet.bench import execution
+from devnet.bench import execution, netting
 from devnet.bench.run import Report
 
 UETRS, UETRS_QUICK = 1_000_000, 100_000
+CLEARED, CLEARED_QUICK = 100_000, 20_000
+"""Payments of one clearing cycle."""
 
 
 def measure_ledger(*, quick: bool) -> Report:
     """All figures of the ledger, with their aims."""
     report = Report()
     _execution(report, UETRS_QUICK if quick else UETRS)
+    _clearing(report, CLEARED_QUICK if quick else CLEARED)
     return report
 
 
@@ -26,3 +29,11 @@ def _execution(report: Report, uetrs: int) -> None:
     for (name, value), bound in ((empty, 4.0), (full, 6.0)):
         report.aim(name, value, "µs", bound, at_least=False, required=False)
     report.aim(*ratio, "×", 1.3, at_least=False, required=False)
+
+
+def _clearing(report: Report, payments: int) -> None:
+    taken = netting.figures(payments)
+    report.figures |= taken
+    joining, _, closing, *_ = taken.items()
+    report.aim(*joining, "µs", 12.0, at_least=False, required=False)
+    report.aim("close and settlement of it", closing[1], "ms", 20.0, at_least=False, required=False)

@@ -128,7 +128,8 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
                     )
                     continue
         enter(work, sender, Origin(index, number, payment, content), standing)
-        asset = None  # the account, its limits or its queue may have changed
+        if not payment.mode:
+            asset = None  # the account, its limits or its queue may have changed
 
 
 def _plain_book(work: Work, sender: str, asset: str) -> Book | None:

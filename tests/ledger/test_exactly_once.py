@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from node.chain.types import OutcomePlace
+from node.chain.instruction import CheckedInstruction
+from node.chain.types import Freeze, OutcomePlace
 from node.ledger.apply import BadBlock
 from tests.support.ledger_world import BLOCK_MS, DAY_MS, Chain, World, uetr
 
@@ -22,6 +23,10 @@ def chain(world: World) -> Chain:
     chain = Chain(world)
     chain.fund(1_000, "BANKA", "BANKB")
     return chain
+
+
+def freezing(world: World, *, debit: bool) -> CheckedInstruction:
+    return world.order("WATCHDOG", Freeze(world.lei("BANKA"), debit, False, "LEGL"))
 
 
 def test_a_retry_under_a_new_id_gets_the_original_outcome_and_moves_nothing(
@@ -43,12 +48,29 @@ def test_a_retry_under_a_new_id_gets_the_original_outcome_and_moves_nothing(
 def test_a_retry_of_a_rejected_payment_is_rejected_again_even_if_it_could_settle_now(
     world: World, chain: Chain
 ) -> None:
+    payment = world.payment("BANKA", "BANKB", 100, uetr=U)
+    chain.block(freezing(world, debit=True))
+    first = chain.block(world.pay("BANKA", payment))
+    chain.block(freezing(world, debit=False))
+    (outcome,) = chain.block(world.pay("BANKA", payment)).outcomes
+    assert (outcome.status, outcome.reason) == ("RJCT", "AC06")
+    assert outcome.original == OutcomePlace(first.header.height, 0, 0)
+    (other,) = chain.block(world.pay("BANKA", world.payment("BANKA", "BANKB", 100))).outcomes
+    assert other.status == "ACSC"
+
+
+def test_a_retry_of_a_payment_that_waits_is_told_how_it_stands(world: World, chain: Chain) -> None:
     payment = world.payment("BANKA", "BANKB", 2_000, uetr=U)
     first = chain.block(world.pay("BANKA", payment))
+    waiting = chain.state.map.root
+    place = OutcomePlace(first.header.height, 0, 0)
+    (again,) = chain.block(world.pay("BANKA", payment)).outcomes
+    assert (again.status, again.reason, again.original) == ("PDNG", "AM04", place)
+    assert chain.state.map.root == waiting, "it stands in the queue once"
     chain.fund(5_000, "BANKA")
-    (outcome,) = chain.block(world.pay("BANKA", payment)).outcomes
-    assert (outcome.status, outcome.reason) == ("RJCT", "AM04")
-    assert outcome.original == OutcomePlace(first.header.height, 0, 0)
+    (settled,) = chain.block(world.pay("BANKA", payment)).outcomes
+    assert (settled.status, settled.reason, settled.original) == ("ACSC", None, place)
+    assert chain.balance("BANKB") == 3_000
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["final before", "not yet final"])

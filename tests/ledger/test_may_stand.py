@@ -40,7 +40,7 @@ def executed_id_with_other_content(c: Chain, w: World) -> CheckedInstruction:
 
 
 def executed_and_rejected(c: Chain, w: World) -> CheckedInstruction:
-    checked = w.pay("BANKA", w.payment("BANKA", "BANKB", 2**40))
+    checked = w.pay("BANKA", w.payment("BANKA", "BANKB", 0))
     assert c.block(checked).outcomes[0].status == "RJCT"
     return checked
 

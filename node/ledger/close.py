@@ -36,13 +36,14 @@ SETTLEMENT = int(AccountKind.SETTLEMENT)
 
 def settle_for_the_last_time(work: Work, day: BusinessDay) -> None:
     """What settles before the close: net cycles that close at the same time, then whatever queued
-    payments can settle together."""
+    payments can settle together, behind what a closed cycle still lacks."""
     now = work.context.time
     for close in day.closes:
         if close.time == day.begins[Phase.CLOSED] and work.parent.time < close.time <= now:
             netting.close_due(work, close.asset)
     for _, asset, _ in work.queued_accounts():
         work.stir(asset)
+    netting.top_up(work)
     resolution.resolve(work)
 
 

@@ -4,13 +4,13 @@ untouched."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from node.chain.instruction import CheckedInstruction
 from node.chain.records import BusinessDayKey, DayKey, DayRecord
 from node.chain.types import (
     BusinessDay,
     CycleClose,
-    Event,
     Phase,
     PhaseBegan,
     Propose,
@@ -96,7 +96,10 @@ def begun(block: MadeBlock) -> list[tuple[int, Phase, bool]]:
     return [(e.date - FIRST_DATE, e.phase, e.waits) for e in events if isinstance(e, PhaseBegan)]
 
 
-def events(block: MadeBlock, kind: type[Event]) -> list[Event]:  # type: ignore[valid-type]
+E = TypeVar("E")
+
+
+def events(block: MadeBlock, kind: type[E]) -> list[E]:
     """Events of one kind, in order."""
     found = (outcome.event for outcome in block.outcomes)
     return [event for event in found if isinstance(event, kind)]

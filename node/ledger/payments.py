@@ -42,6 +42,7 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
         return
     height, time = work.context.height, work.context.time
     finders, emit, uetrs = work.uetr_finders(), work.outcomes.append, work.uetrs
+    new = tuple.__new__
     asset: str | None = None
     book: Book | None = None
     balances: dict[str, int] = {}
@@ -114,17 +115,10 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
                             )
                         )
                     )
-                    uetrs[uetr] = UetrEntry(
-                        uetr,
-                        content,
-                        time,
-                        height,
-                        index,
-                        number,
-                        SETTLED,
-                        None,
-                        height,
-                        None,
+                    # As UetrEntry(…), without the call of its own that it would make.
+                    uetrs[uetr] = new(
+                        UetrEntry,
+                        (uetr, content, time, height, index, number, SETTLED, None, height, None),
                     )
                     continue
         enter(work, sender, Origin(index, number, payment, content), standing)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from node.chain.encoding import encode
 from node.chain.merkle import OUTCOME_LEAF
 from node.chain.records import CycleKey, Live, PaymentKey, PaymentRecord
-from node.chain.types import Event, Outcome, OutcomePlace, Payment, Returns
+from node.chain.types import Carried, Event, Outcome, OutcomePlace, Payment, Returns
 from node.ledger.due import payment_due
 from node.ledger.entries import UetrEntry
 from node.ledger.reasons import (
@@ -325,6 +325,8 @@ def _first(
     creditor_balance: int | None,
     event: Event | None,
 ) -> None:
+    if event is None and status != REJECTED and origin.payment.previous is not None:
+        event = Carried(origin.payment.previous)
     work.emit(
         origin.instruction,
         status,
@@ -335,7 +337,7 @@ def _first(
         creditor_balance=creditor_balance,
         event=event,
     )
-    if reason in WITHOUT_AUTHORITY or status == "RJCT":
+    if status == REJECTED:
         return
     if origin.payment.previous is not None:
         work.following.append((origin.payment.previous, origin.payment.uetr))

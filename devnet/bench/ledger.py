@@ -1,4 +1,4 @@
-"""What the ledger itself costs, on one core: execution, resolution, clearing, the close of a day."""
+"""What the ledger itself costs on one core: execution, resolution, clearing, the close of a day."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Genesis(msgspec.Struct, frozen=True, eq=False):
     securities: frozenset[str]
     """Codes of the assets that are securities; all others are currencies."""
     schedule: tuple[BusinessDay, ...]
-    """The first business days; none: always open. The first begins at `time` or later."""
+    """The first business days; none: always open. The first begins after `time`."""
     netting: tuple[SetNetting, ...]
     """Currencies with clearing cycles, all enabled."""
     members: tuple[SetMember, ...]

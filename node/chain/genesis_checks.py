@@ -32,8 +32,8 @@ def faults(file: GenesisFile) -> Iterator[str]:
     yield from _assets(file)
     yield from _validators(file)
     yield from _governance(file)
-    yield from _schedule(file)
     yield from _netting(file)
+    yield from _schedule(file)
     yield from _policies(file)
     yield from _keys(file)
 
@@ -169,24 +169,8 @@ def _governance(file: GenesisFile) -> Iterator[str]:
 # --- settlement -------------------------------------------------------------------------------
 
 
-def _schedule(file: GenesisFile) -> Iterator[str]:
-    """References and doubles; whether the days follow on each other the ledger judges, as for any
-    schedule."""
-    twice = repeated(day.date for day in file.schedule)
-    if twice is not None:
-        yield f"schedule: date {twice} stands twice"
-    if file.schedule and file.schedule[0].begins[0] < file.time:
-        yield "schedule[0].begins: the first day begins before the genesis time"
-    netted = {each.asset for each in file.netting}
-    for index, day in enumerate(file.schedule):
-        where = f"schedule[{index}] ({day.date}).closes"
-        for number, close in enumerate(day.closes):
-            if close.asset not in netted:
-                yield f"{where}[{number}].asset: {close.asset} has no clearing cycles (netting)"
-
-
 def _netting(file: GenesisFile) -> Iterator[str]:
-    known = _by_lei(file)
+    known, members = _by_lei(file), file.members
     twice = repeated(each.asset for each in file.netting)
     if twice is not None:
         yield f"netting: asset {twice} stands twice"
@@ -197,15 +181,32 @@ def _netting(file: GenesisFile) -> Iterator[str]:
             yield f"{where}: no asset has the code {each.asset}"
         elif is_security(each.asset, issuers[each.asset]):
             yield f"{where}: {each.asset} is a security; cycles are of currencies"
-    members = repeated((each.participant, each.asset) for each in file.members)
-    if members is not None:
-        yield f"members: {members} stands twice"
+    member_in = repeated(f"{each.participant} stands twice in {each.asset}" for each in members)
+    if member_in is not None:
+        yield f"members: {member_in}"
     netted = {each.asset for each in file.netting}
-    for index, member in enumerate(file.members):
+    for index, member in enumerate(members):
         where = f"members[{index}]"
         yield from _role(known, f"{where}.participant", member.participant, _HOLDERS)
         if member.asset not in netted:
             yield f"{where}.asset: {member.asset} has no clearing cycles (netting)"
+
+
+def _schedule(file: GenesisFile) -> Iterator[str]:
+    """References and doubles; whether the days follow on each other the ledger judges, as for any
+    schedule."""
+    twice = repeated(day.date for day in file.schedule)
+    if twice is not None:
+        yield f"schedule: date {twice} stands twice"
+    if file.schedule and file.schedule[0].begins[0] <= file.time:
+        # No block has the genesis time but the genesis block, which opens nothing.
+        yield "schedule[0].begins: the first day begins at the genesis time or before"
+    netted = {each.asset for each in file.netting}
+    for index, day in enumerate(file.schedule):
+        where = f"schedule[{index}] ({day.date}).closes"
+        for number, close in enumerate(day.closes):
+            if close.asset not in netted:
+                yield f"{where}[{number}].asset: {close.asset} has no clearing cycles (netting)"
 
 
 def _policies(file: GenesisFile) -> Iterator[str]:

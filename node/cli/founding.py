@@ -27,8 +27,12 @@ from node.chain.encoding import UNDECODABLE
 from node.chain.genesis import BadGenesis, Genesis, dump_genesis, genesis_validator, load_genesis
 from node.chain.genesis_file import (
     GenesisAsset,
+    GenesisDay,
+    GenesisMember,
+    GenesisNetting,
     GenesisParameters,
     GenesisParticipant,
+    GenesisPolicy,
     GenesisValidator,
 )
 from node.cli import joining
@@ -57,6 +61,10 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     assets: tuple[GenesisAsset, ...]
     participants: tuple[GenesisParticipant, ...]
     parameters: GenesisParameters = GenesisParameters()
+    schedule: tuple[GenesisDay, ...] = ()
+    netting: tuple[GenesisNetting, ...] = ()
+    members: tuple[GenesisMember, ...] = ()
+    policies: tuple[GenesisPolicy, ...] = ()
 
 
 def register(subparsers: Any) -> None:
@@ -287,11 +295,16 @@ def _build(args: argparse.Namespace, output: Output) -> int:
             participants=spec.participants,
             validators=validators,
             parameters=spec.parameters,
+            schedule=spec.schedule,
+            netting=spec.netting,
+            members=spec.members,
+            policies=spec.policies,
         )
+        genesis = load_genesis(data)
+        _check_schedule(genesis)
     except BadGenesis as error:
         raise CommandError(f"these make no genesis file: {error}") from error
     write_whole(args.output, data)
-    genesis = load_genesis(data)
     output.document({"file": str(args.output), "chain_id": genesis.chain_id.hex()})
     output.line(f"{args.output}: chain id {genesis.chain_id.hex()}")
     output.line("every participant must get this file, and compare the chain id out of band")
@@ -332,7 +345,17 @@ def _check_identifiers(path: Path, spec: Spec) -> None:
             ) from error
 
 
+def _check_schedule(genesis: Genesis) -> None:
+    """No file is made that no node would start from. Raises BadGenesis."""
+    from node.ledger.schedule import dashed, faults  # noqa: PLC0415
+
+    for fault in faults(genesis.schedule):
+        raise BadGenesis(f"schedule ({dashed(fault.date)}): {fault.text}")
+
+
 def _show(args: argparse.Namespace, output: Output) -> int:
+    from node.ledger.schedule import dashed  # noqa: PLC0415
+
     genesis = _load(read_input(args.file, "the genesis file"), args.file)
     validators = genesis.validator_set.validators
     output.document(
@@ -344,6 +367,9 @@ def _show(args: argparse.Namespace, output: Output) -> int:
             "assets": [asset.code for asset in genesis.assets],
             "participants": [participant.name for participant in genesis.participants],
             "validators": [validator.name for validator in validators],
+            "securities": sorted(genesis.securities),
+            "netting": [each.asset for each in genesis.netting],
+            "business_days": [day.date for day in genesis.schedule],
         }
     )
     output.line(f"chain id      {genesis.chain_id.hex()}")
@@ -352,4 +378,9 @@ def _show(args: argparse.Namespace, output: Output) -> int:
     output.line(f"assets        {', '.join(asset.code for asset in genesis.assets)}")
     output.line(f"participants  {', '.join(p.name for p in genesis.participants)}")
     output.line(f"validators    {', '.join(v.name for v in validators)}")
+    if genesis.netting:
+        output.line(f"netting       {', '.join(each.asset for each in genesis.netting)}")
+    if genesis.schedule:
+        first, last = dashed(genesis.schedule[0].date), dashed(genesis.schedule[-1].date)
+        output.line(f"business days {len(genesis.schedule)}, {first} to {last}")
     return Exit.DONE

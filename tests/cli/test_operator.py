@@ -192,6 +192,45 @@ def test_a_spec_with_a_wrong_check_digit_is_refused(founded: Path) -> None:
     assert "participants[0] (BANKA)" in ran.err
 
 
+def with_schedule(founded: Path, dates: tuple[int, ...]) -> Path:
+    """The spec with a clearing currency and these business days, one after the other."""
+    path = founded / "spec.json"
+    document = json.loads(path.read_text())
+    hour = 3_600_000
+    document["schedule"] = [
+        {"date": date, "begins": [(index * 24 + n) * hour for n in range(1, 6)]}
+        for index, date in enumerate(dates)
+    ]
+    document["netting"] = [{"asset": "EUR", "funding_ms": hour}]
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_genesis_file_founds_a_schedule_and_clearing_where_the_spec_says_so(
+    founded: Path,
+) -> None:
+    ran = run(
+        "genesis", "build", "--network", "t", "--time", "0",
+        "--spec", with_schedule(founded, (20_250_616, 20_250_617)),
+        "--validator", founded / "node0" / "validator.json", "-o", founded / "new.json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    shown = run("genesis", "show", founded / "new.json", "--json").json
+    assert (shown["netting"], shown["business_days"]) == (["EUR"], [20_250_616, 20_250_617])
+    assert "2025-06-16 to 2025-06-17" in run("genesis", "show", founded / "new.json").out
+
+
+def test_no_genesis_file_is_built_whose_days_do_not_follow_on_each_other(founded: Path) -> None:
+    ran = run(
+        "genesis", "build", "--network", "t", "--time", "0",
+        "--spec", with_schedule(founded, (20_250_617, 20_250_616)),
+        "--validator", founded / "node0" / "validator.json", "-o", founded / "new.json",
+    )  # fmt: skip
+    assert ran.code == 1
+    assert "schedule (2025-06-16): the date is not after" in ran.err
+    assert not (founded / "new.json").exists()
+
+
 def test_genesis_show_names_the_chain(founded: Path) -> None:
     ran = run("genesis", "show", founded / "genesis.json", "--json")
     genesis = load_genesis((founded / "genesis.json").read_bytes())

@@ -39,6 +39,7 @@ MAX_DEPTH = 256
 MAX_HELD = 300_000
 """Nodes that a map holds in memory before `relieve` lets go of most: about 80 MiB."""
 
+_BITS = tuple(1 << bit for bit in range(MAX_DEPTH + 1))
 _LEAF_TAG = b"\x00"
 _BRANCH_TAG = b"\x01"
 
@@ -112,6 +113,13 @@ def _leaf_hash(hash: bytes, record: bytes) -> bytes:
     return sha256(STATE_LEAF + hash + sha256(STATE_RECORD + record).digest()).digest()
 
 
+def _leaf(hash: bytes, record: bytes | None) -> _Leaf | None:
+    if record is None:
+        return None
+    digest = sha256(STATE_RECORD + record).digest()
+    return _Leaf(hash, record, sha256(STATE_LEAF + hash + digest).digest())
+
+
 def _bit(hash: bytes, depth: int) -> int:
     return hash[depth >> 3] >> (7 - (depth & 7)) & 1
 
@@ -129,10 +137,10 @@ def _node_bytes(node: _Leaf | _Branch) -> bytes:
 
 class _Update:
     """Changes on their way into a tree. All of a block's records pass here, so it saves calls: key
-    hashes are split as integers, a change alone on its path is a loop, branches are made in place.
-    """
+    hashes are split as integers, leaves are made all at once, a change alone on its path is a
+    loop, branches are made in place."""
 
-    __slots__ = ("_hashes", "_load", "_places", "_records", "made")
+    __slots__ = ("_hashes", "_leaves", "_load", "_next", "_places", "_unchanged", "made")
 
     def __init__(
         self, changes: Iterable[tuple[bytes, bytes | None]], load: Callable[[_Stored], _Loaded]
@@ -140,37 +148,62 @@ class _Update:
         """`changes`: (key, record or None), each key once. `load`: a node known by its hash."""
         changed = {sha256(STATE_KEY + key).digest(): record for key, record in changes}
         self._hashes = sorted(changed)
-        self._records = [changed[hash] for hash in self._hashes]
         self._places = [int.from_bytes(hash, "big") for hash in self._hashes]
+        self._leaves = [_leaf(hash, changed[hash]) for hash in self._hashes]
+        """None: removed."""
+        self._next = 0
+        """Index of the first change that is not in the tree yet."""
+        self._unchanged: set[int] = set()
+        """Indices of leaves that stood there before."""
         self._load = load
         self.made: Made = []
-        """Every node made, each once, children before parents."""
+        """Every node made, each once."""
 
     def apply_to(self, top: _Loaded | None, depth: int) -> _Node:
         """The tree under `top`, which stands at this depth, after the changes."""
         if not self._places:
             return top
-        return self._apply(top, 0, len(self._places), depth)
+        shift = MAX_DEPTH - depth
+        base = self._places[0] >> shift << shift
+        self._places += [_BITS[MAX_DEPTH]] * 2  # beyond every place, so that none need be asked for
+        changed = self._apply(top, base, shift - 1)
+        assert self._next == len(self._leaves), "a change lies outside of the tree"
+        unchanged = self._unchanged
+        self.made += [
+            (leaf.hash, _LEAF_TAG + leaf.key_hash + leaf.record)
+            for index, leaf in enumerate(self._leaves)
+            if leaf is not None and index not in unchanged
+        ]
+        return changed
 
-    def _apply(self, node: _Loaded | None, low: int, high: int, depth: int) -> _Node:
-        """The subtree after the changes from `low` to before `high`, at least one."""
-        if high - low == 1:
-            return self._apply_one(node, low, depth)
+    def _apply(self, node: _Loaded | None, base: int, shift: int) -> _Node:
+        """The subtree after its changes, at least one. It holds the places from `base` on that
+        agree with it above bit `shift`."""
+        places, index = self._places, self._next
+        end = base + _BITS[shift + 1]
+        if places[index + 1] >= end:
+            self._next = index + 1
+            leaf = self._leaves[index]
+            if type(node) is _Leaf and leaf is not None and node.key_hash == leaf.key_hash:
+                if node.hash != leaf.hash:
+                    return leaf
+                self._unchanged.add(index)
+                return node
+            return self._apply_one(node, index, shift)
         if type(node) is not _Branch:
-            return self._merge(node, low, high, depth)
-        places = self._places
-        shift = MAX_DEPTH - 1 - depth
-        split = bisect_left(places, (places[low] >> shift | 1) << shift, low, high)
+            self._next = bisect_left(places, end, index)
+            return self._merge(node, index, self._next, MAX_DEPTH - 1 - shift)
+        middle = base + _BITS[shift]
         left = new_left = node.left
-        if split > low:
+        if places[index] < middle:
             if type(left) is _Stored:
                 left = node.left = self._load(left)
-            new_left = self._apply(left, low, split, depth + 1)
+            new_left = self._apply(left, base, shift - 1)
         right = new_right = node.right
-        if split < high:
+        if places[self._next] < end:
             if type(right) is _Stored:
                 right = node.right = self._load(right)
-            new_right = self._apply(right, split, high, depth + 1)
+            new_right = self._apply(right, middle, shift - 1)
         if new_left is left and new_right is right:
             return node
         if new_left is None or new_right is None:
@@ -180,12 +213,11 @@ class _Update:
         self.made.append((hash, _BRANCH_TAG + pair))
         return _Branch(new_left, new_right, hash)
 
-    def _apply_one(self, top: _Loaded | None, index: int, depth: int) -> _Node:
+    def _apply_one(self, top: _Loaded | None, index: int, shift: int) -> _Node:
         """The subtree after one change."""
         place = self._places[index]
         path: list[_Branch] = []
         node = top
-        shift = MAX_DEPTH - 1 - depth
         while type(node) is _Branch:
             path.append(node)
             if place >> shift & 1:
@@ -219,31 +251,28 @@ class _Update:
 
     def _replace(self, leaf: _Leaf | None, index: int, depth: int) -> _Node:
         """The subtree of at most this leaf after one change."""
-        hash, record = self._hashes[index], self._records[index]
-        if leaf is not None and (record is None or leaf.key_hash != hash):
-            if record is not None:
-                return self._merge(leaf, index, index + 1, depth)
-            return None if leaf.key_hash == hash else leaf
-        if record is None or (leaf is not None and leaf.record == record):
+        new = self._leaves[index]
+        if leaf is None:
+            return new
+        if leaf.key_hash != self._hashes[index]:
+            return leaf if new is None else self._merge(leaf, index, index + 1, depth)
+        if new is not None and new.hash == leaf.hash:
+            self._unchanged.add(index)
             return leaf
-        digest = sha256(STATE_RECORD + record).digest()
-        leaf_hash = sha256(STATE_LEAF + hash + digest).digest()
-        self.made.append((leaf_hash, _LEAF_TAG + hash + record))
-        return _Leaf(hash, record, leaf_hash)
+        return new
 
     def _merge(self, leaf: _Leaf | None, low: int, high: int, depth: int) -> _Node:
         """The subtree of at most this leaf after some changes."""
         placed: list[tuple[int, _Leaf]] = []
         for index in range(low, high):
-            hash, record = self._hashes[index], self._records[index]
-            if leaf is not None and hash == leaf.key_hash:
-                if record != leaf.record:
-                    leaf = None  # this change takes its place
-                else:
+            new = self._leaves[index]
+            if leaf is not None and leaf.key_hash == self._hashes[index]:
+                if new is not None and new.hash == leaf.hash:
+                    self._unchanged.add(index)
                     continue
-            made = self._replace(None, index, depth)
-            if type(made) is _Leaf:
-                placed.append((self._places[index], made))
+                leaf = None  # this change takes its place
+            if new is not None:
+                placed.append((self._places[index], new))
         if leaf is not None:
             if not placed:
                 return leaf

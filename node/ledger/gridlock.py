@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 Account = tuple[str, int]
 """(participant's LEI, account kind); the asset is one and the same for all."""
@@ -27,13 +27,16 @@ EVERYONE = None
 """Stands for all counterparties without a limit of their own, in `Debtor.room`."""
 
 
-class Candidate(NamedTuple):
+class Candidate(Protocol):
     """An entry of a queue: one payment, or several that settle only together."""
 
-    total: int
-    """Minor units that its debtor pays."""
-    credits: tuple[tuple[Account, int], ...]
-    """What each creditor account receives; sums to `total`."""
+    @property
+    def amount(self) -> int:
+        """Minor units that its debtor pays."""
+
+    @property
+    def credits(self) -> tuple[tuple[str, int, int], ...]:
+        """(creditor, account kind, amount) of each payment; these sum to `amount`."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class _Included:
     """A prefix vector, and what every debtor would have left with it: money, and room under its
     limits. Each removal keeps these up; they are never summed again."""
 
-    __slots__ = ("_available", "_broken", "_counts", "_debtors", "_room")
+    __slots__ = ("_available", "_broken", "_counts", "_debtors", "_others", "_room")
 
     def __init__(self, debtors: Mapping[Account, Debtor]) -> None:
         """Include every candidate."""
@@ -97,19 +100,25 @@ class _Included:
         }
         """How many limits of an account are broken; accounts without limits are not in it."""
         available = self._available = {account: each.available for account, each in debtors.items()}
+        others: dict[Account, int] = {}
+        self._others = others
+        """What creditors that are no debtors receive."""
         for account, debtor in debtors.items():
             paid = 0
-            for total, credits in debtor.candidates:
-                paid += total
-                for creditor, amount in credits:
+            for candidate in debtor.candidates:
+                paid += candidate.amount
+                for lei, kind, amount in candidate.credits:
+                    creditor = lei, kind
                     if creditor in available:
                         available[creditor] += amount
+                    else:
+                        others[creditor] = others.get(creditor, 0) + amount
             available[account] -= paid
         if self._room:
             for account, debtor in debtors.items():
                 for candidate in debtor.candidates:
-                    for creditor, amount in candidate.credits:
-                        self._use_limits(account, creditor, amount)
+                    for lei, kind, amount in candidate.credits:
+                        self._use_limits(account, (lei, kind), amount)
 
     def fails(self, account: Account) -> bool:
         """Whether this is a debtor with a candidate included that could not pay."""
@@ -122,14 +131,17 @@ class _Included:
         last = self._counts[account] - 1
         assert last >= 0, "a debtor without candidates can not fail"
         self._counts[account] = last
-        total, credits = self._debtors[account].candidates[last]
+        candidate = self._debtors[account].candidates[last]
         available = self._available
-        available[account] += total
+        available[account] += candidate.amount
         touched = [account]
-        for creditor, amount in credits:
+        for lei, kind, amount in candidate.credits:
+            creditor = lei, kind
             if creditor in available:
                 available[creditor] -= amount
                 touched.append(creditor)
+            else:
+                self._others[creditor] -= amount
             if self._room:
                 self._use_limits(account, creditor, -amount)
         return touched
@@ -153,12 +165,10 @@ class _Included:
     def resolution(self) -> Resolution:
         """What is included now."""
         included = {account: count for account, count in self._counts.items() if count}
-        gained: dict[Account, int] = {}
-        for account, count in included.items():
-            paid = 0
-            for total, credits in self._debtors[account].candidates[:count]:
-                paid += total
-                for creditor, amount in credits:
-                    gained[creditor] = gained.get(creditor, 0) + amount
-            gained[account] = gained.get(account, 0) - paid
+        gained = {
+            account: gain
+            for account, left in self._available.items()
+            if (gain := left - self._debtors[account].available) or account in included
+        }
+        gained.update((account, gain) for account, gain in self._others.items() if gain)
         return Resolution(included, gained)

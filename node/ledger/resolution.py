@@ -1,15 +1,152 @@
-"""To be written."""
+"""Step 4 of a block: which queued payments settle together, asset by asset.
+
+A resolution runs only in assets where something happened that may let a queued payment settle
+(`Work.stir`). It looks at the first so many payments that wait at each account, finds the greatest
+set of them that can settle (`gridlock`) and settles it, all at once. One pass: what it newly makes
+possible is for the next block, which is then due at once. That can only be more of queues longer
+than the bound, or a link that waited for money: the rest was looked at.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import islice
+from typing import NamedTuple
 
-from node.chain.instruction import CheckedInstruction
-from node.chain.records import LinkRecord, PaymentRecord
-from node.chain.types import *  # noqa: F403
-from node.ledger.queue import AccountId
+from node.chain.encoding import RESOLUTION, digest, encode
+from node.chain.records import LimitsKey, RulesKey
+from node.chain.types import MAX_BALANCE, AccountKind, Together
+from node.ledger import limits
+from node.ledger.gridlock import Account, Debtor, Resolution, resolve_queues
+from node.ledger.lifecycle import settle_together
+from node.ledger.queue import Entry
+from node.ledger.tables import LIMITS, LINKS, RULES
+from node.ledger.waiting import return_decided
 from node.ledger.work import Work
+
+CANDIDATES = 1_000
+"""Waiting entries of an account that one resolution looks at, by version 1 of the rules."""
+CANDIDATES_2 = 10_000
+"""The same by version 2 and later ones."""
+
+
+KINDS = (int(AccountKind.SETTLEMENT), int(AccountKind.CLIENT_RESERVE))
+"""Kinds of accounts between which payments go."""
+
+
+class Waiting(NamedTuple):
+    """What waits in an asset."""
+
+    first: dict[Account, list[Entry]]
+    """The first entries of every account where anything does, accounts ascending."""
+    debtors: dict[Account, Debtor]
+    """The same accounts, as candidates."""
+    truncated: bool
+    """Whether some account has more."""
 
 
 def resolve(work: Work) -> None:
-    return
+    """Settle what can settle, in each stirred asset, in order of code."""
+    again = [asset for asset in sorted(work.stirred) if _resolve_asset(work, asset)]
+    work.stirred.clear()
+    if again:
+        work.put_stirred({*work.ledger_record.stirred, *again})
+
+
+def _resolve_asset(work: Work, asset: str) -> bool:
+    """Resolve the queues of one asset; whether the next block has to look again."""
+    found = waiting(work, asset)
+    if not found.debtors:
+        return False
+    work.resolutions += 1
+    resolution = resolve_queues(found.debtors)
+    if not resolution.included:
+        return False
+    settled = {
+        account: found.first[account][:count] for account, count in resolution.included.items()
+    }
+    _move(work, asset, resolution)
+    _count_limits(work, asset, settled)
+    _record(work, asset, settled)
+    return found.truncated or _link_waits(work, asset)
+
+
+def waiting(work: Work, asset: str) -> Waiting:
+    bound, phase = _candidates(work), work.phase
+    first: dict[Account, list[Entry]] = {}
+    debtors: dict[Account, Debtor] = {}
+    truncated = False
+    for lei, kind in sorted(work.queued_in(asset)):
+        queue = work.queue((lei, asset, kind))
+        entries = [] if queue is None else list(islice(queue.waiting(phase), bound + 1))
+        if not entries:
+            continue
+        truncated |= len(entries) > bound
+        first[lei, kind] = entries[:bound]
+        record = work.get(LIMITS, LimitsKey(lei, asset)) if kind == limits.SETTLEMENT else None
+        available = work.book(asset, kind).available(lei)
+        debtors[lei, kind] = Debtor(available, first[lei, kind], limits.room_of(record))
+    return Waiting(first, debtors, truncated)
+
+
+def _candidates(work: Work) -> int:
+    rules = work.get(RULES, RulesKey())
+    return CANDIDATES if rules is None or rules.version == 1 else CANDIDATES_2
+
+
+def _link_waits(work: Work, asset: str) -> bool:
+    """Whether a complete linked settlement in this asset waits, for money that may be there now."""
+    return any(
+        link.complete is not None and any(leg.asset == asset for leg in link.legs)
+        for _, link in work.rows(LINKS)
+    )
+
+
+def _move(work: Work, asset: str, resolution: Resolution) -> None:
+    for (lei, kind), gained in resolution.gained.items():
+        book = work.book(asset, kind)
+        after = (book.load(lei) or 0) + gained
+        assert after <= MAX_BALANCE, "supply is capped below what an account can hold"
+        book.balances[lei] = after
+
+
+def _count_limits(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None:
+    """Count what settled in the limits of both sides."""
+    flows: dict[str, dict[str, int]] = {
+        key.participant: {} for key, _ in work.rows(LIMITS) if key.asset == asset
+    }
+    if not flows:
+        return
+    for (lei, kind), entries in settled.items():
+        own = flows.get(lei) if kind == limits.SETTLEMENT else None
+        for entry in entries:
+            for creditor, creditor_kind, amount in entry.credits:
+                if creditor == lei:
+                    continue
+                if own is not None:
+                    own[creditor] = own.get(creditor, 0) + amount
+                theirs = flows.get(creditor) if creditor_kind == limits.SETTLEMENT else None
+                if theirs is not None:
+                    theirs[lei] = theirs.get(lei, 0) - amount
+    for lei, used in flows.items():
+        if used:
+            limits.use(work, lei, asset, used)
+
+
+def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None:
+    """Take what settled out of the queues and record its outcomes: by account, in queue order."""
+    balances = {kind: work.book(asset, kind).balances for kind in KINDS}
+    changes: list[tuple[bytes, int, int]] = []
+    for (lei, kind), entries in sorted(settled.items()):
+        work.own_queue((lei, asset, kind)).remove_all([entry.uetr for entry in entries])
+        balance = balances[kind][lei]
+        for entry in entries:
+            paid = zip(entry.queued.payments, entry.credits, strict=True)
+            changes += [
+                (payment.uetr, balance, balances[creditor_kind][creditor])
+                for payment, (creditor, creditor_kind, _) in paid
+            ]
+    settle_together(work, changes, Together(digest(RESOLUTION, encode(asset))))
+    for entries in settled.values():
+        for entry in entries:
+            if entry.queued.returns is not None:
+                return_decided(work, entry.queued, settled=True)

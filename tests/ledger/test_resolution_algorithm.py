@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from node.ledger.gridlock import Account, Candidate, Debtor, resolve_queues
-from tests.support.gridlock import Case, feasible_vectors, greatest, random_case
+from node.ledger.gridlock import Account, Debtor, resolve_queues
+from tests.support.gridlock import Case, Entry, feasible_vectors, greatest, random_case
 
 VECTORS = json.loads(
     (Path(__file__).parent.parent / "vectors" / "gridlock_ubin.json").read_text(encoding="utf-8")
@@ -22,6 +22,10 @@ LEAST_SHARE = 0.2
 SEED = 20_170_101
 
 
+def paying(creditor: str, amount: int) -> Entry:
+    return Entry(0, ((creditor, 0, amount),))
+
+
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["case"])
 def test_published_gridlocks_settle_the_published_set(case: dict[str, Any]) -> None:
     queues: dict[str, list[dict[str, Any]]] = {bank: [] for bank in case["banks"]}
@@ -30,7 +34,7 @@ def test_published_gridlocks_settle_the_published_set(case: dict[str, Any]) -> N
     debtors = {
         (bank, 0): Debtor(
             case["banks"][bank],
-            [Candidate(each["amount"], (((each["to"], 0), each["amount"]),)) for each in queue],
+            [paying(each["to"], each["amount"]) for each in queue],
         )
         for bank, queue in queues.items()
     }
@@ -83,10 +87,10 @@ def test_what_is_gained_is_what_the_included_candidates_pay() -> None:
         found = resolve_queues(debtors)
         gained: dict[Account, int] = {}
         for account, count in found.included.items():
-            for total, credits in debtors[account].candidates[:count]:
-                gained[account] = gained.get(account, 0) - total
-                for creditor, amount in credits:
-                    gained[creditor] = gained.get(creditor, 0) + amount
+            for entry in debtors[account].candidates[:count]:
+                gained[account] = gained.get(account, 0) - entry.amount
+                for creditor, kind, amount in entry.credits:
+                    gained[creditor, kind] = gained.get((creditor, kind), 0) + amount
         assert found.gained == gained
         assert sum(gained.values()) == 0
 
@@ -102,8 +106,7 @@ def test_a_long_chain_falls_back_one_by_one() -> None:
     """Each bank can pay only with what the one before it pays; the first can not."""
     names = [f"BANK{number:016d}" for number in range(2_000)]
     chain: dict[Account, Debtor] = {
-        (name, 0): Debtor(0, [Candidate(10, (((after, 0), 10),))])
-        for name, after in itertools.pairwise(names)
+        (name, 0): Debtor(0, [paying(after, 10)]) for name, after in itertools.pairwise(names)
     }
     assert resolve_queues(chain).included == {}
     chain[names[0], 0].available = 10
@@ -113,7 +116,7 @@ def test_a_long_chain_falls_back_one_by_one() -> None:
 def test_a_debtor_below_its_floor_delays_nobody_who_pays_it() -> None:
     """Only who pays has a condition to meet: money may flow to one who lacks it."""
     debtors: dict[Account, Debtor] = {
-        ("A", 0): Debtor(5, [Candidate(5, ((("B", 0), 5),))]),
-        ("B", 0): Debtor(-20, [Candidate(1, ((("A", 0), 1),))]),
+        ("A", 0): Debtor(5, [paying("B", 5)]),
+        ("B", 0): Debtor(-20, [paying("A", 1)]),
     }
     assert resolve_queues(debtors).included == {("A", 0): 1}

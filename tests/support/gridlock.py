@@ -6,7 +6,7 @@ import itertools
 import random
 from dataclasses import dataclass, field, replace
 
-from node.ledger.gridlock import EVERYONE, Account, Candidate, Debtor
+from node.ledger.gridlock import EVERYONE, Account, Debtor
 
 SETTLEMENT, CLIENT_RESERVE = 0, 1
 MAX_VECTORS = 300
@@ -18,7 +18,12 @@ class Entry:
     """A queue entry as it was sent."""
 
     priority: int
-    credits: tuple[tuple[Account, int], ...]
+    credits: tuple[tuple[str, int, int], ...]
+    """(creditor, account kind, amount) of each payment."""
+
+    @property
+    def amount(self) -> int:
+        return sum(amount for _, _, amount in self.credits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,7 @@ class Case:
         return {
             account: Debtor(
                 self.banks[account].balance + self.banks[account].line,
-                [
-                    Candidate(sum(amount for _, amount in each.credits), each.credits)
-                    for each in queue
-                ],
+                queue,
                 dict(self.banks[account].room),
             )
             for account, queue in self.queues().items()
@@ -96,10 +98,10 @@ def _is_feasible(
     case: Case, queues: dict[Account, tuple[Entry, ...]], vector: dict[Account, int]
 ) -> bool:
     flows = [
-        (debtor, creditor, amount)
+        (debtor, (creditor, kind), amount)
         for debtor, count in vector.items()
         for entry in queues[debtor][:count]
-        for creditor, amount in entry.credits
+        for creditor, kind, amount in entry.credits
     ]
     return all(_could_pay(case.banks[me], me, flows) for me, count in vector.items() if count)
 
@@ -149,7 +151,8 @@ def random_case(rng: random.Random) -> Case:
 def _random_entry(rng: random.Random, debtor: Account, accounts: list[Account]) -> Entry:
     others = [account for account in accounts if account != debtor]
     creditors = rng.sample(others, min(len(others), rng.choice((1, 1, 1, 1, 2))))
-    return Entry(rng.randrange(3), tuple((each, rng.randint(1, 12)) for each in sorted(creditors)))
+    credits = tuple((*each, rng.randint(1, 12)) for each in sorted(creditors))
+    return Entry(rng.randrange(3), credits)
 
 
 def _random_bank(

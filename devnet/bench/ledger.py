@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from devnet.bench import execution, netting
+from devnet.bench import execution, netting, settlement_day
 from devnet.bench.run import Report
 
 UETRS, UETRS_QUICK = 1_000_000, 100_000
 CLEARED, CLEARED_QUICK = 100_000, 20_000
 """Payments of one clearing cycle."""
+DAY_OF, DAY_OF_QUICK = 1_000, 200
+"""Participants whose day is closed."""
 
 
 def measure_ledger(*, quick: bool) -> Report:
@@ -18,6 +20,7 @@ def measure_ledger(*, quick: bool) -> Report:
     report = Report()
     _execution(report, UETRS_QUICK if quick else UETRS)
     _clearing(report, CLEARED_QUICK if quick else CLEARED)
+    report.figures |= settlement_day.figures(DAY_OF_QUICK if quick else DAY_OF)
     return report
 
 

@@ -20,8 +20,8 @@ class BadAmount(ValueError):
     """The text is not an amount that can be paid in this asset; the message says why."""
 
 
-def parse_amount(text: str, exponent: int, code: str) -> int:
-    """Minor units of a decimal text in an asset with this exponent.
+def parse_amount(text: str, exponent: int, code: str, *, zero: bool = False) -> int:
+    """Minor units of a decimal text in an asset with this exponent. `zero`: may be zero (a limit).
 
     Raises BadAmount: not a number, zero, negative, more decimals than the asset has, or more
     than an amount can hold.
@@ -42,7 +42,7 @@ def parse_amount(text: str, exponent: int, code: str) -> int:
             f"place{'' if exponent == 1 else 's'}"
         )
     minor = int(whole + fraction.ljust(exponent, "0"))
-    if minor == 0:
+    if minor == 0 and not zero:
         raise BadAmount(f"amount {text} is zero; amounts are above zero")
     if minor > MAX_AMOUNT:
         raise BadAmount(

@@ -46,10 +46,12 @@ from node.api.service import (
     BlockView,
     EventView,
     Finality,
+    ParametersView,
     ParticipantView,
     PaymentView,
     StatusView,
 )
+from node.api.settlement_client import SettlementCalls
 from node.chain.encoding import UNDECODABLE
 
 CONNECT_SECONDS = 3.0
@@ -100,7 +102,7 @@ class BadAnswer(ApiError):
     """A node answered with something that is not this API."""
 
 
-class ApiClient:
+class ApiClient(SettlementCalls):
     """An asynchronous context manager over one HTTP session."""
 
     def __init__(self, urls: Sequence[str]) -> None:
@@ -186,17 +188,8 @@ class ApiClient:
                 return view
 
     async def _payment_once(self, uetr: str, wait: float) -> PaymentView | None:
-        async def at(url: str) -> PaymentView:
-            path = f"/v1/payments/{uetr}?wait={wait:.3f}"
-            _, body = await self._call("GET", url, path, seconds=wait + SPARE_SECONDS)
-            return _decode(url, body, PaymentView)
-
-        try:
-            return await self._first(at)
-        except ApiProblem as error:
-            if error.code == "unknown-payment":
-                return None
-            raise
+        path = f"/v1/payments/{uetr}?wait={wait:.3f}"
+        return await self._find(path, PaymentView, "unknown-payment", wait + SPARE_SECONDS)
 
     async def lookup(self, uetrs: Sequence[str]) -> list[PaymentView | None]:
         """What is final about many payments, in order (without the payments' own content)."""
@@ -249,16 +242,32 @@ class ApiClient:
         pages = await self._pages("/v1/blocks?limit=1000", BlocksPage)
         return [block for page in pages for block in page.blocks]
 
-    async def instruction(self, sender: str, id: str) -> InstructionView | None:
-        """What became of an instruction; None: the first node that answers does not know it as
-        final."""
-        path = f"/v1/instructions?sender={quote(sender, safe='')}&id={quote(id, safe='')}"
-        try:
-            return await self._get(path, InstructionView)
-        except ApiProblem as error:
-            if error.code == "unknown-instruction":
-                return None
-            raise
+    async def instruction(self, sender: str, id: str, wait: float = 0.0) -> InstructionView | None:
+        """What became of an instruction; waits up to `wait` seconds in all for it to be final.
+
+        None: the first node that answers does not know it as final."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        query = f"sender={quote(sender, safe='')}&id={quote(id, safe='')}"
+        while True:
+            left = deadline - loop.time()
+            poll = min(max(left, 0.0), POLL_SECONDS)
+            path = f"/v1/instructions?{query}&wait={poll:.3f}"
+            try:
+                view = await self._find(
+                    path, InstructionView, "unknown-instruction", poll + SPARE_SECONDS
+                )
+            except Unreachable:
+                if left <= RETRY_SECONDS:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if view is not None or left <= POLL_SECONDS:
+                return view
+
+    async def parameters(self) -> ParametersView:
+        """What the ledger goes by from the next block on."""
+        return await self._get("/v1/parameters", ParametersView)
 
     async def validators(self) -> ValidatorsView:
         return await self._get("/v1/validators", ValidatorsView)
@@ -316,6 +325,22 @@ class ApiClient:
             return _decode(url, body, kind)
 
         return await self._first(at)
+
+    async def _find(
+        self, path: str, kind: type[T], unknown: str, seconds: float = ANSWER_SECONDS
+    ) -> T | None:
+        """None where the answer is the problem with this code."""
+
+        async def at(url: str) -> T:
+            _, body = await self._call("GET", url, path, seconds=seconds)
+            return _decode(url, body, kind)
+
+        try:
+            return await self._first(at)
+        except ApiProblem as error:
+            if error.code == unknown:
+                return None
+            raise
 
     async def _get_bytes(self, path: str) -> bytes:
         async def at(url: str) -> bytes:

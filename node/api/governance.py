@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -51,12 +53,16 @@ class ValidatorsView(_View, frozen=True, kw_only=True):
     """The approved next epoch."""
 
 
-class ValidatorChangeView(_View, frozen=True, kw_only=True):
+class ChangeProposedView(_View, frozen=True, kw_only=True):
     kind: str
-    """`add`, `remove` or `rekey`."""
+    """`add`, `remove` or `rekey` of a validator; else what the change is called, such as
+    `admit-participant`."""
     name: str
+    """Of the validator or participant, or the asset's code; empty where it concerns neither."""
     validator: ValidatorView | None
-    """As it would be; null where it leaves."""
+    """As it would be; null where it leaves, and for other changes."""
+    detail: dict[str, Any] | None = None
+    """Everything else that the change says."""
 
 
 class ApprovalView(_View, frozen=True, kw_only=True):
@@ -73,7 +79,7 @@ class ProposalView(_View, frozen=True, kw_only=True):
     proposer: str
     """LEI."""
     proposer_name: str
-    changes: list[ValidatorChangeView]
+    changes: list[ChangeProposedView]
     """None: only a new epoch with fresh vote keys."""
     expires: int
     approvals: list[ApprovalView]
@@ -104,7 +110,7 @@ class EquivocationView(_View, frozen=True, kw_only=True):
 
 
 class InstructionView(_View, frozen=True, kw_only=True):
-    """What became of an instruction that moves no money."""
+    """What became of an instruction."""
 
     sender: str
     id: str
@@ -115,7 +121,7 @@ class InstructionView(_View, frozen=True, kw_only=True):
     """Of the instruction in that block."""
     time: int
     status: str
-    """`done`, `settled` or `rejected`; that of its first outcome."""
+    """That of its first outcome: `rejected`, `done`, or what the payment became that it is."""
     reason: str | None
     """ISO 20022 reason of a rejection."""
 

@@ -26,17 +26,31 @@ from node.api.governance import (
     ProposalsPage,
     ValidatorsView,
 )
-from node.api.paging import DEFAULT_LIMIT, MAX_LIMIT
-from node.api.problems import CONTENT_TYPE, Problem
+from node.api.openapi_parts import (
+    EPOCH,
+    HEIGHT,
+    PAGING,
+    UETR,
+    VALIDATOR,
+    VIEW,
+    json,
+    operation,
+    query,
+    ref,
+    text,
+)
+from node.api.problems import Problem
 from node.api.service import (
     MAX_BATCH_BYTES,
     MAX_BATCH_ITEMS,
     MAX_WAIT_SECONDS,
     BlockView,
     EventView,
+    ParametersView,
     PaymentView,
     StatusView,
 )
+from node.api.settlement_openapi import SETTLEMENT_TYPES, settlement_paths
 from node.api.sync_routes import MAX_SYNC_WAIT_SECONDS, SYNC_TYPE
 
 API_VERSION = "1"
@@ -57,91 +71,22 @@ _TYPES: tuple[Any, ...] = (
     ValidatorsView,
     ProposalsPage,
     EquivocationsPage,
+    ParametersView,
+    *SETTLEMENT_TYPES,
 )
 
 
-def _ref(kind: Any) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
-
-
-def _json(kind: Any, description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}
-
-
-def _text(description: str, content_type: str = "application/json") -> dict[str, Any]:
-    return {"description": description, "content": {content_type: {}}}
-
-
-_PROBLEM = {
-    "description": "A problem document; its `outcome` says whether sending again can pay twice",
-    "content": {CONTENT_TYPE: {"schema": _ref(Problem)}},
-}
-
-
-def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-_PAGING = [
-    _query("cursor", {"type": "string"}, "`next` of the page before; opaque"),
-    _query(
-        "limit",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-        "Items of a page",
-    ),
-]
-_UETR = {
-    "name": "uetr",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "format": "uuid"},
-    "description": "Unique End-to-end Transaction Reference: a lower-case UUID version 4",
-}
-_HEIGHT = {
-    "name": "height",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "integer", "minimum": 0},
-}
-_EPOCH = {**_HEIGHT, "name": "epoch"}
-_VIEW = {**_HEIGHT, "name": "view"}
-_VALIDATOR = {
-    "name": "validator",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,32}$"},
-    "description": "Name, or index in the set of that epoch",
-}
-
-
-def _operation(
-    summary: str,
-    responses: dict[str, Any],
-    parameters: list[dict[str, Any]] | None = None,
-    body: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "summary": summary,
-        "responses": {**responses, "default": _PROBLEM},
-    }
-    if parameters:
-        operation["parameters"] = parameters
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
-
-
 _BYTES = {"schema": {"type": "string", "format": "binary", "maxLength": MAX_BATCH_BYTES}}
-_WAIT = _query(
+_WAIT = query(
     "wait",
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
     "Seconds to wait for finality before answering that nothing is final",
 )
 _FIRST = {
-    **_query("first", {"type": "integer", "minimum": 1}, "The first height asked for"),
+    **query("first", {"type": "integer", "minimum": 1}, "The first height asked for"),
     "required": True,
 }
-_SYNC_WAIT = _query(
+_SYNC_WAIT = query(
     "wait",
     {"type": "number", "minimum": 0, "maximum": MAX_SYNC_WAIT_SECONDS, "default": 0},
     "Seconds to wait until that height is final",
@@ -155,7 +100,7 @@ _DIGEST = {
 _BATCH_ANSWER = {
     "type": "array",
     "maxItems": MAX_BATCH_ITEMS,
-    "items": {"anyOf": [_ref(ReceiptDocument), _ref(Problem)]},
+    "items": {"anyOf": [ref(ReceiptDocument), ref(Problem)]},
 }
 
 
@@ -163,22 +108,23 @@ def _paths() -> dict[str, Any]:
     batch = {"content": {"application/json": {"schema": _BATCH_ANSWER}}}
     return {
         "/v1/instructions": {
-            "post": _operation(
+            "post": operation(
                 "Submit one canonical signed instruction; the answer is the node's signed receipt",
-                {"202": _json(ReceiptDocument, "Durable at this node; not yet final")},
+                {"202": json(ReceiptDocument, "Durable at this node; not yet final")},
                 body={INSTRUCTION_TYPE: _BYTES},
             ),
-            "get": _operation(
-                "What became of one instruction that moves no money",
-                {"200": _json(InstructionView, "Final")},
+            "get": operation(
+                "What became of one instruction",
+                {"200": json(InstructionView, "Final")},
                 [
-                    _query("sender", {"type": "string"}, "LEI"),
-                    _query("id", {"type": "string"}, "Of the instruction"),
+                    query("sender", {"type": "string"}, "LEI"),
+                    query("id", {"type": "string"}, "Of the instruction"),
+                    _WAIT,
                 ],
             ),
         },
         "/v1/instructions/batch": {
-            "post": _operation(
+            "post": operation(
                 f"Submit up to {MAX_BATCH_ITEMS} instructions: a MessagePack array of byte strings",
                 {
                     "202": {"description": "A receipt for each, in order", **batch},
@@ -188,86 +134,92 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/v1/payments/lookup": {
-            "post": _operation(
+            "post": operation(
                 "What is final about many UETRs; without the payments' own content",
-                {"200": _json(LookupAnswer, "In the order asked")},
-                body={"application/json": {"schema": _ref(Lookup)}},
+                {"200": json(LookupAnswer, "In the order asked")},
+                body={"application/json": {"schema": ref(Lookup)}},
             )
         },
         "/v1/payments/{uetr}": {
-            "get": _operation(
+            "get": operation(
                 "What is final about a payment, with every state change",
-                {"200": _json(PaymentView, "Final")},
-                [_UETR, _WAIT],
+                {"200": json(PaymentView, "Final")},
+                [UETR, _WAIT],
             )
         },
         "/v1/payments/{uetr}/evidence": {
-            "get": _operation(
+            "get": operation(
                 "The dossier of a payment, for `nostro verify`",
-                {"200": _text("The dossier", DOSSIER_TYPE)},
-                [_UETR],
+                {"200": text("The dossier", DOSSIER_TYPE)},
+                [UETR],
             )
         },
         "/v1/accounts": {
-            "get": _operation(
+            "get": operation(
                 "Balances at the last final height",
-                {"200": _json(AccountsPage, "Ascending by participant, account, asset")},
+                {"200": json(AccountsPage, "Ascending by participant, account, asset")},
                 [
-                    _query("participant", {"type": "string"}, "Short name, LEI or BIC"),
-                    *_PAGING,
+                    query("participant", {"type": "string"}, "Short name, LEI or BIC"),
+                    *PAGING,
                 ],
             )
         },
         "/v1/participants": {
-            "get": _operation(
-                "Participants", {"200": _json(ParticipantsPage, "Ascending by name")}, _PAGING
+            "get": operation(
+                "Participants", {"200": json(ParticipantsPage, "Ascending by name")}, PAGING
             )
         },
         "/v1/assets": {
-            "get": _operation("Assets", {"200": _json(AssetsPage, "Ascending by code")}, _PAGING)
+            "get": operation("Assets", {"200": json(AssetsPage, "Ascending by code")}, PAGING)
+        },
+        "/v1/parameters": {
+            "get": operation(
+                "What the ledger goes by from the next block on",
+                {"200": json(ParametersView, "After the last final block")},
+            )
         },
         "/v1/validators": {
-            "get": _operation(
+            "get": operation(
                 "The validators in force, and those of a pending epoch with who is ready",
-                {"200": _json(ValidatorsView, "After the last final block")},
+                {"200": json(ValidatorsView, "After the last final block")},
             )
         },
         "/v1/proposals": {
-            "get": _operation(
+            "get": operation(
                 "Open proposals with their approvals",
-                {"200": _json(ProposalsPage, "Ascending by id")},
-                _PAGING,
+                {"200": json(ProposalsPage, "Ascending by id")},
+                PAGING,
             )
         },
         "/v1/equivocations": {
-            "get": _operation(
+            "get": operation(
                 "Proven equivocations of validators",
-                {"200": _json(EquivocationsPage, "Ascending by epoch, view, validator")},
-                _PAGING,
+                {"200": json(EquivocationsPage, "Ascending by epoch, view, validator")},
+                PAGING,
             )
         },
         "/v1/equivocations/{epoch}/{view}/{validator}/evidence": {
-            "get": _operation(
+            "get": operation(
                 "The proof of one, on the ledger or seen by this node, for `nostro verify`",
-                {"200": _text("The proof", EQUIVOCATION_TYPE)},
-                [_EPOCH, _VIEW, _VALIDATOR],
+                {"200": text("The proof", EQUIVOCATION_TYPE)},
+                [EPOCH, VIEW, VALIDATOR],
             )
         },
         "/v1/blocks": {
-            "get": _operation("Final blocks", {"200": _json(BlocksPage, "Newest first")}, _PAGING)
+            "get": operation("Final blocks", {"200": json(BlocksPage, "Newest first")}, PAGING)
         },
         "/v1/blocks/{height}": {
-            "get": _operation(
+            "get": operation(
                 "One final block: header and certificate",
-                {"200": _json(BlockView, "Final")},
-                [_HEIGHT],
+                {"200": json(BlockView, "Final")},
+                [HEIGHT],
             )
         },
-        "/v1/status": {"get": _operation("This node", {"200": _json(StatusView, "As it is now")})},
+        "/v1/status": {"get": operation("This node", {"200": json(StatusView, "As it is now")})},
         "/v1/events": {
-            "get": _operation(
+            "get": operation(
                 "Every outcome in order, as server-sent events whose data is an EventView",
-                {"200": _text("A stream that does not end", "text/event-stream")},
+                {"200": text("A stream that does not end", "text/event-stream")},
                 [
                     {
                         "name": "Last-Event-ID",
@@ -276,50 +228,50 @@ def _paths() -> dict[str, Any]:
                         "description": "height:index of the last event seen; without it the "
                         "stream starts after the last final block",
                     },
-                    _query("after", {"type": "string"}, "The same, for clients without headers"),
+                    query("after", {"type": "string"}, "The same, for clients without headers"),
                 ],
             )
         },
         "/v1/sync": {
-            "get": _operation(
+            "get": operation(
                 "Final blocks from a height on, with the finalization of the last one",
                 {
-                    "200": _text("A canonical SyncResponse", SYNC_TYPE),
+                    "200": text("A canonical SyncResponse", SYNC_TYPE),
                     "204": {"description": "Nothing is final there yet"},
                 },
                 [_FIRST, _SYNC_WAIT],
             )
         },
         "/v1/epochs": {
-            "get": _operation(
+            "get": operation(
                 "How epochs ended, from one on: who the next validators were, and who says so",
-                {"200": _text("A MessagePack array of EpochLinks", SYNC_TYPE)},
-                [_query("first", {"type": "integer", "minimum": 0, "default": 0}, "Epoch")],
+                {"200": text("A MessagePack array of EpochLinks", SYNC_TYPE)},
+                [query("first", {"type": "integer", "minimum": 0, "default": 0}, "Epoch")],
             )
         },
         "/v1/window": {
-            "get": _operation(
+            "get": operation(
                 "Final blocks from a height on, with their outcomes",
-                {"200": _text("A canonical WindowAnswer", SYNC_TYPE)},
+                {"200": text("A canonical WindowAnswer", SYNC_TYPE)},
                 [_FIRST],
             )
         },
         "/v1/snapshot": {
-            "get": _operation(
+            "get": operation(
                 "The manifest of the latest snapshot of the ledger",
-                {"200": _text("A canonical Manifest", SYNC_TYPE)},
+                {"200": text("A canonical Manifest", SYNC_TYPE)},
             )
         },
         "/v1/snapshot/chunks/{digest}": {
-            "get": _operation(
+            "get": operation(
                 "A chunk of a snapshot, by the digest of its bytes",
-                {"200": _text("The chunk", SYNC_TYPE)},
+                {"200": text("The chunk", SYNC_TYPE)},
                 [_DIGEST],
             )
         },
         "/v1/genesis": {
-            "get": _operation(
-                "The exact bytes of the genesis file", {"200": _text("The genesis file")}
+            "get": operation(
+                "The exact bytes of the genesis file", {"200": text("The genesis file")}
             )
         },
     }
@@ -339,7 +291,7 @@ def openapi_bytes() -> bytes:
                 "milliseconds since the Unix epoch, digests and keys are lower-case hex.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths(),
+            "paths": _paths() | settlement_paths(),
             "components": {"schemas": schemas},
         }
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -28,14 +26,24 @@ from node.api.documents import (
     receipt_document,
 )
 from node.api.governance import EquivocationsPage, ProposalsPage
+from node.api.offload import Offload
 from node.api.openapi import openapi_bytes
 from node.api.problems import Refused
+from node.api.requests import (
+    answer,
+    limit_of,
+    only,
+    problem_response,
+    uetr_of,
+    unknown_participant,
+    unknown_payment,
+    wait_of,
+    whole,
+)
 from node.api.service import (
     MAX_BATCH_ITEMS,
-    MAX_WAIT_SECONDS,
     BlockView,
     NodeService,
-    PaymentView,
     SubmissionRefused,
     UnknownParticipant,
 )
@@ -49,22 +57,11 @@ MAX_BLOCKS_PAGE = 100
 MAX_WAITERS = 2_000
 """Long polls open at once."""
 
-MAX_PROOFS = 64
-"""Proofs being built or waiting for their turn: one may take a tenth of a second."""
-T = TypeVar("T")
-
 VALIDATOR = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 """The name or index of a validator in a path."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_encode_json = msgspec.json.encode
 _batch_decoder: msgspec.msgpack.Decoder[list[bytes]] = msgspec.msgpack.Decoder(list[bytes])
 _lookup_decoder: msgspec.json.Decoder[Lookup] = msgspec.json.Decoder(Lookup)
-
-
-def answer(document: Any, status: int = 200) -> web.Response:
-    """A JSON response."""
-    return web.Response(body=_encode_json(document), status=status, content_type="application/json")
 
 
 class Routes:
@@ -74,9 +71,7 @@ class Routes:
         self._service = service
         self._streams = sse.Streams(service)
         self._open: set[asyncio.Task[Any]] = set()
-        # Hashing a large block's leaves must not keep the node from voting.
-        self._proofs = ThreadPoolExecutor(1, thread_name_prefix="proofs")
-        self._proving = 0
+        self._proofs = Offload("proofs")
 
     def add_to(self, app: web.Application) -> None:
         app.add_routes(
@@ -113,16 +108,7 @@ class Routes:
 
     def close(self) -> None:
         """Wait until nothing is read of the node any more; nobody asks any more."""
-        self._proofs.shutdown(cancel_futures=True)
-
-    async def _prove(self, build: Callable[[], T]) -> T:
-        if self._proving >= MAX_PROOFS:
-            raise Refused("busy", "too many proofs are being built; ask again")
-        self._proving += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._proofs, build)
-        finally:
-            self._proving -= 1
+        self._proofs.close()
 
     # --- instructions ---------------------------------------------------------------------------
 
@@ -164,24 +150,24 @@ class Routes:
     # --- payments -------------------------------------------------------------------------------
 
     async def payment(self, request: web.Request) -> web.Response:
-        _only(request.query, {"wait"})
-        uetr = _uetr(request)
-        wait = _wait(request.query.get("wait"))
+        only(request.query, {"wait"})
+        uetr = uetr_of(request)
+        wait = wait_of(request.query.get("wait"))
         view = self._service.payment(uetr)
         if view is None and wait > 0:
-            view = await self._wait_payment(uetr, wait)
+            with self._waiting():
+                view = await self._service.wait_payment(uetr, wait)
         if view is None:
-            raise _unknown_payment(request.match_info["uetr"])
+            raise unknown_payment(request.match_info["uetr"])
         return answer(view)
 
-    async def _wait_payment(self, uetr: bytes, seconds: float) -> PaymentView | None:
+    def _waiting(self) -> _registered:
         if len(self._open) >= MAX_WAITERS:
             raise Refused("not-ready", "too many clients are waiting; ask again without `wait`")
-        with _registered(self._open):
-            return await self._service.wait_payment(uetr, seconds)
+        return _registered(self._open)
 
     async def lookup(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
+        only(request.query, set())
         try:
             asked = _lookup_decoder.decode(await _body(request, "application/json"))
         except UNDECODABLE as error:
@@ -197,62 +183,63 @@ class Routes:
         return answer(LookupAnswer(payments=self._service.payments(uetrs)))
 
     async def evidence(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
-        uetr = _uetr(request)
-        dossier = await self._prove(lambda: self._service.evidence(uetr))
+        only(request.query, set())
+        uetr = uetr_of(request)
+        dossier = await self._proofs.run(lambda: self._service.evidence(uetr))
         if dossier is None:
-            raise _unknown_payment(request.match_info["uetr"])
+            raise unknown_payment(request.match_info["uetr"])
         return web.Response(body=dossier, content_type=DOSSIER_TYPE)
 
     # --- the ledger -----------------------------------------------------------------------------
 
     async def accounts(self, request: web.Request) -> web.Response:
-        query = _only(request.query, {"participant", "cursor", "limit"})
+        query = only(request.query, {"participant", "cursor", "limit"})
         try:
             view = self._service.accounts(query.get("participant"))
         except UnknownParticipant as error:
-            raise Refused(
-                "unknown-participant",
-                f"{error}; /v1/participants lists them by short name, LEI and BIC",
-            ) from error
+            raise unknown_participant(error) from error
         balances, following = paging.page(
             "accounts",
             view.balances,
             lambda b: [b.participant, b.account, b.asset],
             query.get("cursor"),
-            _limit(query),
+            limit_of(query),
         )
         return answer(AccountsPage(height=view.height, balances=balances, next=following))
 
     async def participants(self, request: web.Request) -> web.Response:
-        query = _only(request.query, {"cursor", "limit"})
+        query = only(request.query, {"cursor", "limit"})
         found, following = paging.page(
             "participants",
             self._service.participants(),
             lambda p: [p.name],
             query.get("cursor"),
-            _limit(query),
+            limit_of(query),
         )
         return answer(ParticipantsPage(participants=found, next=following))
 
     async def assets(self, request: web.Request) -> web.Response:
-        query = _only(request.query, {"cursor", "limit"})
+        query = only(request.query, {"cursor", "limit"})
         found, following = paging.page(
             "assets",
             self._service.assets(),
             lambda a: [a.code],
             query.get("cursor"),
-            _limit(query),
+            limit_of(query),
         )
         return answer(AssetsPage(assets=found, next=following))
 
     async def instruction(self, request: web.Request) -> web.Response:
-        """By sender and id: what is neither a payment nor changes money has no UETR."""
-        query = _only(request.query, {"sender", "id"})
+        """By sender and id: most instructions have no UETR."""
+        query = only(request.query, {"sender", "id", "wait"})
         sender, id = query.get("sender"), query.get("id")
+        wait = wait_of(query.get("wait"))
         if not sender or not id:
             raise Refused("bad-parameter", "give both `sender` (a LEI) and `id`")
         found = self._service.instruction(sender, id)
+        if found is None and wait > 0:
+            with self._waiting():
+                found = await self._service.wait_instruction(sender, id, wait)
         if found is None:
             raise Refused(
                 "unknown-instruction",
@@ -265,49 +252,51 @@ class Routes:
     # --- governance -----------------------------------------------------------------------------
 
     async def validators(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
+        only(request.query, set())
         return answer(self._service.validators())
 
     async def proposals(self, request: web.Request) -> web.Response:
-        query = _only(request.query, {"cursor", "limit"})
+        query = only(request.query, {"cursor", "limit"})
         found, following = paging.page(
             "proposals",
             self._service.proposals(),
             lambda p: [p.id],
             query.get("cursor"),
-            _limit(query),
+            limit_of(query),
         )
         height = self._service.height()
         return answer(ProposalsPage(height=height, proposals=found, next=following))
 
     async def equivocations(self, request: web.Request) -> web.Response:
-        query = _only(request.query, {"cursor", "limit"})
+        query = only(request.query, {"cursor", "limit"})
         found, following = paging.page(
             "equivocations",
             self._service.equivocations(),
             # As wide as the largest: keys are compared as text.
             lambda e: [f"{e.epoch:020}", f"{e.view:020}", f"{e.validator:020}"],
             query.get("cursor"),
-            _limit(query),
+            limit_of(query),
         )
         height = self._service.height()
         return answer(EquivocationsPage(height=height, equivocations=found, next=following))
 
     async def equivocation_evidence(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
-        epoch, view = _whole(request, "epoch"), _whole(request, "view")
+        only(request.query, set())
+        epoch, view = whole(request, "epoch"), whole(request, "view")
         validator = request.match_info["validator"]
         if VALIDATOR.fullmatch(validator) is None:
             raise Refused("bad-parameter", f"{validator[:40]!r} is no validator's name or index")
-        proof = await self._prove(lambda: self._service.equivocation_proof(epoch, view, validator))
+        proof = await self._proofs.run(
+            lambda: self._service.equivocation_proof(epoch, view, validator)
+        )
         return web.Response(body=proof, content_type=EQUIVOCATION_TYPE)
 
     # --- blocks ---------------------------------------------------------------------------------
 
     async def blocks(self, request: web.Request) -> web.Response:
         """Newest first: what an operator or a monitor looks for is at the tip."""
-        query = _only(request.query, {"cursor", "limit"})
-        limit = min(_limit(query), MAX_BLOCKS_PAGE)
+        query = only(request.query, {"cursor", "limit"})
+        limit = min(limit_of(query), MAX_BLOCKS_PAGE)
         first = self._service.height()
         cursor = query.get("cursor")
         if cursor is not None:
@@ -328,8 +317,8 @@ class Routes:
         return answer(BlocksPage(blocks=found, next=following))
 
     async def block(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
-        height = _whole(request, "height")
+        only(request.query, set())
+        height = whole(request, "height")
         block = self._service.block(height)
         if block is None:
             raise Refused(
@@ -343,32 +332,22 @@ class Routes:
     # --- the node -------------------------------------------------------------------------------
 
     async def status(self, request: web.Request) -> web.Response:
-        _only(request.query, set())
+        only(request.query, set())
         return answer(self._service.status())
 
     async def genesis(self, request: web.Request) -> web.Response:
         """The exact bytes: decoding and encoding them again would give another chain id."""
-        _only(request.query, set())
+        only(request.query, set())
         return web.Response(body=self._service.genesis_bytes, content_type="application/json")
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        query = _only(request.query, {"after"})
+        query = only(request.query, {"after"})
         after = sse.parse_position(request.headers.get("Last-Event-ID", query.get("after")))
         with _registered(self._open):
             return await self._streams.serve(request, after)
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.Response(body=openapi_bytes(), content_type="application/json")
-
-
-def problem_response(problem: problems.Problem) -> web.Response:
-    """The `application/problem+json` response of a problem."""
-    response = web.Response(
-        body=_encode_json(problem), status=problem.status, content_type=problems.CONTENT_TYPE
-    )
-    if problem.temporary:
-        response.headers["Retry-After"] = "1"
-    return response
 
 
 # --- reading a request --------------------------------------------------------------------------
@@ -402,65 +381,6 @@ async def _body(request: web.Request, content_type: str) -> bytes:
         raise Refused(
             "request-timeout", f"the body did not arrive within {BODY_SECONDS:.0f} s"
         ) from error
-
-
-def _only(query: Mapping[str, str], allowed: Collection[str]) -> Mapping[str, str]:
-    """Refuse a parameter that would be ignored: a misspelt `wait` must not look like a timeout."""
-    for name in query:
-        if name not in allowed:
-            known = ", ".join(sorted(allowed)) or "none"
-            raise Refused("bad-parameter", f"unknown parameter {name[:40]!r}; known here: {known}")
-    return query
-
-
-def _uetr(request: web.Request) -> bytes:
-    try:
-        return parse_uetr(request.match_info["uetr"])
-    except ValueError as error:
-        raise Refused("bad-uetr", str(error)) from error
-
-
-def _whole(request: web.Request, name: str) -> int:
-    """A height, view or epoch in the path."""
-    text = request.match_info[name]
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise Refused("bad-parameter", f"{name} {text[:40]!r} is not a whole number")
-    return int(text)
-
-
-def _unknown_payment(uetr: str) -> Refused:
-    return Refused(
-        "unknown-payment",
-        f"this node knows no final outcome for {uetr}; it may still become final, here or at "
-        "another node, until the instruction's valid_until has passed",
-        "unknown",
-    )
-
-
-def _wait(text: str | None) -> float:
-    if text is None:
-        return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_WAIT_SECONDS:
-        raise Refused(
-            "bad-parameter",
-            f"wait is {text[:40]!r}; give seconds from 0 to {MAX_WAIT_SECONDS:.0f}",
-        )
-    return seconds
-
-
-def _limit(query: Mapping[str, str]) -> int:
-    text = query.get("limit")
-    if text is None:
-        return paging.DEFAULT_LIMIT
-    if text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= paging.MAX_LIMIT:
-        return int(text)
-    raise Refused(
-        "bad-parameter", f"limit is {text[:40]!r}; give a whole number from 1 to {paging.MAX_LIMIT}"
-    )
 
 
 def _height(key: list[str], cursor: str) -> int:

@@ -21,8 +21,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from node.api.problems import Refused, problem
-from node.api.routes import Handler, Routes, problem_response
+from node.api.requests import Handler, problem_response
+from node.api.routes import Routes
 from node.api.service import MAX_BATCH_BYTES, NodeService
+from node.api.settlement_routes import SettlementRoutes
 from node.api.sync_routes import SyncRoutes, SyncSource
 
 IDLE_SECONDS = 30.0
@@ -89,6 +91,7 @@ class ApiServer:
     ) -> None:
         """`sync`: what other nodes get the chain from; None where that is not offered."""
         self._routes = Routes(service)
+        self._settlement = SettlementRoutes(service)
         self._sync = SyncRoutes(sync)
         self._service = service
         self._api = _Listener("API", host, port, self._api_app())
@@ -121,12 +124,14 @@ class ApiServer:
         await self._api.stop()
         await self._operator.stop()
         self._routes.close()
+        self._settlement.close()
 
     def _api_app(self) -> web.Application:
         app = web.Application(
             middlewares=[_answer_problems, _own_host], client_max_size=MAX_BATCH_BYTES
         )
         self._routes.add_to(app)
+        self._settlement.add_to(app)
         self._sync.add_to(app)
         return app
 

@@ -21,6 +21,8 @@ from node.api.governance import (
     ProposalView,
     ValidatorsView,
 )
+from node.api.settlement import EventDocument
+from node.api.settlement_service import SettlementService
 from node.chain.types import Receipt
 
 MAX_BATCH_ITEMS = 1_000
@@ -43,19 +45,34 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeView(_View, frozen=True, kw_only=True):
-    """One state change of a payment."""
+    """One outcome of a payment."""
 
     status: str
-    """A word of the life of a payment: `settled`, `rejected`."""
+    """A word of the life of a payment: `settled`, `rejected`, `queued`, `held`, `accepted`,
+    `reserved`, `posted`, `cancelled`, `expired`, `voided`."""
     iso_status: str
-    """ISO 20022 ExternalPaymentTransactionStatus: `ACSC`, `RJCT`."""
+    """ISO 20022 ExternalPaymentTransactionStatus, such as `ACSC`."""
     reason: str | None
-    """ISO 20022 ExternalStatusReason of a rejection, such as `AM04`."""
+    """ISO 20022 ExternalStatusReason: of a rejection, an expiry, a wait, such as `AM04`."""
+    because: str | None = None
+    """The reason as a sentence."""
     height: int
-    index: tuple[int, int]
-    """[instruction, payment] in that block."""
+    index: tuple[int, int] | None
+    """[instruction, payment] in that block: whose outcome it is, or what brought the change about;
+    null where time, a link or resolution did."""
     time: int
     """Block time."""
+    position: int | None = None
+    """Among the outcomes of the block: with `height` it names the event."""
+    outcome: str | None = None
+    """Leaf hash of the outcome, hex: what a creditor acknowledges."""
+    debtor_balance: str | None = None
+    """After it; null where no account was debited."""
+    creditor_balance: str | None = None
+    event: EventDocument | None = None
+    """What it says besides, such as `{"kind": "posted", "amount": "10.00"}`."""
+    acknowledged: int | None = None
+    """Height at which the creditor acknowledged this outcome."""
 
 
 class PaymentView(_View, frozen=True, kw_only=True):
@@ -63,31 +80,45 @@ class PaymentView(_View, frozen=True, kw_only=True):
 
     uetr: str
     status: str
-    """A word of the life of a payment: `settled`, `rejected`."""
+    """A word of the life of a payment, see `ChangeView.status`."""
     reason: str | None
-    """ISO 20022 reason of a rejection."""
+    """ISO 20022 reason of a rejection, an expiry or a wait."""
     height: int
     """Block of its last change."""
-    index: tuple[int, int]
-    """[instruction, payment] in that block."""
+    index: tuple[int, int] | None
+    """[instruction, payment] in that block; null where no instruction made the change."""
     settled_at: int | None
     """Block time of settlement; None if not settled."""
     latency_ms: int | None = None
     """From submission to known finality, where the answering side has seen both."""
     kind: str | None = None
-    """`pay`, `issue` or `redeem`."""
+    """`pay`, `issue`, `redeem`, `move`, `reserve`, `return` or `link`."""
     debtor: str | None = None
     """LEI; None where nobody is debited."""
+    debtor_account: str | None = None
     creditor: str | None = None
     """LEI; None where nobody is credited."""
+    creditor_account: str | None = None
     currency: str | None = None
     amount: str | None = None
     """Decimal string in the currency's exponent."""
     digest: str | None = None
-    """The payment's leaf hash (or what the ledger compares for an issue or redemption), hex: a
-    client sees by it that the outcome is of the very payment that it signed."""
+    """The payment's leaf hash (or what the ledger compares for an issue, redemption or move), hex:
+    a client sees by it that the outcome is of the very payment that it signed."""
+    payment: str | None = None
+    """Canonical bytes of the payment, hex; null where there is none, or its block was pruned."""
+    previous: str | None = None
+    """UETR of the payment that it carries on or gives back."""
+    cycle: int | None = None
+    """The clearing cycle that decides it."""
+    returned: str | None = None
+    """Given back for good; null: nothing was."""
+    returnable: str | None = None
+    """What may still be given back; null where it did not settle."""
+    recall: str | None = None
+    """`asked`, `refused` or `returned`."""
     changes: list[ChangeView] = []
-    """Every state change, oldest first."""
+    """Every outcome, oldest first."""
 
 
 class BalanceView(_View, frozen=True, kw_only=True):
@@ -95,12 +126,19 @@ class BalanceView(_View, frozen=True, kw_only=True):
     """Short name."""
     lei: str
     account: str
-    """Kind of the account: `settlement`."""
+    """Kind of the account: `settlement`, `client-reserve`, `collateral`, `margin`, `fund`,
+    `capital`."""
     asset: str
     amount: str
-    """Balance, decimal string."""
+    """Balance, decimal string; negative: drawn intraday credit."""
     available: str
     """Balance − reserved + credit line, decimal string."""
+    reserved: str = "0"
+    """Set aside for reservations and for a closed cycle."""
+    line: str = "0"
+    """Intraday credit line."""
+    drawn: str = "0"
+    """How much of it is used."""
 
 
 class AccountsView(_View, frozen=True, kw_only=True):
@@ -118,6 +156,14 @@ class KeyView(_View, frozen=True, kw_only=True):
     """First height at which it may no longer."""
 
 
+class SweepView(_View, frozen=True, kw_only=True):
+    """At close of day all that is available goes to another participant."""
+
+    asset: str
+    to: str
+    """LEI."""
+
+
 class ParticipantView(_View, frozen=True, kw_only=True):
     name: str
     lei: str
@@ -126,6 +172,17 @@ class ParticipantView(_View, frozen=True, kw_only=True):
     threshold: int
     """How many distinct valid keys must sign an instruction."""
     keys: list[KeyView]
+    approvals: int = 0
+    """Of an operator: how many of its keys count for one proposal."""
+    sponsor: str | None = None
+    """LEI of who pays and queues for it, if it is an indirect participant."""
+    suspended: bool = False
+    closed: bool = False
+    debit_frozen: bool = False
+    credit_frozen: bool = False
+    fifo_bypass: bool = False
+    """A payment that can settle at entry passes waiting ones."""
+    sweeps: list[SweepView] = []
 
 
 class AssetView(_View, frozen=True, kw_only=True):
@@ -137,6 +194,22 @@ class AssetView(_View, frozen=True, kw_only=True):
     issued: str
     """Since genesis, decimal string."""
     redeemed: str
+    security: bool = False
+    """A security, by its ISIN; else a currency."""
+
+
+class ParametersView(_View, frozen=True, kw_only=True):
+    """What the ledger goes by from the next block on."""
+
+    height: int
+    """Of the last final block."""
+    uetr_window_ms: int
+    governance_threshold: int
+    readiness_ms: int
+    close_rule: str
+    """`expire` or `roll-over`."""
+    rules: int
+    """Version of the rules."""
 
 
 class SignatureView(_View, frozen=True, kw_only=True):
@@ -278,7 +351,8 @@ class EventView(_View, frozen=True, kw_only=True):
     height: int
     index: int
     """Position among the outcomes of the block: with `height` it names the event."""
-    instruction: int
+    instruction: int | None
+    """Whose outcome it is, or what brought it about; null: time, a link or resolution did."""
     payment: int
     time: int
     uetr: str | None
@@ -286,6 +360,8 @@ class EventView(_View, frozen=True, kw_only=True):
     """A word of the life of a payment, or `done` for an instruction that moves no money."""
     iso_status: str
     reason: str | None
+    event: EventDocument | None = None
+    """What it says besides; amounts only where the event itself names their asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +444,19 @@ class NodeService(Protocol):
 
     def instruction(self, sender: str, id: str) -> InstructionView | None:
         """What became of an instruction, by LEI and id; None: none is final and remembered."""
+
+    async def wait_instruction(
+        self, sender: str, id: str, timeout: float
+    ) -> InstructionView | None:
+        """Like `instruction`, but returns as soon as it is final, or None after `timeout`
+        seconds."""
+
+    def parameters(self) -> ParametersView:
+        """What the ledger goes by from the next block on."""
+
+    @property
+    def settlement(self) -> SettlementService:
+        """Queues, credit, netting, links, days, statements, traces."""
 
     def block(self, height: int) -> BlockView | None:
         """A final block; None where none is final at this height."""

@@ -55,7 +55,7 @@ def register(subparsers: Any) -> None:
         "--receipt", metavar="FILE", type=Path, help="a node's receipt, to go into the dossier"
     )
     evidence.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    add_options(evidence, signs=False)
+    add_options(evidence)
     evidence.set_defaults(handler=_evidence)
 
     verify = subparsers.add_parser(
@@ -102,7 +102,7 @@ def register(subparsers: Any) -> None:
 
 
 def _evidence(args: argparse.Namespace, output: Output) -> int:
-    from node.chain.uetr import uetr_text
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
     if args.equivocation is not None:

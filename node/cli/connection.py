@@ -41,7 +41,8 @@ class Connection:
     """What was given on the command line, read and checked."""
 
     apis: tuple[str, ...]
-    keystore: Path | None = None
+    keystores: tuple[Path, ...] = ()
+    """Of one participant; as many as must sign."""
     passphrase_file: Path | None = None
     chain_id: bytes | None = None
     """The chain to sign for, if known here."""
@@ -55,35 +56,29 @@ class Connection:
         own = [p.api for p in self.devnet if participant in (p.name, p.lei, p.bic)]
         return list(dict.fromkeys([*own, *self.apis]))
 
-    def keystore_path(self, participant: ParticipantView) -> Path:
-        """The key file that signs for a participant. Raises CommandError."""
+    def keystore_paths(self, participant: ParticipantView) -> list[Path]:
+        """The key files that sign for a participant. Raises CommandError."""
         if self.devnet:
             for known in self.devnet:
                 if known.lei == participant.lei:
-                    return known.keystore
+                    return [known.keystore]
             raise CommandError(
                 f"the devnet has no keystore of {participant.name}; those it has are of "
                 + ", ".join(p.name for p in self.devnet)
             )
-        if self.keystore is None:
+        if not self.keystores:
             raise usage(
                 f"no key to sign for {participant.name}; give --keystore FILE, or `keystore` in "
                 "the configuration file"
             )
-        return self.keystore
+        return list(self.keystores)
 
-    def signer(self, participant: ParticipantView) -> Keystore:
-        """The opened key of a participant. Raises CommandError, KeystoreError."""
-        path = self.keystore_path(participant)
+    def open(self, path: Path, passphrase_file: Path | None) -> Keystore:
+        """An opened key file; each is opened once. Raises KeystoreError."""
         keystore = self._opened.get(path)
         if keystore is None:
-            keystore = open_key(path, self.passphrase_file)
+            keystore = open_key(path, passphrase_file)
             self._opened[path] = keystore
-        if keystore.lei != participant.lei:
-            raise CommandError(
-                f"the keystore {path} is of {keystore.name} ({keystore.lei}), so it cannot sign "
-                f"for {participant.name} ({participant.lei})"
-            )
         return keystore
 
 
@@ -106,7 +101,7 @@ def open_key(path: Path, passphrase_file: Path | None) -> Keystore:
     return open_keystore(path, passphrase, role="participant")
 
 
-def add_options(parser: argparse.ArgumentParser, *, signs: bool) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that say where to connect."""
     group = parser.add_argument_group("where to connect")
     group.add_argument(
@@ -116,25 +111,17 @@ def add_options(parser: argparse.ArgumentParser, *, signs: bool) -> None:
     group.add_argument(
         "--api", metavar="URL", action="append", help="a node's API; several are tried in order"
     )
-    if signs:
-        group.add_argument("--keystore", metavar="FILE", type=Path, help="the key that signs")
-        group.add_argument(
-            "--passphrase-file", metavar="FILE", type=Path, help="holds the key's passphrase"
-        )
-        group.add_argument(
-            "--receipts", metavar="DIR", type=Path, help="where the nodes' receipts are kept"
-        )
 
 
 def connect(args: argparse.Namespace) -> Connection:
     """The connection that the options name. Raises CommandError."""
-    keystore: Path | None = getattr(args, "keystore", None)
+    keystores: list[Path] = getattr(args, "keystores", [])
     given = [name for name in ("devnet", "config", "api") if getattr(args, name, None) is not None]
     if len(given) > 1:
         raise usage(f"--{given[0]} and --{given[1]} exclude each other")
     if args.api:
         return _with_options(Connection(tuple(_url(url) for url in args.api)), args)
-    if keystore is not None and not given:
+    if keystores and not given:
         raise usage("--keystore needs --api URL beside it")
     if args.config is not None:
         return _with_options(_from_config(args.config), args)
@@ -144,20 +131,21 @@ def connect(args: argparse.Namespace) -> Connection:
             "nowhere to connect to: there is no .devnet here. Give --devnet DIR, --config FILE or "
             "--api URL; a devnet starts with: nostro devnet up"
         )
-    if keystore is not None:
+    if keystores:
         raise usage("--devnet knows its keystores; leave --keystore out or use --api")
     return _with_options(_from_devnet(directory), args)
 
 
 def _with_options(connection: Connection, args: argparse.Namespace) -> Connection:
-    keystore: Path | None = getattr(args, "keystore", None) or connection.keystore
+    keystores = tuple(getattr(args, "keystores", ())) or connection.keystores
+    files: list[Path] = getattr(args, "passphrase_files", [])
     receipts: Path | None = getattr(args, "receipts", None) or connection.receipts
-    if receipts is None and keystore is not None:
-        receipts = keystore.parent / "receipts"
+    if receipts is None and keystores:
+        receipts = keystores[0].parent / "receipts"
     return Connection(
         apis=connection.apis,
-        keystore=keystore,
-        passphrase_file=getattr(args, "passphrase_file", None) or connection.passphrase_file,
+        keystores=keystores,
+        passphrase_file=files[0] if files else connection.passphrase_file,
         chain_id=connection.chain_id,
         receipts=receipts,
         devnet=connection.devnet,
@@ -217,16 +205,20 @@ def _from_config(path: Path) -> Connection:
     apis = [apis] if isinstance(apis, str) else apis
     if not isinstance(apis, list) or not apis or not all(isinstance(url, str) for url in apis):
         raise usage(f"{path}: `api` must be the URL of a node's API, or a list of some")
-    for key in ("keystore", "passphrase_file", "receipts", "chain_id"):
+    for key in ("passphrase_file", "receipts", "chain_id"):
         if key in config and not isinstance(config[key], str):
             raise usage(f"{path}: `{key}` must be a text")
+    keystores = config.get("keystore", [])
+    keystores = [keystores] if isinstance(keystores, str) else keystores
+    if not isinstance(keystores, list) or not all(isinstance(each, str) for each in keystores):
+        raise usage(f"{path}: `keystore` must be a file's name, or a list of some")
 
     def beside(key: str) -> Path | None:
         return path.parent / config[key] if key in config else None
 
     return Connection(
         apis=tuple(_url(url) for url in apis),
-        keystore=beside("keystore"),
+        keystores=tuple(path.parent / each for each in keystores),
         passphrase_file=beside("passphrase_file"),
         chain_id=_chain_id(path, config.get("chain_id")),
         receipts=beside("receipts"),

@@ -11,26 +11,32 @@ first payment's success is never shown as the second's.
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from node.api.amounts import BadAmount, parse_amount
-from node.chain.build import build_issue, build_pay, build_redeem, gross_payment
+from node.chain.build import build, build_pay, gross_payment
 from node.chain.encoding import digest, encode, framed
 from node.chain.instruction import payment_digest, payments_root
 from node.chain.signature import Signer
 from node.chain.types import (
+    InstructionBody,
     Issue,
+    Mode,
+    MoveOwn,
     Payment,
+    PaymentClass,
     Priority,
     Redeem,
+    Reserve,
+    Return,
 )
 from node.chain.uetr import parse_uetr, uetr_text
+from node.cli.common import account_kind
 from node.cli.errors import CommandError, Exit
+from node.ledger.movements import movement_digest
 from node.ledger.state import ACCOUNT_ROLES
-from node.ledger.supply import body_digest
 
 if TYPE_CHECKING:
     from node.api.service import AssetView, ParticipantView, PaymentView
@@ -45,14 +51,23 @@ PRIORITIES: Final = {
     "high": Priority.HIGH,
     "normal": Priority.NORMAL,
 }
+CLASSES: Final = {"customer": PaymentClass.CUSTOMER, "interbank": PaymentClass.INTERBANK}
+MODES: Final = {"gross": Mode.GROSS, "net": Mode.NET}
 DUPLICATE = "AM05"
+MAX_TIME = 2**63 - 1
+"""Milliseconds since the Unix epoch: later than any."""
+
+W = TypeVar("W")
 
 CODES = {
     "settled": Exit.DONE,
+    "posted": Exit.DONE,
+    "done": Exit.DONE,
     "rejected": Exit.REFUSED,
     "refused": Exit.REFUSED,
     "cancelled": Exit.REFUSED,
     "expired": Exit.REFUSED,
+    "voided": Exit.REFUSED,
     "unknown": Exit.UNKNOWN,
 }
 """Exit code by status; any other is final but not settled."""
@@ -61,10 +76,6 @@ CODES = {
 def exit_code(status: str) -> Exit:
     """The exit code that tells of one payment's status."""
     return CODES.get(status, Exit.NOT_SETTLED)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def new_uetr() -> bytes:
@@ -81,6 +92,31 @@ def read_uetr(text: str) -> bytes:
         return parse_uetr(text)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """A payment as a person asks for it: participants by short name, LEI or BIC, the amount in
+    decimals, kinds of account as they are written."""
+
+    debtor: str
+    creditor: str
+    amount: str
+    currency: str
+    priority: str = "normal"
+    payment_class: str = "interbank"
+    mode: str = "gross"
+    from_account: str = "settlement"
+    to_account: str = "settlement"
+    earliest: int | None = None
+    """Milliseconds since the Unix epoch."""
+    latest: int | None = None
+    previous: str | None = None
+    """UETR of the payment that it carries on."""
+    on_behalf_of: str | None = None
+    to_indirect: str | None = None
+    ultimate_debtor: str | None = None
+    ultimate_creditor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +148,17 @@ class Book:
             + ", ".join(asset.code for asset in self.assets)
         )
 
-    def amount(self, text: str, asset: AssetView) -> int:
-        """Minor units. Raises CommandError."""
+    def amount(self, text: str, asset: AssetView, *, zero: bool = False) -> int:
+        """Minor units; `zero`: none at all is an amount, too. Raises CommandError."""
         try:
-            return parse_amount(text, asset.exponent, asset.code)
+            return parse_amount(text, asset.exponent, asset.code, zero=zero)
         except BadAmount as error:
             raise CommandError(str(error)) from error
 
-    def payment(
-        self,
-        uetr: bytes,
-        *,
-        debtor: str,
-        creditor: str,
-        amount: str,
-        currency: str,
-        priority: str,
-    ) -> Payment:
-        """A payment on the participants' own account. Raises CommandError."""
-        sender, receiver = self.participant(debtor), self.participant(creditor)
-        if sender.lei == receiver.lei:
+    def payment(self, uetr: bytes, terms: Terms) -> Payment:
+        """The payment that the terms ask for. Raises CommandError."""
+        sender, receiver = self.participant(terms.debtor), self.participant(terms.creditor)
+        if sender.lei == receiver.lei and terms.from_account == terms.to_account:
             raise CommandError(
                 f"debtor and creditor are the same account, that of {sender.name}; nothing would "
                 "move"
@@ -142,27 +169,53 @@ class Book:
                 f"{sender.name} has no account to pay from; its roles are "
                 + (", ".join(sender.roles) or "none")
             )
-        asset = self.asset(currency)
-        if priority not in PRIORITIES:
-            raise CommandError(f"priority {priority!r} is none of {', '.join(PRIORITIES)}")
+        asset = self.asset(terms.currency)
+        if (terms.earliest or 0) > (terms.latest or MAX_TIME):
+            raise CommandError("the latest time of settlement lies before the earliest")
         return gross_payment(
             uetr,
             sender.lei,
             receiver.lei,
             asset.code,
-            self.amount(amount, asset),
-            priority=PRIORITIES[priority],
+            self.amount(terms.amount, asset),
+            debtor_account=account_kind(terms.from_account),
+            creditor_account=account_kind(terms.to_account),
+            payment_class=_word(CLASSES, terms.payment_class, "class"),
+            priority=_word(PRIORITIES, terms.priority, "priority"),
+            mode=_word(MODES, terms.mode, "mode"),
+            ultimate_debtor=terms.ultimate_debtor,
+            ultimate_creditor=terms.ultimate_creditor,
+            earliest=terms.earliest,
+            latest=terms.latest,
+            debtor_indirect=self._lei(terms.on_behalf_of),
+            creditor_indirect=self._lei(terms.to_indirect),
+            previous=None if terms.previous is None else read_uetr(terms.previous),
         )
+
+    def _lei(self, given: str | None) -> str | None:
+        return None if given is None else self.participant(given).lei
+
+    def name(self, lei: str) -> str:
+        """The short name of a LEI; the LEI itself where the ledger does not know it."""
+        return next((p.name for p in self.participants if p.lei == lei), lei)
+
+
+def _word(words: Mapping[str, W], given: str, what: str) -> W:
+    if given not in words:
+        raise CommandError(f"{what} {given!r} is none of {', '.join(words)}")
+    return words[given]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """A signed instruction and what must come back for it."""
 
+    sender: str
+    """LEI."""
     id: str
     raw: bytes
-    uetrs: tuple[str, ...]
-    digests: tuple[str, ...]
+    uetrs: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
     """What the ledger compares a retry by, of each UETR, hex."""
 
 
@@ -172,7 +225,12 @@ def client_id(prefix: str, content: bytes) -> str:
 
 
 def pay_order(
-    chain_id: bytes, payments: Sequence[Payment], valid_until: int, signer: Signer
+    chain_id: bytes,
+    payments: Sequence[Payment],
+    valid_until: int,
+    signers: Sequence[Signer],
+    *,
+    all_or_none: bool = False,
 ) -> Order:
     """The signed instruction of one debtor's payments. `valid_until`: ms since the epoch."""
     identifier = client_id("pay", payments_root(payments))
@@ -182,9 +240,11 @@ def pay_order(
         identifier,
         valid_until,
         payments=payments,
-        signers=[signer],
+        signers=signers,
+        all_or_none=all_or_none,
     )
     return Order(
+        payments[0].debtor,
         identifier,
         raw,
         tuple(uetr_text(p.uetr) for p in payments),
@@ -192,43 +252,42 @@ def pay_order(
     )
 
 
-def issue_order(
-    chain_id: bytes, issuer: str, body: Issue, valid_until: int, signer: Signer
+Moving = Issue | Redeem | MoveOwn | Reserve | Return
+"""Bodies with a UETR of their own: its outcome is theirs."""
+
+
+def moving_order(
+    chain_id: bytes, sender: str, body: Moving, valid_until: int, signers: Sequence[Signer]
 ) -> Order:
-    identifier = client_id("iss", encode(body))
-    raw = build_issue(
-        chain_id,
-        issuer,
-        identifier,
-        valid_until,
-        uetr=body.uetr,
-        asset=body.asset,
-        creditor=body.creditor,
-        amount=body.amount,
-        signers=[signer],
-    )
-    return _supply_order(identifier, raw, body)
+    """The signed instruction of one of these; its id follows from what it asks for."""
+    if isinstance(body, Reserve | Return):
+        uetr, content = body.payment.uetr, payment_digest(body.payment)
+    else:
+        uetr, content = body.uetr, movement_digest(sender, body)
+    identifier = client_id(type(body).__name__.lower()[:3], encode(body))
+    raw = build(chain_id, sender, identifier, valid_until, body, signers)
+    return Order(sender, identifier, raw, (uetr_text(uetr),), (content.hex(),))
 
 
-def redeem_order(
-    chain_id: bytes, issuer: str, body: Redeem, valid_until: int, signer: Signer
+def plain_order(
+    chain_id: bytes,
+    sender: str,
+    body: InstructionBody,
+    valid_until: int,
+    signers: Sequence[Signer],
+    *,
+    reference: str,
 ) -> Order:
-    identifier = client_id("red", encode(body))
-    raw = build_redeem(
-        chain_id,
-        issuer,
-        identifier,
-        valid_until,
-        uetr=body.uetr,
-        asset=body.asset,
-        amount=body.amount,
-        signers=[signer],
+    """The signed instruction of a body without a UETR of its own.
+
+    The same thing may be ordered twice on purpose (hold, release, hold), so the id follows from
+    what is asked for *and* from a reference: the same under the same reference executes once.
+    """
+    prefix = type(body).__name__.lower()[:3]
+    identifier = client_id(prefix, encode((encode(body), reference)))
+    return Order(
+        sender, identifier, build(chain_id, sender, identifier, valid_until, body, signers)
     )
-    return _supply_order(identifier, raw, body)
-
-
-def _supply_order(identifier: str, raw: bytes, body: Issue | Redeem) -> Order:
-    return Order(identifier, raw, (uetr_text(body.uetr),), (body_digest(body).hex(),))
 
 
 @dataclass(frozen=True, slots=True)

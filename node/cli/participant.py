@@ -1,4 +1,4 @@
-"""A participant's commands: pay, payment, balance; and the issuer's: issue, redeem.
+"""A participant's first commands: pay, payment, balance.
 
 The client signs; a node never sees a participant's private key. A single payment's UETR is
 printed before anything is sent, so that whoever is cut off can ask for it.
@@ -7,25 +7,33 @@ printed before anything is sent, so that whoever is cut off can ask for it.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node.cli.common import (
+    TIMEOUT_SECONDS,
+    add_asking,
+    add_keys,
+    ask,
+    keys_of,
+    now_ms,
+    run,
+    seconds_option,
+    show,
+)
 from node.cli.errors import CommandError, Exit, usage
+from node.cli.instruct import Desk, deliver, open_desk, status_text, tell_result
 from node.cli.output import Output, instant
+from node.cli.terms import OPTIONAL, REQUIRED, add_money, add_terms, terms_of
 
 if TYPE_CHECKING:
     from node.api.client import ApiClient
-    from node.api.service import ParticipantView, PaymentView
+    from node.api.service import PaymentView
+    from node.chain.types import Payment
     from node.cli.connection import Connection
-    from node.cli.orders import Book, Order, Result
-
-TIMEOUT_SECONDS = 30.0
-"""How long a command waits for finality."""
-MAX_TIMEOUT_SECONDS = 86_400.0
+    from node.cli.orders import Order, Result, Terms
 
 
 def register(subparsers: Any) -> None:
@@ -39,243 +47,128 @@ def register(subparsers: Any) -> None:
     )
     pay.add_argument("--from", dest="debtor", metavar="PARTICIPANT", help="who pays")
     pay.add_argument("--to", dest="creditor", metavar="PARTICIPANT", help="who is paid")
-    _add_money(pay, required=False)
-    pay.add_argument("--priority", choices=("urgent", "high", "normal"), help="place in the queue")
+    add_money(pay, required=False)
+    add_terms(pay)
     pay.add_argument(
         "--file",
         metavar="PAYMENTS.csv",
         type=Path,
         help="columns: uetr (may be empty), debtor, creditor, amount, currency, priority",
     )
-    _add_sending(pay)
-    pay.set_defaults(handler=_pay)
-
-    issue = subparsers.add_parser("issue", help="create money on a participant's account (issuer)")
-    issue.add_argument("--to", dest="creditor", metavar="PARTICIPANT", required=True)
-    _add_money(issue, required=True)
-    _add_sending(issue)
-    issue.set_defaults(handler=_issue)
-
-    redeem = subparsers.add_parser("redeem", help="destroy money of one's own account (issuer)")
-    _add_money(redeem, required=True)
-    _add_sending(redeem)
-    redeem.set_defaults(handler=_redeem)
-
-    payment = subparsers.add_parser("payment", help="show what is final about a payment")
-    payment.add_argument("uetr", metavar="UETR")
-    payment.add_argument("--wait", metavar="SECONDS", type=seconds_option, default=0.0)
-    _add_asking(payment)
-    payment.set_defaults(handler=_payment)
-
-    balance = subparsers.add_parser("balance", help="show balances")
-    balance.add_argument("participant", metavar="PARTICIPANT", nargs="?")
-    _add_asking(balance)
-    balance.set_defaults(handler=_balance)
-
-
-def _add_money(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--amount", required=required, help="decimal, such as 1250.00")
-    parser.add_argument("--currency", required=required, help="code of the asset, such as EUR")
-    parser.add_argument(
-        "--uetr", help="a UUID version 4; give the same one again to retry (default: a new one)"
+    pay.add_argument(
+        "--all-or-none",
+        action="store_true",
+        help="with --file: the rows, of one debtor, settle together or not at all",
     )
-
-
-def _add_asking(parser: argparse.ArgumentParser, *, signs: bool = False) -> None:
-    from node.cli.connection import add_options  # noqa: PLC0415
-
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    add_options(parser, signs=signs)
-
-
-def _add_sending(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for finality")
-    parser.add_argument(
+    pay.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="send nothing; print the payment's UETR and its digest, which a supervisor's consent "
+        "names",
+    )
+    pay.add_argument("--no-wait", action="store_true", help="do not wait for finality")
+    pay.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=seconds_option,
         default=TIMEOUT_SECONDS,
         help="how long to wait for finality (default: 30); with --file, without any progress",
     )
-    _add_asking(parser, signs=True)
+    add_keys(pay)
+    add_asking(pay)
+    pay.set_defaults(handler=_pay)
+
+    payment = subparsers.add_parser("payment", help="show what is final about a payment")
+    payment.add_argument("uetr", metavar="UETR")
+    payment.add_argument("--wait", metavar="SECONDS", type=seconds_option, default=0.0)
+    add_asking(payment)
+    payment.set_defaults(handler=_payment)
+
+    balance = subparsers.add_parser("balance", help="show balances")
+    balance.add_argument("participant", metavar="PARTICIPANT", nargs="?")
+    add_asking(balance)
+    balance.set_defaults(handler=_balance)
 
 
-def seconds_option(text: str) -> float:
-    """The value of an option such as `--timeout`."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_TIMEOUT_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
-    return seconds
-
-
-# --- one order ----------------------------------------------------------------------------------
-
-Build = Callable[["Connection", "Book", bytes, bytes], tuple["ParticipantView", "Order"]]
-"""(connection, book, chain id, UETR) → the signer and the order."""
+# --- one payment ----------------------------------------------------------------------------------
 
 
 def _pay(args: argparse.Namespace, output: Output) -> int:
-    single = ("debtor", "creditor", "amount", "currency")
+    args.sender = args.debtor
     if args.file is not None:
-        given = [name for name in (*single, "uetr", "priority") if getattr(args, name) is not None]
-        if given or args.no_wait:
+        named = (*REQUIRED, *OPTIONAL, "uetr")
+        if any(getattr(args, name) is not None for name in named) or args.no_wait or args.dry_run:
             raise usage("with --file, everything about the payments comes from the file")
-        return _run(args, output, None, lambda c, client: _pay_file(args, output, c, client))
-    missing = [name for name in single if getattr(args, name) is None]
-    if missing:
-        flags = {"debtor": "--from", "creditor": "--to"}
-        names = ", ".join(flags.get(name, f"--{name}") for name in missing)
-        raise usage(f"pay needs {names} (or --file)")
+        return run(args, None, lambda c, client: _pay_file(args, output, c, client))
+    if args.all_or_none:
+        raise usage("--all-or-none is for the rows of a --file")
+    terms = terms_of(args, "pay", " (or --file)")
 
-    def build(
-        connection: Connection, book: Book, chain_id: bytes, uetr: bytes
-    ) -> tuple[ParticipantView, Order]:
-        from node.cli.orders import VALIDITY_MS, now_ms, pay_order  # noqa: PLC0415
+    async def work(connection: Connection, client: ApiClient) -> int:
+        from node.cli.orders import new_uetr, read_uetr  # noqa: PLC0415
 
-        payment = book.payment(
-            uetr,
-            debtor=args.debtor,
-            creditor=args.creditor,
-            amount=args.amount,
-            currency=args.currency,
-            priority=args.priority or "normal",
-        )
-        debtor = book.participant(args.debtor)
-        signer = connection.signer(debtor)
-        return debtor, pay_order(chain_id, [payment], now_ms() + VALIDITY_MS, signer)
+        uetr = new_uetr() if args.uetr is None else read_uetr(args.uetr)
+        desk = await open_desk(args, output, connection, client)
+        return await _send(desk, desk.book.payment(uetr, terms), terms)
 
-    return _run(args, output, args.debtor, lambda c, client: _send(args, output, c, client, build))
+    return run(args, args.debtor, work)
 
 
-def _issue(args: argparse.Namespace, output: Output) -> int:
-    def build(
-        connection: Connection, book: Book, chain_id: bytes, uetr: bytes
-    ) -> tuple[ParticipantView, Order]:
-        from node.chain.types import Issue  # noqa: PLC0415
-        from node.cli.orders import VALIDITY_MS, issue_order, now_ms  # noqa: PLC0415
+async def _send(desk: Desk, payment: Payment, terms: Terms) -> int:
+    from node.chain.instruction import payment_digest  # noqa: PLC0415
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
+    from node.cli.orders import VALIDITY_MS, Result, exit_code, pay_order  # noqa: PLC0415
 
-        asset = book.asset(args.currency)
-        creditor = book.participant(args.creditor)
-        issuer = book.participant(asset.issuer)
-        body = Issue(uetr, asset.code, creditor.lei, book.amount(args.amount, asset))
-        signer = connection.signer(issuer)
-        return issuer, issue_order(chain_id, issuer.lei, body, now_ms() + VALIDITY_MS, signer)
-
-    return _run(args, output, None, lambda c, client: _send(args, output, c, client, build))
-
-
-def _redeem(args: argparse.Namespace, output: Output) -> int:
-    def build(
-        connection: Connection, book: Book, chain_id: bytes, uetr: bytes
-    ) -> tuple[ParticipantView, Order]:
-        from node.chain.types import Redeem  # noqa: PLC0415
-        from node.cli.orders import VALIDITY_MS, now_ms, redeem_order  # noqa: PLC0415
-
-        asset = book.asset(args.currency)
-        issuer = book.participant(asset.issuer)
-        body = Redeem(uetr, asset.code, book.amount(args.amount, asset))
-        signer = connection.signer(issuer)
-        return issuer, redeem_order(chain_id, issuer.lei, body, now_ms() + VALIDITY_MS, signer)
-
-    return _run(args, output, None, lambda c, client: _send(args, output, c, client, build))
-
-
-def _run(
-    args: argparse.Namespace,
-    output: Output,
-    participant: str | None,
-    work: Callable[[Connection, ApiClient], Awaitable[int]],
-) -> int:
-    from node.api.client import ApiClient  # noqa: PLC0415
-    from node.cli.connection import connect  # noqa: PLC0415
-
-    connection = connect(args)
-
-    async def run() -> int:
-        async with ApiClient(connection.urls(participant)) as client:
-            return await work(connection, client)
-
-    return asyncio.run(run())
-
-
-async def _send(
-    args: argparse.Namespace,
-    output: Output,
-    connection: Connection,
-    client: ApiClient,
-    build: Build,
-) -> int:
-    from node.chain.uetr import uetr_text
-    from node.cli import settle  # noqa: PLC0415
-    from node.cli.orders import Result, exit_code, new_uetr, read_uetr  # noqa: PLC0415
-    from node.cli.receipts import keep_receipt  # noqa: PLC0415
-
-    uetr = new_uetr() if args.uetr is None else read_uetr(args.uetr)
-    text = uetr_text(uetr)
-    chain_id = await settle.agreed_chain(client, connection.chain_id)
-    _, order = build(connection, await settle.load_book(client), chain_id, uetr)
+    args, output, text = desk.args, desk.output, uetr_text(payment.uetr)
+    if args.dry_run:
+        digest = payment_digest(payment).hex()
+        output.document({"uetr": text, "digest": digest})
+        output.line(f"uetr     {text}")
+        output.line(f"digest   {digest}")
+        output.line("nothing was sent; give the same payment with this --uetr to send it")
+        return Exit.DONE
+    debtor = desk.book.participant(terms.debtor)
+    _, keys = keys_of(args, desk.connection, desk.book, debtor)
+    order = pay_order(desk.chain_id, [payment], now_ms() + VALIDITY_MS, keys)
     # Before sending: whoever is cut off from here on can ask for it, or try again with it.
     (output.note if args.json else output.line)(f"uetr     {text}")
     started = time.monotonic()
     try:
-        sent = await settle.submit(client, order)
+        doubt = await deliver(desk, order, text)
     except CommandError as error:
         status = "unknown" if error.code == Exit.UNKNOWN else "refused"
         output.document(asdict(Result(text, status)))
         raise
-    if sent.receipt is not None:
-        path = keep_receipt(
-            sent.receipt,
-            order.raw,
-            chain_id,
-            directory=connection.receipts,
-            name=text,
-            output=output,
-        )
-        if path is not None:
-            output.line(f"receipt  {path}")
-    if args.no_wait and sent.doubt is None:
+    if args.no_wait and doubt is None:
         output.document(asdict(Result(text, "accepted")))
         output.line(f"accepted, not final yet; ask with: nostro payment {text}")
         return Exit.DONE
-    result = await settle.wait_final(client, order, args.timeout, started)
+    result = await _wait(desk.client, order, args.timeout, started)
     output.document(asdict(result))
-    _tell(output, result, sent.doubt, args.timeout)
+    tell_result(output, result, doubt, args.timeout)
     return exit_code(result.status)
 
 
-def _tell(output: Output, result: Result, doubt: str | None, waited: float) -> None:
-    if result.status == "unknown":
-        why = f" ({doubt})" if doubt else "; too few validators may be running"
-        output.error(
-            f"nothing is final about {result.uetr} after {waited:.0f} s{why}. It may still be "
-            f"executed. Ask with: nostro payment {result.uetr} --wait 60. To try again, give the "
-            f"same payment with --uetr {result.uetr}: it is paid once"
-        )
-        return
-    output.line(f"status   {_status(result.status, result.reason)}")
-    if result.height is not None and result.index is not None:
-        output.line(
-            f"block    {result.height}, instruction {result.index[0]}, payment {result.index[1]}"
-        )
-    if result.settled_at is not None:
-        output.line(f"settled  {instant(result.settled_at)}")
-    if result.latency_ms is not None:
-        output.line(f"latency  {result.latency_ms} ms")
+async def _wait(client: ApiClient, order: Order, seconds: float, started: float) -> Result:
+    """The payment's outcome; also a rejection that does not use up its UETR, and so is known under
+    the instruction's id alone."""
+    from node.api.client import ApiError  # noqa: PLC0415
+    from node.cli import settle  # noqa: PLC0415
+    from node.cli.orders import Result  # noqa: PLC0415
+
+    result = await settle.wait_final(client, order, seconds, started)
+    if result.status != "unknown":
+        return result
+    try:
+        view = await client.instruction(order.sender, order.id)
+    except ApiError:
+        return result
+    if view is None or view.status != "rejected":
+        return result
+    return Result(result.uetr, "rejected", view.reason, view.height, (view.index, 0))
 
 
-def _status(status: str, reason: str | None) -> str:
-    if reason is None:
-        return status
-    from node.ledger.reasons import sentence  # noqa: PLC0415
-
-    return f"{status}: {reason}, {sentence(reason)}"
-
-
-# --- a file -------------------------------------------------------------------------------------
+# --- a file ---------------------------------------------------------------------------------------
 
 
 async def _pay_file(
@@ -283,26 +176,28 @@ async def _pay_file(
 ) -> int:
     from node.cli.payrun import pay_file  # noqa: PLC0415
 
-    return await pay_file(args.file, args.timeout, output, connection, client)
+    return await pay_file(args, output, connection, client)
 
 
-# --- looking ------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
 
 def _payment(args: argparse.Namespace, output: Output) -> int:
-    from node.chain.uetr import uetr_text
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
     uetr = uetr_text(read_uetr(args.uetr))
-    return _run(args, output, None, lambda _, client: _show_payment(args, output, client, uetr))
+    return run(args, None, lambda _, client: _show_payment(args, output, client, uetr))
 
 
 async def _show_payment(
     args: argparse.Namespace, output: Output, client: ApiClient, uetr: str
 ) -> int:
+    from node.cli.instruct import find_payment  # noqa: PLC0415
     from node.cli.orders import Result, exit_code, result_of  # noqa: PLC0415
 
-    view = await _find_payment(client, uetr, args.wait)
+    view = await ask(lambda: client.payment(uetr, wait=args.wait)) if args.wait else None
+    view = view or await find_payment(client, uetr)
     if view is None:
         output.document({**asdict(Result(uetr, "unknown")), "changes": []})
         output.error(
@@ -314,8 +209,13 @@ async def _show_payment(
     result = asdict(result_of(view, latency_ms=view.latency_ms))
     money = {"debtor": view.debtor, "creditor": view.creditor, "currency": view.currency}
     output.document({**result, **money, "amount": view.amount, "changes": view.changes})
+    _tell_payment(output, view)
+    return exit_code(view.status)
+
+
+def _tell_payment(output: Output, view: PaymentView) -> None:
     output.line(f"uetr     {view.uetr}")
-    output.line(f"status   {_status(view.status, view.reason)}")
+    output.line(f"status   {status_text(view.status, view.reason)}")
     if view.amount is not None:
         output.line(f"amount   {view.amount} {view.currency}")
     if view.debtor is not None:
@@ -323,58 +223,27 @@ async def _show_payment(
     if view.creditor is not None:
         output.line(f"creditor {view.creditor}")
     for change in view.changes:
+        why = "" if change.reason is None else f" {change.reason}"
+        what = "" if change.event is None else f"  {change.event['kind']}"
         output.line(
             f"change   {instant(change.time)}  block {change.height}  {change.status} "
-            f"({change.iso_status}{'' if change.reason is None else ' ' + change.reason})"
+            f"({change.iso_status}{why}){what}"
         )
-    return exit_code(view.status)
-
-
-async def _find_payment(client: ApiClient, uetr: str, wait: float) -> PaymentView | None:
-    """Also from the nodes behind the first: that one may lag. Raises CommandError."""
-    from node.api.client import ApiClient, ApiError, Unreachable  # noqa: PLC0415
-    from node.cli.settle import no_answer  # noqa: PLC0415
-
-    try:
-        view = await client.payment(uetr, wait=wait)
-        for url in client.urls[1:]:
-            if view is not None:
-                break
-            async with ApiClient([url]) as other:
-                try:
-                    view = await other.payment(uetr)
-                except Unreachable:
-                    continue
-    except ApiError as error:
-        raise no_answer(error) from error
-    return view
 
 
 def _balance(args: argparse.Namespace, output: Output) -> int:
-    async def show(_: Connection, client: ApiClient) -> int:
-        from node.api.client import ApiError  # noqa: PLC0415
-        from node.cli.settle import no_answer  # noqa: PLC0415
-
-        try:
-            view = await client.accounts(args.participant)
-        except ApiError as error:
-            raise no_answer(error) from error
-        rows = [
-            {
-                "participant": b.participant,
-                "account": b.account,
-                "asset": b.asset,
-                "amount": b.amount,
-                "available": b.available,
-            }
-            for b in view.balances
-        ]
+    async def tell(client: ApiClient) -> int:
+        view = await client.accounts(args.participant)
+        fields = ("participant", "account", "asset", "amount", "available")
+        rows = [{name: getattr(b, name) for name in fields} for b in view.balances]
         output.document({"height": view.height, "balances": rows})
-        heads = ("participant", "account", "asset", "amount", "available")
+        heads = (*fields, "reserved", "line")
         output.table(
-            heads, [tuple(row[head] for head in heads) for row in rows], right="amount available"
+            heads,
+            [tuple(getattr(b, head) for head in heads) for b in view.balances],
+            right="amount available reserved line",
         )
         output.line(f"at height {view.height}")
         return Exit.DONE
 
-    return _run(args, output, args.participant, show)
+    return show(args, args.participant, tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from pathlib import Path
 from node.api.client import ApiClient, ApiError
 from node.api.documents import ReceiptDocument
 from node.chain.genesis import BadGenesis, load_genesis
-from node.chain.types import Payment
+from node.chain.types import MAX_PAYMENTS, Payment
 from node.chain.uetr import parse_uetr
 from node.cli import settle
+from node.cli.common import keys_of, now_ms
 from node.cli.connection import Connection
 from node.cli.errors import CommandError, Exit
-from node.cli.orders import Book, Order, Result, exit_code, now_ms, pay_order
+from node.cli.orders import Book, Order, Result, Terms, exit_code, pay_order
 from node.cli.output import Output
 from node.cli.payfile import MAX_NAMED_ERRORS, PaymentFile, Row, prepare, read_rows
 from node.cli.receipts import keep_receipt
@@ -43,19 +45,31 @@ class RowResult:
     settled_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What signing the rows takes."""
+
+    args: argparse.Namespace
+    book: Book
+    connection: Connection
+    chain_id: bytes
+
+
 async def pay_file(
-    path: Path, patience: float, output: Output, connection: Connection, client: ApiClient
+    args: argparse.Namespace, output: Output, connection: Connection, client: ApiClient
 ) -> int:
-    """Pay every row once; the exit code. `patience`: seconds without progress."""
+    """Pay every row once; the exit code. `args.timeout`: seconds without progress."""
+    path: Path = args.file
     rows = read_rows(path)
     chain_id = await settle.agreed_chain(client, connection.chain_id)
     book = await settle.load_book(client)
     window = await _uetr_window(client)
+    job = _Job(args, book, connection, chain_id)
     # Before anything is given a UETR: a file that cannot be paid whole is not paid in part.
-    _check_rows(path, rows, book, connection)
+    _check_rows(path, rows, job)
     file = prepare(path, rows, now_ms(), window)
     output.note(f"nostro: the rows with their UETRs are in {file.path}")
-    orders = _orders(file, book, connection, chain_id)
+    orders = _orders(file, job)
 
     def keep(order: Order, receipt: ReceiptDocument) -> None:
         keep_receipt(
@@ -69,7 +83,7 @@ async def pay_file(
 
     run = settle.Settlement(
         client,
-        patience,
+        args.timeout,
         on_receipt=keep,
         on_progress=lambda done: output.progress(done, len(file.rows), "final"),
     )
@@ -112,41 +126,71 @@ async def _uetr_window(client: ApiClient) -> int:
 def _payment(row: Row, book: Book, uetr: bytes) -> Payment:
     return book.payment(
         uetr,
-        debtor=row.debtor,
-        creditor=row.creditor,
-        amount=row.amount,
-        currency=row.currency,
-        priority=row.priority,
+        Terms(
+            debtor=row.debtor,
+            creditor=row.creditor,
+            amount=row.amount,
+            currency=row.currency,
+            priority=row.priority,
+        ),
     )
 
 
-def _check_rows(path: Path, rows: Sequence[Row], book: Book, connection: Connection) -> None:
+def _check_rows(path: Path, rows: Sequence[Row], job: _Job) -> None:
     errors: list[str] = []
+    payments: list[Payment] = []
+    signing: set[str] = set()
     for row in rows:
         try:
-            _payment(row, book, bytes(16))
-            connection.signer(book.participant(row.debtor))
+            payments.append(_payment(row, job.book, bytes(16)))
+            if row.debtor not in signing:
+                keys_of(job.args, job.connection, job.book, job.book.participant(row.debtor))
+                signing.add(row.debtor)
         except CommandError as error:
             errors.append(f"{path}:{row.line}: {error}")
             if len(errors) >= MAX_NAMED_ERRORS:
                 break
     if errors:
         raise CommandError("nothing was sent, these rows cannot be paid:\n" + "\n".join(errors))
+    if job.args.all_or_none:
+        _check_together(path, payments)
 
 
-def _orders(file: PaymentFile, book: Book, connection: Connection, chain_id: bytes) -> list[Order]:
-    """Rows by debtor, in the file's order, up to PAYMENTS_PER_INSTRUCTION an instruction."""
+def _check_together(path: Path, payments: Sequence[Payment]) -> None:
+    """One instruction, one queue entry: what the ledger would reject all rows for."""
+    for what, values in (
+        ("debtor", {p.debtor for p in payments}),
+        ("currency", {p.asset for p in payments}),
+        ("priority", {p.priority for p in payments}),
+    ):
+        if len(values) > 1:
+            raise CommandError(
+                f"nothing was sent: with --all-or-none the rows of {path} must have one {what}, "
+                f"they have {len(values)}"
+            )
+    if len(payments) > MAX_PAYMENTS:
+        raise CommandError(
+            f"nothing was sent: {path} has {len(payments):,} rows; at most {MAX_PAYMENTS:,} "
+            "settle together"
+        )
+
+
+def _orders(file: PaymentFile, job: _Job) -> list[Order]:
+    """Rows by debtor, in the file's order, up to PAYMENTS_PER_INSTRUCTION an instruction; all in
+    one where they settle together."""
     valid_until = file.valid_until(now_ms())
+    together: bool = job.args.all_or_none
+    size = MAX_PAYMENTS if together else PAYMENTS_PER_INSTRUCTION
     by_debtor: dict[str, list[Payment]] = {}
     for row in file.rows:
-        payment = _payment(row, book, parse_uetr(row.uetr))
+        payment = _payment(row, job.book, parse_uetr(row.uetr))
         by_debtor.setdefault(payment.debtor, []).append(payment)
     orders = []
     for debtor, payments in by_debtor.items():
-        signer = connection.signer(book.participant(debtor))
-        for start in range(0, len(payments), PAYMENTS_PER_INSTRUCTION):
-            portion = payments[start : start + PAYMENTS_PER_INSTRUCTION]
-            orders.append(pay_order(chain_id, portion, valid_until, signer))
+        _, keys = keys_of(job.args, job.connection, job.book, job.book.participant(debtor))
+        for start in range(0, len(payments), size):
+            portion = payments[start : start + size]
+            orders.append(pay_order(job.chain_id, portion, valid_until, keys, all_or_none=together))
     return orders
 
 

@@ -10,20 +10,37 @@ from collections.abc import Callable, Sequence
 from consensus.messages import quorum
 from node.api.governance import (
     ApprovalView,
+    ChangeProposedView,
     EquivocationView,
     InstructionView,
     PendingEpochView,
     PendingMemberView,
     ProposalView,
-    ValidatorChangeView,
     ValidatorsView,
     ValidatorView,
 )
 from node.chain.block import validator_set_digest
 from node.chain.encoding import decode, encode
 from node.chain.records import EquivocationRecord, PendingEpoch, ProposalRecord
-from node.chain.types import AddValidator, Outcome, RemoveValidator, Validator, ValidatorChange
-from node.engine.views import event_view
+from node.chain.types import (
+    AddAsset,
+    AddValidator,
+    AdmitParticipant,
+    Change,
+    CloseParticipant,
+    LiftSuspension,
+    Outcome,
+    PublishSchedule,
+    RekeyValidator,
+    RemoveValidator,
+    ReplaceKeys,
+    SetMember,
+    SetNetting,
+    SuspendParticipant,
+    Validator,
+)
+from node.engine.views import outcome_word
+from node.engine.wording import Wording
 from node.ledger.governance import count_approvals, counts_now
 from node.ledger.state import State
 
@@ -98,14 +115,40 @@ def _approval(state: State, key: bytes) -> ApprovalView:
     return ApprovalView(public_key=key.hex(), participant=participant.record.name, counts=counts)
 
 
-def _change(state: State, change: ValidatorChange) -> ValidatorChangeView:
-    if isinstance(change, RemoveValidator):
-        return ValidatorChangeView(kind="remove", name=change.name, validator=None)
-    return ValidatorChangeView(
-        kind="add" if isinstance(change, AddValidator) else "rekey",
-        name=change.validator.name,
-        validator=_validator(state, change.validator),
+def _change(state: State, change: Change) -> ChangeProposedView:
+    match change:
+        case RemoveValidator():
+            return ChangeProposedView(kind="remove", name=change.name, validator=None)
+        case AddValidator() | RekeyValidator():
+            return ChangeProposedView(
+                kind="add" if isinstance(change, AddValidator) else "rekey",
+                name=change.validator.name,
+                validator=_validator(state, change.validator),
+            )
+    detail = Wording(state).event(change)
+    kind = detail.pop("kind")
+    if isinstance(change, PublishSchedule):
+        # Hundreds of days: what a person compares, not every one of them.
+        detail = {"first": change.days[0].date, "last": change.days[-1].date} | detail
+    return ChangeProposedView(
+        kind=kind, name=_subject(state, change), validator=None, detail=detail
     )
+
+
+def _subject(state: State, change: Change) -> str:
+    """Whom or what a change concerns; empty where it is the ledger itself."""
+    match change:
+        case AdmitParticipant():
+            return change.name
+        case CloseParticipant() | SuspendParticipant() | LiftSuspension() | ReplaceKeys():
+            return _name(state, change.lei)
+        case SetMember():
+            return _name(state, change.participant)
+        case AddAsset():
+            return change.code
+        case SetNetting():
+            return change.asset
+    return ""
 
 
 def equivocations_view(state: State) -> list[EquivocationView]:
@@ -142,10 +185,9 @@ def instruction_view(
     entry = state.instruction(sender, id)
     if entry is None:
         return None
-    for position, raw in enumerate(outcomes(entry.height) or ()):
+    for raw in outcomes(entry.height) or ():
         outcome = decode(raw, Outcome)
         if outcome.instruction == entry.instruction:
-            event = event_view(position, outcome)
             return InstructionView(
                 sender=sender,
                 id=id,
@@ -153,7 +195,8 @@ def instruction_view(
                 height=entry.height,
                 index=entry.instruction,
                 time=outcome.time,
-                status=event.status,
-                reason=outcome.reason,
+                # A change that it brought about tells of another payment, not of itself.
+                status="done" if outcome.content is not None else outcome_word(outcome),
+                reason=None if outcome.content is not None else outcome.reason,
             )
     return None

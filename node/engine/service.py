@@ -31,6 +31,7 @@ from node.api.service import (
     FollowsView,
     GivenUpView,
     MempoolView,
+    ParametersView,
     ParticipantView,
     PaymentView,
     PeerView,
@@ -43,8 +44,6 @@ from node.audit.fork import NothingKnown, build_equivocation, validator_index
 from node.chain.encoding import decode
 from node.chain.genesis import Genesis
 from node.chain.types import (
-    Block,
-    Instruction,
     Outcome,
     Receipt,
     Validator,
@@ -60,17 +59,18 @@ from node.engine.governance_views import (
 from node.engine.intake import Intake
 from node.engine.mempool import Mempool
 from node.engine.metrics import Metrics
+from node.engine.payment_views import Payments
+from node.engine.recorded import Recorded
 from node.engine.replica import Replica
+from node.engine.settlement import Settlement
 from node.engine.views import (
     accounts_view,
     assets_view,
     block_view,
     event_view,
+    parameters_view,
     participants_view,
-    payment_view,
-    payment_with_parties,
 )
-from node.ledger.entries import UetrEntry
 from node.network.links import PeerLinks
 from node.storage.chain_store import ChainStore
 from node.storage.horizon import Horizon
@@ -115,6 +115,12 @@ class Service:
     """How a node that is no validator keeps up."""
     _waiting: dict[bytes, list[asyncio.Future[None]]] = field(default_factory=dict)
     _new_block: asyncio.Event = field(default_factory=asyncio.Event)
+    settlement: Settlement = field(init=False)
+    _recorded: Recorded = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._recorded = Recorded(self.store)
+        self.settlement = Settlement(lambda: self.executor.final_state, self._recorded)
 
     @property
     def chain_id(self) -> bytes:
@@ -180,19 +186,15 @@ class Service:
 
     def payment(self, uetr: bytes) -> PaymentView | None:
         entry = self.store.uetr(uetr)
-        return None if entry is None else self._with_parties(entry)
+        return None if entry is None else self._payments().full(entry)
 
     def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
+        brief = self._payments().brief
         entries = map(self.store.uetr, uetrs)
-        return [None if entry is None else payment_view(entry) for entry in entries]
+        return [None if entry is None else brief(entry) for entry in entries]
 
-    def _with_parties(self, entry: UetrEntry) -> PaymentView:
-        """The view with what only the block's body tells."""
-        raw = self.store.block(entry.height)
-        if raw is None:
-            return payment_view(entry)  # pruned: the index still tells what became of it
-        instruction = decode(decode(raw, Block).instructions[entry.instruction], Instruction)
-        return payment_with_parties(entry, instruction, self.executor.final_state)
+    def _payments(self) -> Payments:
+        return Payments(self.executor.final_state, self._recorded)
 
     def evidence(self, uetr: bytes) -> bytes | None:
         entry = self.store.uetr(uetr)
@@ -222,6 +224,9 @@ class Service:
     def assets(self) -> list[AssetView]:
         return assets_view(self.executor.final_state)
 
+    def parameters(self) -> ParametersView:
+        return parameters_view(self.executor.final_state)
+
     # --- governance --------------------------------------------------------------------------
 
     def validators(self) -> ValidatorsView:
@@ -244,6 +249,20 @@ class Service:
 
     def instruction(self, sender: str, id: str) -> InstructionView | None:
         return instruction_view(self.executor.final_state, self.store.outcomes, sender, id)
+
+    async def wait_instruction(
+        self, sender: str, id: str, timeout: float
+    ) -> InstructionView | None:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    new_block = self._new_block
+                    found = self.instruction(sender, id)
+                    if found is not None:
+                        return found
+                    await new_block.wait()
+        except TimeoutError:
+            return None
 
     # --- blocks ------------------------------------------------------------------------------
 
@@ -391,6 +410,7 @@ class Service:
                     raise EventsUnavailable(f"the outcomes of height {height} were pruned")
                 for position, raw in enumerate(outcomes):
                     if position > index:
-                        yield event_view(position, decode(raw, Outcome))
+                        state = self.executor.final_state
+                        yield event_view(position, decode(raw, Outcome), state)
                 height, index = height + 1, -1
             await new_block.wait()

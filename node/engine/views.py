@@ -1,11 +1,10 @@
 """From ledger state, headers and outcomes to the documents that the API answers with.
 
-Pure functions of final data, so the API's test twin gives the very same documents.
+Pure functions of final data, so the API's test twin gives the very same documents. Payments:
+`node.engine.payment_views`.
 """
 
 from __future__ import annotations
-
-import msgspec
 
 from node.api.amounts import format_amount
 from node.api.service import (
@@ -14,86 +13,34 @@ from node.api.service import (
     BalanceView,
     BlockView,
     CertificateView,
-    ChangeView,
     EventView,
     KeyView,
+    ParametersView,
     ParticipantView,
-    PaymentView,
+    SweepView,
     UnknownParticipant,
 )
-from node.chain.types import (
-    AccountKind,
-    Header,
-    Instruction,
-    Issue,
-    Outcome,
-    Pay,
-    Redeem,
-)
+from node.chain.records import ParticipantRecord, RulesKey
+from node.chain.types import Header, Outcome
 from node.chain.uetr import uetr_text
-from node.ledger.entries import UetrEntry
+from node.engine.wording import Wording, account_word, word
+from node.ledger.reasons import SETTLED, status_word
 from node.ledger.state import State
+from node.ledger.tables import RULES
 
-WORDS = {"ACSC": "settled", "RJCT": "rejected"}
-"""ISO 20022 status → the word of a payment's life that interfaces use."""
-
-
-def payment_view(entry: UetrEntry) -> PaymentView:
-    """What the UETR index alone tells."""
-    status = WORDS[entry.status]
-    index = (entry.instruction, entry.payment)
-    change = ChangeView(
-        status=status,
-        iso_status=entry.status,
-        reason=entry.reason,
-        height=entry.height,
-        index=index,
-        time=entry.time,
-    )
-    return PaymentView(
-        uetr=uetr_text(entry.uetr),
-        status=status,
-        reason=entry.reason,
-        height=entry.height,
-        index=index,
-        settled_at=entry.time if status == "settled" else None,
-        digest=entry.digest.hex(),
-        changes=[change],
-    )
+FIRST_RULES = 1
+"""Version of the rules at genesis."""
 
 
-def payment_with_parties(entry: UetrEntry, instruction: Instruction, state: State) -> PaymentView:
-    """The same, with what the instruction tells."""
-    debtor: str | None = None
-    creditor: str | None = None
-    match instruction.envelope.body:
-        case Pay():
-            payment = instruction.payments[entry.payment]
-            kind, debtor, creditor = "pay", payment.debtor, payment.creditor
-            asset, amount = payment.asset, payment.amount
-        case Issue() as issue:
-            kind, creditor, asset, amount = "issue", issue.creditor, issue.asset, issue.amount
-        case Redeem() as redeem:
-            kind, debtor = "redeem", instruction.envelope.sender
-            asset, amount = redeem.asset, redeem.amount
-        case other:
-            raise AssertionError(f"{type(other).__name__} has no UETR")
-    record = state.asset(asset)
-    return msgspec.structs.replace(
-        payment_view(entry),
-        kind=kind,
-        debtor=debtor,
-        creditor=creditor,
-        currency=asset,
-        amount=None if record is None else format_amount(amount, record.exponent),
-    )
+def outcome_word(outcome: Outcome) -> str:
+    """The ledger's word for an outcome: `done` for what is no payment."""
+    if outcome.uetr is None and outcome.status == SETTLED:
+        return "done"
+    return status_word(outcome.status, outcome.reason)
 
 
-def event_view(position: int, outcome: Outcome) -> EventView:
+def event_view(position: int, outcome: Outcome, state: State) -> EventView:
     """One outcome, at `position` among its block's."""
-    word = WORDS[outcome.status]
-    if outcome.uetr is None and word == "settled":
-        word = "done"
     return EventView(
         height=outcome.height,
         index=position,
@@ -101,33 +48,45 @@ def event_view(position: int, outcome: Outcome) -> EventView:
         payment=outcome.payment,
         time=outcome.time,
         uetr=None if outcome.uetr is None else uetr_text(outcome.uetr),
-        status=word,
+        status=outcome_word(outcome),
         iso_status=outcome.status,
         reason=outcome.reason,
+        event=None if outcome.event is None else Wording(state).event(outcome.event),
     )
+
+
+def holder_of(state: State, participant: str) -> ParticipantRecord:
+    """The participant with this short name, LEI or BIC. Raises UnknownParticipant."""
+    found = state.find_participant(participant)
+    if found is None:
+        raise UnknownParticipant(participant)
+    return found.record
 
 
 def accounts_view(state: State, participant: str | None) -> AccountsView:
     """Balances of one participant (short name, LEI or BIC) or of all. Raises UnknownParticipant."""
-    holder = None if participant is None else state.find_participant(participant)
-    if participant is not None and holder is None:
-        raise UnknownParticipant(participant)
+    holder = None if participant is None else holder_of(state, participant)
+    wording = Wording(state)
     balances = []
     for account in state.accounts():
-        if holder is not None and account.participant != holder.record.lei:
+        if holder is not None and account.participant != holder.lei:
             continue
-        owner, asset = state.participant(account.participant), state.asset(account.asset)
-        assert owner is not None
-        assert asset is not None
-        amount = format_amount(account.balance, asset.exponent)
+        reserved, line = state.holding(account.participant, account.asset, account.kind)
+
+        def text(minor: int, asset: str = account.asset) -> str:
+            return wording.amount(minor, asset)
+
         balances.append(
             BalanceView(
-                participant=owner.record.name,
-                lei=owner.record.lei,
-                account=AccountKind(account.kind).name.lower(),
+                participant=wording.name(account.participant),
+                lei=account.participant,
+                account=account_word(account.kind),
                 asset=account.asset,
-                amount=amount,
-                available=amount,
+                amount=text(account.balance),
+                available=text(account.balance - reserved + line),
+                reserved=text(reserved),
+                line=text(line),
+                drawn=text(max(0, -account.balance)),
             )
         )
     balances.sort(key=lambda b: (b.participant, b.account, b.asset))
@@ -136,24 +95,34 @@ def accounts_view(state: State, participant: str | None) -> AccountsView:
 
 def participants_view(state: State) -> list[ParticipantView]:
     """All participants, ascending by short name."""
-    return [
-        ParticipantView(
-            name=r.name,
-            lei=r.lei,
-            bic=r.bic,
-            roles=list(r.roles),
-            threshold=r.threshold,
-            keys=[
-                KeyView(
-                    public_key=k.public_key.hex(),
-                    valid_from=k.valid_from,
-                    revoked_from=k.revoked_from,
-                )
-                for k in r.keys
-            ],
-        )
-        for r in sorted((each.record for each in state.participants()), key=lambda r: r.name)
-    ]
+    records = sorted((each.record for each in state.participants()), key=lambda r: r.name)
+    return [_participant(record) for record in records]
+
+
+def _participant(record: ParticipantRecord) -> ParticipantView:
+    return ParticipantView(
+        name=record.name,
+        lei=record.lei,
+        bic=record.bic,
+        roles=list(record.roles),
+        threshold=record.threshold,
+        keys=[
+            KeyView(
+                public_key=key.public_key.hex(),
+                valid_from=key.valid_from,
+                revoked_from=key.revoked_from,
+            )
+            for key in record.keys
+        ],
+        approvals=record.approvals,
+        sponsor=record.sponsor,
+        suspended=record.suspended,
+        closed=record.closed,
+        debit_frozen=record.debit_frozen,
+        credit_frozen=record.credit_frozen,
+        fifo_bypass=record.fifo_bypass,
+        sweeps=[SweepView(asset=sweep.asset, to=sweep.to) for sweep in record.sweeps],
+    )
 
 
 def assets_view(state: State) -> list[AssetView]:
@@ -165,9 +134,29 @@ def assets_view(state: State) -> list[AssetView]:
             issuer=r.issuer,
             issued=format_amount(r.issued, r.exponent),
             redeemed=format_amount(r.redeemed, r.exponent),
+            security=r.security,
         )
         for r in state.assets()
     ]
+
+
+def rules_version(state: State) -> int:
+    """Version of the rules for the next block."""
+    rules = state.get(RULES, RulesKey())
+    return FIRST_RULES if rules is None else rules.version
+
+
+def parameters_view(state: State) -> ParametersView:
+    """What the ledger goes by from the next block on."""
+    parameters = state.parameters
+    return ParametersView(
+        height=state.height,
+        uetr_window_ms=parameters.uetr_window_ms,
+        governance_threshold=parameters.governance_threshold,
+        readiness_ms=parameters.readiness_ms,
+        close_rule=word(parameters.close_rule),
+        rules=rules_version(state),
+    )
 
 
 def block_view(header: Header, digest: bytes, certificate: CertificateView | None) -> BlockView:

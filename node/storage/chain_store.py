@@ -386,6 +386,13 @@ class ChainStore:
         for key, value in self._kv.iterate(b"s"):
             yield key[1:], value
 
+    def rows(self, prefix: bytes, after: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """(state key, record) at the floor under keys with this prefix, after a key; in key
+        order."""
+        start = None if after is None else b"s" + after + b"\0"
+        for key, value in self._kv.iterate(b"s" + prefix, start=start):
+            yield key[1:], value
+
     def state_record(self, key: bytes) -> bytes | None:
         """The record under a state key at the floor."""
         return self._kv.get(b"s" + key)

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from node.api.documents import BATCH_TYPE, INSTRUCTION_TYPE
+from node.api.offload import MAX_WAITING
 from node.api.problems import CONTENT_TYPE, PROBLEMS, URN, Refused
-from node.api.routes import MAX_PROOFS
 from node.api.server import ApiServer, ListenError
 from node.api.service import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SubmissionRefused
 from node.api.sse import MAX_STREAMS
@@ -216,10 +216,19 @@ async def test_a_final_payment_is_shown_with_its_changes(api: Api) -> None:
 
 
 async def test_a_rejection_is_shown_with_its_reason(api: Api) -> None:
+    sent = api.pay(0)
+    await api.submit(sent.raw)
+    view = await api.get(f"/v1/payments/{uetr_of(sent)}")
+    assert (view["status"], view["reason"], view["settled_at"]) == ("rejected", "AM01", None)
+    assert view["changes"][0]["because"] == "The amount is zero."
+
+
+async def test_what_is_not_covered_waits_and_says_why(api: Api) -> None:
     sent = api.pay(10**15)
     await api.submit(sent.raw)
     view = await api.get(f"/v1/payments/{uetr_of(sent)}")
-    assert (view["status"], view["reason"], view["settled_at"]) == ("rejected", "AM04", None)
+    assert (view["status"], view["reason"], view["settled_at"]) == ("queued", "AM04", None)
+    assert view["changes"][0]["iso_status"] == "PDNG"
 
 
 async def test_a_long_poll_answers_as_soon_as_the_payment_is_final(api: Api) -> None:
@@ -320,8 +329,8 @@ async def test_no_more_proofs_wait_than_are_soon_made(api: Api) -> None:
                 go_on.set()
             return response.status
 
-    statuses = await asyncio.gather(*(ask() for _ in range(MAX_PROOFS + 1)))
-    assert sorted(statuses) == [200] * MAX_PROOFS + [429]
+    statuses = await asyncio.gather(*(ask() for _ in range(MAX_WAITING + 1)))
+    assert sorted(statuses) == [200] * MAX_WAITING + [429]
 
 
 # --- lists ----------------------------------------------------------------------------------------

@@ -71,10 +71,17 @@ def test_participants_are_named_by_name_lei_and_bic(net: Net) -> None:
     assert net.balance(banks["BANKB"].bic) == "10001.00"
 
 
-def test_a_payment_that_is_not_covered_is_rejected_and_exits_1(net: Net) -> None:
+def test_a_payment_that_is_not_covered_is_queued_and_exits_3(net: Net) -> None:
     ran = net.pay(amount="10000.01")
+    assert ran.code == 3
+    assert (ran.json["status"], ran.json["reason"]) == ("queued", "AM04")
+    assert ran.json["settled_at"] is None
+
+
+def test_a_payment_to_who_has_no_account_is_rejected_and_exits_1(net: Net) -> None:
+    ran = net.pay(to="WATCHDOG")
     assert ran.code == 1
-    assert (ran.json["status"], ran.json["reason"]) == ("rejected", "AM04")
+    assert (ran.json["status"], ran.json["reason"]) == ("rejected", "AC03")
 
 
 def test_the_same_payment_again_under_its_uetr_is_paid_once(net: Net) -> None:
@@ -346,10 +353,10 @@ def test_a_payment_that_nobody_knows_exits_2(net: Net) -> None:
 
 
 def test_a_rejected_payment_exits_1(net: Net) -> None:
-    uetr = net.pay(amount="99999.00").json["uetr"]
+    uetr = net.pay(to="WATCHDOG").json["uetr"]
     ran = net.run("payment", uetr)
     assert ran.code == 1
-    assert "AM04" in ran.out
+    assert "AC03" in ran.out
 
 
 def test_payment_asks_the_other_nodes_when_the_first_lags(tmp_path: Path) -> None:

@@ -116,12 +116,12 @@ def test_only_what_is_missing_of_a_half_paid_file_is_sent(net: Net, tmp_path: Pa
 
 
 def test_rejected_rows_exit_1_and_are_named(net: Net, tmp_path: Path) -> None:
-    path = write(tmp_path, ",BANKA,BANKB,1.00,EUR,normal", ",BANKB,BANKC,99999.00,EUR,normal")
+    path = write(tmp_path, ",BANKA,BANKB,1.00,EUR,normal", ",BANKB,WATCHDOG,9.00,EUR,normal")
     ran = pay_file(net, path)
     assert ran.code == 1
     assert [(row["status"], row["reason"]) for row in ran.json] == [
         ("settled", None),
-        ("rejected", "AM04"),
+        ("rejected", "AC03"),
     ]
     people = net.run("pay", "--file", path)
     assert "2 rows: 1 rejected, 1 settled" in people.out

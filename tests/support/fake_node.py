@@ -28,6 +28,7 @@ from node.api.service import (
     CertificateView,
     EventView,
     MempoolView,
+    ParametersView,
     ParticipantView,
     PaymentView,
     PeerView,
@@ -49,17 +50,19 @@ from node.engine.governance_views import (
     proposals_view,
     validators_view,
 )
+from node.engine.payment_views import Payments
+from node.engine.recorded import Recorded
+from node.engine.settlement import Settlement
 from node.engine.views import (
     accounts_view,
     assets_view,
     block_view,
     event_view,
+    parameters_view,
     participants_view,
-    payment_view,
-    payment_with_parties,
 )
 from node.ledger.check import NotAdmissible
-from node.ledger.entries import UetrEntry
+from tests.support.chain_records import ChainRecords
 from tests.support.ledger_world import Chain, World
 
 T = TypeVar("T")
@@ -97,8 +100,13 @@ class FakeNode:
     """Long polls and streams that wait for news now."""
     _watching: asyncio.Event = field(default_factory=asyncio.Event)
 
+    settlement: Settlement = field(init=False)
+
     def __post_init__(self) -> None:
         self.chain = Chain(self.world)
+        self.records = ChainRecords(lambda: self.chain)
+        self._recorded = Recorded(self.records)
+        self.settlement = Settlement(lambda: self.chain.state, self._recorded)
 
     @property
     def chain_id(self) -> bytes:
@@ -161,11 +169,15 @@ class FakeNode:
 
     def payment(self, uetr: bytes) -> PaymentView | None:
         entry = self.chain.index.uetr(uetr)
-        return None if entry is None else self._view(entry, full=True)
+        return None if entry is None else self._payments().full(entry)
 
     def payments(self, uetrs: Sequence[bytes]) -> list[PaymentView | None]:
+        brief = self._payments().brief
         entries = [self.chain.index.uetr(uetr) for uetr in uetrs]
-        return [None if entry is None else self._view(entry, full=False) for entry in entries]
+        return [None if entry is None else brief(entry) for entry in entries]
+
+    def _payments(self) -> Payments:
+        return Payments(self.chain.state, self._recorded)
 
     async def wait_payment(self, uetr: bytes, timeout: float) -> PaymentView | None:
         try:
@@ -178,13 +190,6 @@ class FakeNode:
                     await self._next_news(news)
         except TimeoutError:
             return None
-
-    def _view(self, entry: UetrEntry, *, full: bool) -> PaymentView:
-        if not full:
-            return payment_view(entry)
-        block = self.chain.blocks[entry.height - 1]
-        instruction = block.instructions[entry.instruction].instruction
-        return payment_with_parties(entry, instruction, self.chain.state)
 
     def evidence(self, uetr: bytes) -> bytes | None:
         if self.payment(uetr) is None:
@@ -217,6 +222,9 @@ class FakeNode:
     def assets(self) -> list[AssetView]:
         return assets_view(self.chain.state)
 
+    def parameters(self) -> ParametersView:
+        return parameters_view(self.chain.state)
+
     def validators(self) -> ValidatorsView:
         return validators_view(self.chain.state)
 
@@ -239,6 +247,20 @@ class FakeNode:
             sender,
             id,
         )
+
+    async def wait_instruction(
+        self, sender: str, id: str, timeout: float
+    ) -> InstructionView | None:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    news = self.news
+                    found = self.instruction(sender, id)
+                    if found is not None:
+                        return found
+                    await self._next_news(news)
+        except TimeoutError:
+            return None
 
     def height(self) -> int:
         return self.chain.state.height
@@ -294,7 +316,7 @@ class FakeNode:
                 outcomes = self.chain.blocks[height - 1].outcomes if height else []
                 for position, outcome in enumerate(outcomes):
                     if position > index:
-                        yield event_view(position, outcome)
+                        yield event_view(position, outcome, self.chain.state)
                 height, index = height + 1, -1
             await self._next_news(news)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from node.api.problems import Refused
-from node.api.routes import Handler, problem_response
+from node.api.requests import Handler, problem_response
 from node.api.sync_routes import SyncRoutes
 from node.chain.genesis import Genesis
 from node.chain.types import ValidatorSet

@@ -15,8 +15,8 @@ from node.api.amounts import format_amount
 from node.api.client import ApiClient
 from node.api.problems import Problem
 from node.api.service import PaymentView
-from node.chain.build import build, build_issue, build_pay, gross_payment
-from node.chain.types import PostPrice
+from node.chain.build import build, build_pay, gross_payment
+from node.chain.types import Issue, PostPrice
 
 OPENING = 1_000_000_000_00
 """Minor units of each currency that each bank is issued."""
@@ -71,16 +71,13 @@ async def issue_opening_balances(client: ApiClient, network: Network) -> list[Pa
         for asset in network.genesis.assets:
             purpose = f"opening-{bank.name}-{asset.code}"
             uetr = derived_uetr(network, purpose)
-            wanted[str(uuid.UUID(bytes=uetr))] = build_issue(
+            wanted[str(uuid.UUID(bytes=uetr))] = build(
                 network.genesis.chain_id,
                 asset.issuer,
                 purpose,
                 valid_until,
-                uetr=uetr,
-                asset=asset.code,
-                creditor=bank.lei,
-                amount=BOND_OPENING if asset.code == BOND else OPENING,
-                signers=[network.signer(names[asset.issuer])],
+                Issue(uetr, asset.code, bank.lei, BOND_OPENING if asset.code == BOND else OPENING),
+                [network.signer(names[asset.issuer])],
             )
     if network.profile.bond:
         await _post_bond_price(client, network, valid_until)

@@ -54,10 +54,11 @@ from devnet.bootstrap import OPENING, derived_uetr
 from devnet.network import BEGUN, MAX_VALIDATORS, SETTINGS, DevnetUnusable, Network
 from devnet.orders import MAX_AMOUNT
 from devnet.ports import PortsTaken
-from node.chain.build import build_issue, build_pay, gross_payment
+from node.chain.build import build, build_pay, gross_payment
 from node.chain.genesis_file import GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import Ed25519Signer, Signer
+from node.chain.types import Issue
 from node.engine.executor import MAX_BLOCK_PAYMENTS, Executor
 from node.engine.mempool import Mempool
 from node.engine.node import load_chain
@@ -342,16 +343,13 @@ class _Orders:
         for bank in self._banks:
             for asset in genesis.assets:
                 purpose = f"opening-{bank.name}-{asset.code}"
-                raw = build_issue(
+                raw = build(
                     genesis.chain_id,
                     identity.lei(identity.CENTRAL_BANK),
                     purpose,
                     genesis.time + INTERVAL_MS + VALID_MS,
-                    uetr=derived_uetr(self._made, purpose),
-                    asset=asset.code,
-                    creditor=bank.lei,
-                    amount=OPENING,
-                    signers=[issuer],
+                    Issue(derived_uetr(self._made, purpose), asset.code, bank.lei, OPENING),
+                    [issuer],
                 )
                 made.append(check_instruction(raw, genesis.chain_id))
         return made

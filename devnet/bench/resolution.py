@@ -14,12 +14,12 @@ from hashlib import sha256
 
 from stdnum.iso7064 import mod_97_10
 
-from node.chain.build import build, build_issue, build_pay, gross_payment
+from node.chain.build import build, build_pay, gross_payment
 from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
 from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import Ed25519Signer
-from node.chain.types import MAX_PAYMENTS, Payment, Priority, SetLimit
+from node.chain.types import MAX_PAYMENTS, Issue, Payment, Priority, SetLimit
 from node.ledger.apply import Applied, BlockContext, apply, begin, execute
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import genesis_state
@@ -172,13 +172,8 @@ class _Chain:
 
     def key(self) -> CheckedInstruction:
         """The issue that dissolves a gridlock."""
-        raw = build_issue(
-            *self._head(0),
-            uetr=_uetr(0),
-            asset=ASSET,
-            creditor=self.leis[1],
-            amount=KEY_AMOUNT,
-            signers=self.signers[:1],
+        raw = build(
+            *self._head(0), Issue(_uetr(0), ASSET, self.leis[1], KEY_AMOUNT), self.signers[:1]
         )
         return self._checked(raw)
 

@@ -13,24 +13,17 @@ from node.chain.types import (
     MAX_SIGNATURES,
     NODE_ID_PREFIX,
     AccountKind,
-    Approve,
-    Change,
     Envelope,
     Instruction,
     InstructionBody,
-    Issue,
     KeySignature,
     Mode,
     Pay,
     Payment,
     PaymentClass,
     Priority,
-    Propose,
     ReadyValidator,
-    Redeem,
-    RegisterKey,
     ReportEquivocation,
-    RevokeKey,
 )
 
 
@@ -146,97 +139,7 @@ def build_pay(
     return sign_instruction(Envelope(chain_id, sender, id, valid_until, body), payments, signers)
 
 
-# --- other bodies -----------------------------------------------------------------------------
-
-
-def build_issue(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    uetr: bytes,
-    asset: str,
-    creditor: str,
-    amount: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order of the issuer to create `amount` minor units on a settlement account."""
-    body = Issue(uetr, asset, creditor, amount)
-    return build(chain_id, sender, id, valid_until, body, signers)
-
-
-def build_redeem(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    uetr: bytes,
-    asset: str,
-    amount: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order of the issuer to destroy `amount` minor units of its own."""
-    return build(chain_id, sender, id, valid_until, Redeem(uetr, asset, amount), signers)
-
-
-def build_register_key(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    public_key: bytes,
-    possession: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order to add a key; `possession` is `prove_possession(new key, "participant",
-    sender, chain_id)`."""
-    body = RegisterKey(public_key, possession)
-    return build(chain_id, sender, id, valid_until, body, signers)
-
-
-def build_revoke_key(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    public_key: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed order to end a key of the sender's."""
-    return build(chain_id, sender, id, valid_until, RevokeKey(public_key), signers)
-
-
-def build_propose(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    changes: Sequence[Change],
-    expires: int,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed proposal of an operator. `expires`: milliseconds since the Unix epoch. The digest
-    of its envelope (`envelope_digest`) is what `build_approve` names."""
-    body = Propose(tuple(changes), expires)
-    return build(chain_id, sender, id, valid_until, body, signers)
-
-
-def build_approve(
-    chain_id: bytes,
-    sender: str,
-    id: str,
-    valid_until: int,
-    *,
-    proposal: bytes,
-    signers: Sequence[Signer],
-) -> bytes:
-    """A signed approval of an operator. `proposal`: its 32-byte id."""
-    return build(chain_id, sender, id, valid_until, Approve(proposal), signers)
+# --- what nodes say ---------------------------------------------------------------------------
 
 
 def build_ready(

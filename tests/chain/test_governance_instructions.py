@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from consensus.messages import Kind, Vote
 from node.chain.build import (
-    build_approve,
-    build_propose,
+    build,
     build_ready,
     build_report,
     sign_instruction,
@@ -45,9 +44,7 @@ def validator(name: str = "node4", address: str = "", operator: str = BANK.lei) 
 
 def proposed(*validators: Validator) -> bytes:
     changes = [AddValidator(each, bytes(64), bytes(64)) for each in validators]
-    return build_propose(
-        CHAIN, BANK.lei, "P1", VALID_UNTIL, changes=changes, expires=1, signers=[BANK.key]
-    )
+    return build(CHAIN, BANK.lei, "P1", VALID_UNTIL, Propose(tuple(changes), 1), [BANK.key])
 
 
 def refusal(raw: bytes) -> Refusal:
@@ -63,9 +60,7 @@ def test_each_body_comes_back_as_it_was_built() -> None:
     assert checked.digest == envelope_digest(checked.instruction.envelope)
     assert checked.payment_digests == []
 
-    raw = build_approve(
-        CHAIN, BANK.lei, "A1", VALID_UNTIL, proposal=checked.digest, signers=[BANK.key]
-    )
+    raw = build(CHAIN, BANK.lei, "A1", VALID_UNTIL, Approve(checked.digest), [BANK.key])
     assert check_instruction(raw, CHAIN).instruction.envelope.body == Approve(checked.digest)
 
     node = world.node_signer(1)
@@ -155,14 +150,8 @@ def test_what_no_node_could_read_as_an_address_stands_in_no_block(address: str) 
 def test_names_of_validators_are_plain(name: str) -> None:
     """They are shown, logged, and name files and metrics."""
     assert refusal(proposed(validator(name))) is Refusal.MALFORMED
-    removing = build_propose(
-        CHAIN,
-        BANK.lei,
-        "P1",
-        VALID_UNTIL,
-        changes=[RemoveValidator(name)],
-        expires=1,
-        signers=[BANK.key],
+    removing = build(
+        CHAIN, BANK.lei, "P1", VALID_UNTIL, Propose((RemoveValidator(name),), 1), [BANK.key]
     )
     assert refusal(removing) is Refusal.MALFORMED
 

@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 
 from node.chain.build import (
     assemble,
-    build_issue,
+    build,
     build_pay,
-    build_redeem,
-    build_register_key,
-    build_revoke_key,
     sign_instruction,
 )
 from node.chain.encoding import decode, digest, encode, framed
@@ -32,12 +29,15 @@ from node.chain.types import (
     AccountKind,
     Envelope,
     Instruction,
+    Issue,
     KeySignature,
     Mode,
     Pay,
     Payment,
     PaymentClass,
     Priority,
+    Redeem,
+    RegisterKey,
     RevokeKey,
     SignedEnvelope,
 )
@@ -90,44 +90,28 @@ def test_every_kind_of_body_passes() -> None:
     new_key = world.signer("new key")
     for raw in (
         pay(world.payment(1), all_or_none=True),
-        build_issue(
+        build(
             CHAIN,
             CENTRALBANK.lei,
             "I-1",
             LATER,
-            uetr=world.uetr(1),
-            asset=EUR,
-            creditor=BANKA.lei,
-            amount=1,
-            signers=[CENTRALBANK.key],
+            Issue(world.uetr(1), EUR, BANKA.lei, 1),
+            [CENTRALBANK.key],
         ),
-        build_redeem(
-            CHAIN,
-            CENTRALBANK.lei,
-            "R-1",
-            LATER,
-            uetr=world.uetr(2),
-            asset=EUR,
-            amount=1,
-            signers=[CENTRALBANK.key],
+        build(
+            CHAIN, CENTRALBANK.lei, "R-1", LATER, Redeem(world.uetr(2), EUR, 1), [CENTRALBANK.key]
         ),
-        build_register_key(
+        build(
             CHAIN,
             BANKA.lei,
             "K-1",
             LATER,
-            public_key=new_key.public_key,
-            possession=prove_possession(new_key, "participant", BANKA.lei, CHAIN),
-            signers=[BANKA.key],
+            RegisterKey(
+                new_key.public_key, prove_possession(new_key, "participant", BANKA.lei, CHAIN)
+            ),
+            [BANKA.key],
         ),
-        build_revoke_key(
-            CHAIN,
-            BANKA.lei,
-            "K-2",
-            LATER,
-            public_key=new_key.public_key,
-            signers=[BANKA.key, SECOND],
-        ),
+        build(CHAIN, BANKA.lei, "K-2", LATER, RevokeKey(new_key.public_key), [BANKA.key, SECOND]),
     ):
         assert check_instruction(raw, CHAIN).raw == raw
 
@@ -176,9 +160,7 @@ def test_payments_other_than_the_signed_ones_are_refused() -> None:
         (a, changed(b, amount=b.amount + 1)),
     ):
         assert refusal(_with_payments(raw, payments)).code is Refusal.PAYMENTS
-    revoke = build_revoke_key(
-        CHAIN, BANKA.lei, "K-2", LATER, public_key=bytes(32), signers=[BANKA.key]
-    )
+    revoke = build(CHAIN, BANKA.lei, "K-2", LATER, RevokeKey(bytes(32)), [BANKA.key])
     assert refusal(_with_payments(revoke, (a,))).code is Refusal.PAYMENTS
 
 
@@ -234,16 +216,8 @@ def test_a_uetr_that_is_no_version_4_uuid_or_stands_twice_is_refused_by_position
         assert (found.code, "payment 1" in found.detail) == (Refusal.UETR, True)
     found = refusal(pay(good, world.payment(2), changed(good, amount=1)))
     assert (found.code, "payment 2" in found.detail) == (Refusal.REPEATED_UETR, True)
-    issue = build_issue(
-        CHAIN,
-        CENTRALBANK.lei,
-        "I-1",
-        LATER,
-        uetr=bytes(16),
-        asset=EUR,
-        creditor=BANKA.lei,
-        amount=1,
-        signers=[CENTRALBANK.key],
+    issue = build(
+        CHAIN, CENTRALBANK.lei, "I-1", LATER, Issue(bytes(16), EUR, BANKA.lei, 1), [CENTRALBANK.key]
     )
     assert refusal(issue).code is Refusal.UETR
 

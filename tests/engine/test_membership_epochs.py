@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from consensus.interface import EpochStarted
 from consensus.messages import Content, Equivocation, Kind
 from node.api.service import SubmissionRefused
-from node.chain.build import build_propose, build_ready
+from node.chain.build import build, build_ready
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
 from node.chain.types import (
     AddValidator,
+    Propose,
     Receipt,
     RekeyValidator,
     RemoveValidator,
@@ -121,14 +122,13 @@ class Place:
     def propose(self, *changes: ValidatorChange) -> None:
         self._count += 1
         self.block(
-            build_propose(
+            build(
                 self.chain.genesis.chain_id,
                 CENTRALBANK.lei,
                 f"EPOCH-{self._count}",
                 VALID_UNTIL,
-                changes=changes,
-                expires=self.chain.state.time + 3_600_000,
-                signers=[CENTRALBANK.key],
+                Propose(tuple(changes), self.chain.state.time + 3_600_000),
+                [CENTRALBANK.key],
             )
         )
 

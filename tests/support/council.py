@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consensus.messages import VOTE_DOMAIN, Content, Kind, Vote, vote_payload
-from node.chain.build import build_approve, build_propose, build_ready, build_report
+from node.chain.build import build, build_ready, build_report
 from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, Ed25519Signer, prove_possession
 from node.chain.types import (
     AddValidator,
+    Approve,
+    Change,
+    Propose,
     RekeyValidator,
     RemoveValidator,
     Validator,
-    ValidatorChange,
 )
 from node.ledger.work import Applied
 from tests.support.ledger_world import DAY_MS, Chain, MadeBlock, World, signer
@@ -128,17 +130,16 @@ class Council:
 
     def propose(
         self,
-        *changes: ValidatorChange,
+        *changes: Change,
         sender: str = "CENTRALBANK",
         signers: Sequence[Ed25519Signer] | None = None,
         expires: int | None = None,
     ) -> CheckedInstruction:
         """A proposal; by default one that expires in a day. Its digest is its id."""
-        raw = build_propose(
+        raw = build(
             *self._head(sender),
-            changes=changes,
-            expires=self.chain.state.time + DAY_MS if expires is None else expires,
-            signers=self.world.banks[sender].signers[:1] if signers is None else signers,
+            Propose(tuple(changes), self.chain.state.time + DAY_MS if expires is None else expires),
+            self.world.banks[sender].signers[:1] if signers is None else signers,
         )
         return check_instruction(raw, self.world.chain_id)
 
@@ -148,10 +149,10 @@ class Council:
         sender: str = "BANKA",
         signers: Sequence[Ed25519Signer] | None = None,
     ) -> CheckedInstruction:
-        raw = build_approve(
+        raw = build(
             *self._head(sender),
-            proposal=proposal,
-            signers=self.world.banks[sender].signers[:1] if signers is None else signers,
+            Approve(proposal),
+            self.world.banks[sender].signers[:1] if signers is None else signers,
         )
         return check_instruction(raw, self.world.chain_id)
 
@@ -206,7 +207,7 @@ class Council:
         """The reason of the outcome of an instruction alone in a block."""
         return self.block(checked).outcomes[0].reason
 
-    def pend(self, *changes: ValidatorChange) -> MadeBlock:
+    def pend(self, *changes: Change) -> MadeBlock:
         """Propose and approve in one block."""
         proposal = self.propose(*changes)
         block = self.block(proposal, self.approve(proposal.digest))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from node.chain.build import build_pay, build_propose, build_ready
+from node.chain.build import build, build_pay, build_ready
 from node.chain.genesis import Genesis
 from node.chain.signature import ROLE_NODE, ROLE_VOTE, prove_possession
 from node.chain.types import (
     AddValidator,
     Header,
+    Propose,
     RemoveValidator,
     Validator,
     ValidatorChange,
@@ -47,14 +48,13 @@ def end_epoch(
     chain_id, epoch = chain.genesis.chain_id, chain.epoch() + 1
     expires = chain.state.time + 3_600_000
     chain.add(
-        build_propose(
+        build(
             chain_id,
             CENTRALBANK.lei,
             f"EPOCH-{epoch}",
             VALID_UNTIL,
-            changes=changes,
-            expires=expires,
-            signers=[CENTRALBANK.key],
+            Propose(tuple(changes), expires),
+            [CENTRALBANK.key],
         ),
         signers=signers,
     )

@@ -8,9 +8,9 @@ import uuid
 from pathlib import Path
 
 from node.api.client import ApiClient
-from node.chain.build import build_approve, build_propose
+from node.chain.build import build
 from node.chain.instruction import parse_instruction
-from node.chain.types import ValidatorChange
+from node.chain.types import Approve, Propose, ValidatorChange
 from node.storage.keystore import Keystore, open_keystore
 from tests.support.devnet import Devnet
 
@@ -35,22 +35,21 @@ class Operators:
     async def change(self, node: str, *changes: ValidatorChange) -> None:
         """Have the network decide on these changes; sent to `node`."""
         now = int(time.time() * 1000)
-        proposal = build_propose(
+        proposal = build(
             self._chain,
             self._participants["CENTRALBANK"]["lei"],
             uuid.uuid4().hex,
             now + VALIDITY_MS,
-            changes=changes,
-            expires=now + VALIDITY_MS,
-            signers=[self._key("CENTRALBANK").signer],
+            Propose(tuple(changes), now + VALIDITY_MS),
+            [self._key("CENTRALBANK").signer],
         )
-        approval = build_approve(
+        approval = build(
             self._chain,
             self._participants["BANKA"]["lei"],
             uuid.uuid4().hex,
             now + VALIDITY_MS,
-            proposal=parse_instruction(proposal).digest,
-            signers=[self._key("BANKA").signer],
+            Approve(parse_instruction(proposal).digest),
+            [self._key("BANKA").signer],
         )
         async with ApiClient([self._devnet.api(node)]) as client:
             await client.submit(proposal)

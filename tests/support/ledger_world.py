@@ -16,11 +16,7 @@ from stdnum.iso7064 import mod_97_10
 from node.chain.block import encode_block, header_digest
 from node.chain.build import (
     build,
-    build_issue,
     build_pay,
-    build_redeem,
-    build_register_key,
-    build_revoke_key,
     gross_payment,
 )
 from node.chain.encoding import decode
@@ -32,9 +28,13 @@ from node.chain.types import (
     AccountKind,
     Header,
     InstructionBody,
+    Issue,
     Outcome,
     Payment,
     PaymentClass,
+    Redeem,
+    RegisterKey,
+    RevokeKey,
 )
 from node.ledger.apply import Applied, BlockContext
 from node.ledger.entries import InstructionEntry, UetrEntry
@@ -264,13 +264,15 @@ class World:
         id: str | None = None,
         valid_until: int | None = None,
     ) -> CheckedInstruction:
-        raw = build_issue(
+        raw = build(
             *self.head(sender, id, valid_until),
-            uetr=_uetr(self.next_number()) if uetr is None else uetr,
-            asset=asset,
-            creditor=self.lei(creditor),
-            amount=amount,
-            signers=self._signers(sender, None),
+            Issue(
+                _uetr(self.next_number()) if uetr is None else uetr,
+                asset,
+                self.lei(creditor),
+                amount,
+            ),
+            self._signers(sender, None),
         )
         return check_instruction(raw, self.chain_id)
 
@@ -284,12 +286,10 @@ class World:
         id: str | None = None,
         valid_until: int | None = None,
     ) -> CheckedInstruction:
-        raw = build_redeem(
+        raw = build(
             *self.head(sender, id, valid_until),
-            uetr=_uetr(self.next_number()) if uetr is None else uetr,
-            asset=asset,
-            amount=amount,
-            signers=self._signers(sender, None),
+            Redeem(_uetr(self.next_number()) if uetr is None else uetr, asset, amount),
+            self._signers(sender, None),
         )
         return check_instruction(raw, self.chain_id)
 
@@ -304,13 +304,15 @@ class World:
         id: str | None = None,
         valid_until: int | None = None,
     ) -> CheckedInstruction:
-        raw = build_register_key(
+        raw = build(
             *self.head(sender, id, valid_until),
-            public_key=key.public_key if public_key is None else public_key,
-            possession=prove_possession(key, ROLE_PARTICIPANT, self.lei(sender), self.chain_id)
-            if possession is None
-            else possession,
-            signers=self._signers(sender, signers),
+            RegisterKey(
+                key.public_key if public_key is None else public_key,
+                prove_possession(key, ROLE_PARTICIPANT, self.lei(sender), self.chain_id)
+                if possession is None
+                else possession,
+            ),
+            self._signers(sender, signers),
         )
         return check_instruction(raw, self.chain_id)
 
@@ -323,10 +325,10 @@ class World:
         id: str | None = None,
         valid_until: int | None = None,
     ) -> CheckedInstruction:
-        raw = build_revoke_key(
+        raw = build(
             *self.head(sender, id, valid_until),
-            public_key=public_key,
-            signers=self._signers(sender, signers),
+            RevokeKey(public_key),
+            self._signers(sender, signers),
         )
         return check_instruction(raw, self.chain_id)
 

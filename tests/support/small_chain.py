@@ -23,17 +23,14 @@ from consensus.messages import (
 from node.audit.epochs import leader
 from node.chain.block import encode_block, header_digest, inspect_block
 from node.chain.build import (
-    build_issue,
+    build,
     build_pay,
-    build_redeem,
-    build_register_key,
-    build_revoke_key,
 )
 from node.chain.genesis import Genesis
 from node.chain.instruction import check_instruction
 from node.chain.merkle import EMPTY_ROOT
 from node.chain.signature import Ed25519Signer, prove_possession
-from node.chain.types import Header, ValidatorSet
+from node.chain.types import Header, Issue, Redeem, RegisterKey, RevokeKey, ValidatorSet
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
@@ -298,16 +295,13 @@ class SmallChain:
 
 
 def issue(chain: SmallChain, number: int, *, asset: str = EUR, amount: int = 10**9) -> bytes:
-    return build_issue(
+    return build(
         chain.genesis.chain_id,
         CENTRALBANK.lei,
         f"ISSUE-{number}",
         VALID_UNTIL,
-        uetr=world.uetr(number),
-        asset=asset,
-        creditor=BANKA.lei,
-        amount=amount,
-        signers=[CENTRALBANK.key],
+        Issue(world.uetr(number), asset, BANKA.lei, amount),
+        [CENTRALBANK.key],
     )
 
 
@@ -341,14 +335,15 @@ def sample() -> SmallChain:
     )
     chain.add(final=False, skip_views=2)
     chain.add(
-        build_register_key(
+        build(
             chain_id,
             BANKA.lei,
             "KEY-1",
             VALID_UNTIL,
-            public_key=second.public_key,
-            possession=prove_possession(second, "participant", BANKA.lei, chain_id),
-            signers=[BANKA.key],
+            RegisterKey(
+                second.public_key, prove_possession(second, "participant", BANKA.lei, chain_id)
+            ),
+            [BANKA.key],
         ),
         pay(chain, "E2E-4", 11, 20),  # 11 is a retry
     )
@@ -361,14 +356,7 @@ def sample() -> SmallChain:
             payments=[world.payment(30, creditor=BANKC, asset=CNY, amount=1)],
             signers=[BANKA.key, second],
         ),
-        build_revoke_key(
-            chain_id,
-            BANKA.lei,
-            "KEY-2",
-            VALID_UNTIL,
-            public_key=second.public_key,
-            signers=[BANKA.key],
-        ),
+        build(chain_id, BANKA.lei, "KEY-2", VALID_UNTIL, RevokeKey(second.public_key), [BANKA.key]),
         issue(chain, 1002, amount=500),
     )
     chain.add(
@@ -380,15 +368,13 @@ def sample() -> SmallChain:
             payments=[world.payment(40, debtor=BANKB, creditor=CENTRALBANK, amount=700)],
             signers=[BANKB.key],
         ),
-        build_redeem(
+        build(
             chain_id,
             CENTRALBANK.lei,
             "REDEEM-1",
             VALID_UNTIL,
-            uetr=world.uetr(1003),
-            asset=EUR,
-            amount=600,
-            signers=[CENTRALBANK.key],
+            Redeem(world.uetr(1003), EUR, 600),
+            [CENTRALBANK.key],
         ),
     )
     return chain

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from consensus.interface import Floor
 from node.chain.block import encode_block, header_digest
-from node.chain.build import build_issue, build_pay, build_redeem
+from node.chain.build import build, build_pay
 from node.chain.genesis import Genesis
 from node.chain.instruction import check_instruction
-from node.chain.types import Header, Payment
+from node.chain.types import Header, Issue, Payment, Redeem
 from node.engine.executor import block_info
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
@@ -87,29 +87,24 @@ class WindowChain:
 
     def issue(self, number: int, *, asset: str = EUR, amount: int = 10**9) -> bytes:
         """To BANKA."""
-        return build_issue(
+        return build(
             self.genesis.chain_id,
             CENTRALBANK.lei,
             self._id(),
             self._valid_until,
-            uetr=world.uetr(number),
-            asset=asset,
-            creditor=BANKA.lei,
-            amount=amount,
-            signers=[CENTRALBANK.key],
+            Issue(world.uetr(number), asset, BANKA.lei, amount),
+            [CENTRALBANK.key],
         )
 
     def redeem(self, number: int, amount: int) -> bytes:
         """By the central bank."""
-        return build_redeem(
+        return build(
             self.genesis.chain_id,
             CENTRALBANK.lei,
             self._id(),
             self._valid_until,
-            uetr=world.uetr(number),
-            asset=EUR,
-            amount=amount,
-            signers=[CENTRALBANK.key],
+            Redeem(world.uetr(number), EUR, amount),
+            [CENTRALBANK.key],
         )
 
     def pay(self, *payments: Payment, all_or_none: bool = False) -> bytes:

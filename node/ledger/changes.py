@@ -54,14 +54,6 @@ def _put_parameters(work: Work, change: t.SetParameters) -> None:
     work.put_parameters(changed)
 
 
-def _judge_netting(work: Work, change: t.SetNetting | t.SetMember) -> str | None:
-    return netting.judge(work, change)
-
-
-def _put_netting(work: Work, change: t.SetNetting | t.SetMember) -> None:
-    netting.put(work, change)
-
-
 def _never(work: Work, change: t.Change) -> str | None:
     return None
 
@@ -89,8 +81,8 @@ _KINDS: dict[type[msgspec.Struct], Kind] = {
         lambda work, index, c: restriction.follow(work, index, c.lei),
     ),
     t.AddAsset: Kind(participants.asset_refusal, participants.add_asset),
-    t.SetNetting: Kind(_judge_netting, _put_netting),
-    t.SetMember: Kind(_judge_netting, _put_netting),
+    t.SetNetting: Kind(netting.judge, netting.put),
+    t.SetMember: Kind(netting.judge, netting.put),
     t.SetParameters: Kind(_never, _put_parameters),
     t.PublishSchedule: Kind(schedule.refusal, schedule.publish),
     t.ActivateRules: Kind(rules.refusal, rules.put),

@@ -777,9 +777,10 @@ class Work:
         self._check_floors(layer)
         for asset, gain in gained.items():
             old, new = self.parent.asset(asset), self.asset(asset)
-            if old is None or new is None:
+            if new is None:
                 raise ConservationBroken(f"accounts hold {asset}, which is no asset")
-            created = (new.issued - new.redeemed) - (old.issued - old.redeemed)
+            outstanding = 0 if old is None else old.issued - old.redeemed  # None: a new asset
+            created = new.issued - new.redeemed - outstanding
             if gain != created:
                 raise ConservationBroken(
                     f"{asset} at height {self.context.height}: accounts gained {gain}, "

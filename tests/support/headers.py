@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.chain.block import RULE_VERSION, instructions_root, validator_set_digest
+from node.chain.block import instructions_root, validator_set_digest
 from node.chain.genesis import Genesis
 from node.chain.instruction import CheckedInstruction
 from node.chain.types import Header
@@ -24,7 +24,7 @@ def next_header(
     """The header of the block of `instructions` that `applied` is the result of, on `parent`."""
     validators = parent.validator_set
     return Header(
-        version=RULE_VERSION,
+        version=parent.rules_version,
         chain_id=genesis.chain_id,
         epoch=validators.epoch,
         view=view,

@@ -172,7 +172,7 @@ def unwind(work: Work, key: CycleKey, index: int | None) -> None:
 def _conclude(work: Work, key: CycleKey, cycle: CycleRecord, index: int | None) -> None:
     """Settle a closed cycle, if its debtors and the waterfall cover it; else nothing moves."""
     plan = _plan(work, key.asset, cycle)
-    if not plan.left and _has_room(work, key.asset, cycle):
+    if not plan.left:
         _settle(work, key, cycle, plan, index)
     elif work.context.time >= cycle_age(cycle.opened, work.window):
         unwind(work, key, index)
@@ -213,16 +213,6 @@ def _has(work: Work, asset: str, kind: int, lei: str) -> int:
     return max(work.book(asset, kind).available(lei), 0)
 
 
-def _has_room(work: Work, asset: str, cycle: CycleRecord) -> bool:
-    """Whether every creditor's account can count what it would hold. Only drawn credit lines can
-    make that a question: without them there is never so much money."""
-    book = work.book(asset, SETTLEMENT)
-    return all(
-        (book.load(each.participant) or 0) + each.credits - each.debits <= MAX_BALANCE
-        for each in cycle.positions
-    )
-
-
 def _settle(work: Work, key: CycleKey, cycle: CycleRecord, plan: Plan, index: int | None) -> None:
     asset = key.asset
     _free(work, asset, cycle)
@@ -233,7 +223,11 @@ def _settle(work: Work, key: CycleKey, cycle: CycleRecord, plan: Plan, index: in
     for each in cycle.positions:
         net = each.credits - each.debits
         if net:
-            book.balances[each.participant] = (book.load(each.participant) or 0) + net
+            after = (book.load(each.participant) or 0) + net
+            assert after <= MAX_BALANCE, (
+                "supply and lines are capped below what an account can hold"
+            )
+            book.balances[each.participant] = after
         if net > 0:
             work.credited(each.participant, asset, SETTLEMENT)
     _decide(work, key, cycle, "settled")

@@ -62,6 +62,7 @@ PROBLEMS: dict[str, Kind] = {
     "bad-identifier": Kind(422, "Not a LEI or asset code"),
     "bad-text": Kind(422, "A text has characters that are not allowed"),
     "repeated-uetr": Kind(422, "A UETR stands twice in one instruction"),
+    "bad-order": Kind(422, "A list in the instruction is not in its order"),
     "signature-order": Kind(422, "The signatures are not in their order"),
     "bad-signature": Kind(422, "A signature does not verify"),
     # instructions, as the ledger stands (node.ledger.check)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from node.chain.encoding import GENESIS, UNDECODABLE, digest
-from node.chain.genesis_checks import faults, is_security, repeated
+from node.chain.genesis_checks import faults, repeated
 from node.chain.genesis_file import (
     CLOSE_RULES,
     FORMAT,
@@ -33,6 +33,7 @@ from node.chain.genesis_file import (
     GenesisPolicy,
     GenesisValidator,
 )
+from node.chain.isin import is_security
 from node.chain.signature import (
     NO_CHAIN,
     ROLE_NODE,
@@ -102,7 +103,7 @@ def load_genesis(data: bytes) -> Genesis:
     fault = next(faults(file), None)
     if fault is not None:
         raise BadGenesis(fault)
-    issuers = {participant.lei: participant for participant in file.participants}
+    roles = {participant.lei: participant.roles for participant in file.participants}
     return Genesis(
         chain_id=digest(GENESIS, data),
         network=file.network,
@@ -114,7 +115,7 @@ def load_genesis(data: bytes) -> Genesis:
         validator_set=_validator_set(file),
         close_rule=CLOSE_RULES[file.parameters.close_rule or "expire"],
         securities=frozenset(
-            asset.code for asset in file.assets if is_security(asset.code, issuers[asset.issuer])
+            asset.code for asset in file.assets if is_security(asset.code, roles[asset.issuer])
         ),
         schedule=tuple(map(_business_day, file.schedule)),
         netting=tuple(SetNetting(each.asset, True, each.funding_ms) for each in file.netting),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 
 from node.chain.genesis_file import GenesisFile, GenesisParticipant
-from node.chain.isin import has_isin_form, is_isin
+from node.chain.isin import is_isin, is_security
 from node.chain.records import ACCOUNT_ROLES, ROLES
 from node.chain.signature import (
     NO_CHAIN,
@@ -42,12 +42,6 @@ def repeated(values: Iterable[Hashable]) -> Hashable | None:
     """A value that occurs twice; None if all differ."""
     value, count = next(iter(Counter(values).most_common(1)), (None, 0))
     return value if count > 1 else None
-
-
-def is_security(code: str, issuer: GenesisParticipant) -> bool:
-    """Whether the asset is a security: issued by a depository. If that is an issuer of currencies
-    too, the form of the code decides."""
-    return "depository" in issuer.roles and ("issuer" not in issuer.roles or has_isin_form(code))
 
 
 # --- participants -----------------------------------------------------------------------------
@@ -137,7 +131,7 @@ def _assets(file: GenesisFile) -> Iterator[str]:
         where = f"assets[{index}] ({asset.code})"
         yield from _role(known, f"{where}.issuer", asset.issuer, ("issuer", "depository"))
         issuer = known.get(asset.issuer)
-        if issuer is not None and is_security(asset.code, issuer) and not is_isin(asset.code):
+        if issuer is not None and is_security(asset.code, issuer.roles) and not is_isin(asset.code):
             yield (
                 f"{where}.code: {issuer.name} is a depository, but this is no ISIN: two letters, "
                 "nine letters or digits, and the check digit that belongs to them"
@@ -179,7 +173,7 @@ def _netting(file: GenesisFile) -> Iterator[str]:
         where = f"netting[{index}].asset"
         if each.asset not in issuers:
             yield f"{where}: no asset has the code {each.asset}"
-        elif is_security(each.asset, issuers[each.asset]):
+        elif is_security(each.asset, issuers[each.asset].roles):
             yield f"{where}: {each.asset} is a security; cycles are of currencies"
     member_in = repeated(f"{each.participant} stands twice in {each.asset}" for each in members)
     if member_in is not None:

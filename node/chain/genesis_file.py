@@ -67,7 +67,7 @@ class GenesisParameters(_Json, frozen=True):
 
 
 class GenesisAsset(_Json, frozen=True):
-    """A currency, or a security under its ISIN (`genesis_checks.is_security`)."""
+    """A currency, or a security under its ISIN (`isin.is_security`)."""
 
     code: AssetText
     exponent: Annotated[int, Meta(ge=0, le=8)]

@@ -1,4 +1,4 @@
-"""ISINs (ISO 6166), which name securities, with their check digit.
+"""ISINs (ISO 6166) with their check digit, and which assets are the securities that they name.
 
 Written here because a genesis file must be readable with the base dependencies alone.
 """
@@ -6,6 +6,7 @@ Written here because a genesis file must be readable with the base dependencies 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]", re.ASCII)
 
@@ -26,3 +27,9 @@ def is_isin(code: str) -> bool:
     digits = [int(digit) for character in code for digit in str(int(character, 36))]
     doubled = [2 * digit for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(sum(divmod(each, 10)) for each in doubled)) % 10 == 0
+
+
+def is_security(code: str, roles: Collection[str]) -> bool:
+    """Whether an asset of an issuer with these roles is a security: what a depository issues is. If
+    that issues currencies too, the form of the code decides."""
+    return "depository" in roles and ("issuer" not in roles or has_isin_form(code))

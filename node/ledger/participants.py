@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from node.chain.isin import has_isin_form, is_isin
+from node.chain.isin import is_isin, is_security
 from node.chain.records import (
     ACCOUNT_ROLES,
     ROLES,
@@ -55,7 +55,6 @@ from node.ledger.work import Work
 INDIRECT = "indirect-participant"
 DIRECT = "direct-participant"
 OPERATOR = "operator"
-DEPOSITORY = "depository"
 ISSUER = "issuer"
 
 _CODE = re.compile(r"[A-Z][A-Z0-9]{2,11}", re.ASCII)
@@ -300,12 +299,6 @@ def asset_refusal(work: Work, change: AddAsset) -> str | None:
     if is_security(change.code, issuer.record.roles):
         return None if is_isin(change.code) else BAD_PARAMETER
     return None if ISSUER in issuer.record.roles else BAD_PARAMETER
-
-
-def is_security(code: str, roles: Iterable[str]) -> bool:
-    """Whether an asset of an issuer with these roles is a security: a depository's are. If that
-    issues currencies too, the form of the code decides."""
-    return DEPOSITORY in roles and (ISSUER not in roles or has_isin_form(code))
 
 
 def add_asset(work: Work, change: AddAsset) -> None:

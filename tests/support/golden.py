@@ -387,6 +387,7 @@ def _derived() -> dict[str, bytes]:
         "validator set digest": validator_set_digest(values["ValidatorSet"]),
         "instruction digest": envelope_digest(values["Envelope"]),
         "payment leaf": payment_digest(values["Payment"]),
+        "group of a queue resolution in EUR": digest(RESOLUTION, encode(world.EUR)),
         "link id": link_id(values["Link"].legs, values["Link"].expires),
         "signed envelope leaf": signed_envelope_leaf(values["SignedEnvelope"]),
         "outcome leaf": outcome_leaf(encode(values["Outcome, settled"])),

@@ -238,7 +238,7 @@ SENTENCES: dict[str, str] = {
     # IncorrectCurrency.
     NO_PRICE: "No price is posted for this security in this currency.",
     # BlockedAmount.
-    COLLATERAL_IN_USE: "The collateral covers credit that is drawn.",
+    COLLATERAL_IN_USE: "It covers credit that is drawn, or a net system requires it.",
     # InvalidLocalInstrumentCode.
     WRONG_ASSET_TYPE: "A security stands where a currency must, or the reverse.",
     # SignerNotAllowed.

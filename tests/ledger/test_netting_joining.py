@@ -23,7 +23,7 @@ from node.chain.types import (
     SuspendParticipant,
 )
 from node.ledger.reasons import sentence
-from node.ledger.tables import CYCLES, NETTING, PAYMENTS, POSITIONS
+from node.ledger.tables import CYCLES, NETTING, PAYMENTS, POSITIONS, AnyTable
 from tests.support.ledger_world import DAY_MS, MadeBlock
 from tests.support.netting_world import BOND, TERMS, Clearing, events, netting_world
 
@@ -102,7 +102,8 @@ def test_a_batch_comes_to_the_same_rows_as_its_payments_one_by_one() -> None:
     time = one.state.time + 60_000
     many.block(world.pay("BANKA", *payments), time=time)
     one.block(*(world.pay("BANKA", each) for each in payments), time=time)
-    for table in (CYCLES, POSITIONS, NETTING):
+    tables: tuple[AnyTable, ...] = (CYCLES, POSITIONS, NETTING)
+    for table in tables:
         assert one.state.rows(table) == many.state.rows(table)
 
 

@@ -1,4 +1,9 @@
-"""`nostro keystore`: a participant's encrypted key files."""
+"""`nostro keystore`: a participant's encrypted key files, and its keys on the ledger.
+
+Keys rotate without anybody's approval: register the new one, then revoke the old one. Who lost all
+keys cannot sign for that; the operators replace them (`nostro propose --replace-keys`), with the
+proof of possession that `prove` prints.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,14 @@ from typing import Any
 
 import msgspec
 
-from node.chain.genesis import genesis_key
+from node.chain.genesis import BadGenesis, genesis_key, load_genesis
+from node.chain.signature import ROLE_PARTICIPANT, prove_possession
+from node.chain.types import RegisterKey, RevokeKey
+from node.cli.common import digest_option
+from node.cli.connection import open_key, read_input
 from node.cli.errors import CommandError, Exit
 from node.cli.founding import new_passphrase
+from node.cli.instruct import Desk, Draft, add_order, add_reference, order
 from node.cli.output import Output
 from node.ledger.identifiers import BadIdentifier, check_lei
 from node.storage.keystore import create_keystore, open_keystore, read_key_info
@@ -33,6 +43,28 @@ def register(subparsers: Any) -> None:
     create.add_argument("--passphrase-file", metavar="FILE", type=Path)
     create.add_argument("--json", action="store_true", help="one JSON document on stdout")
     create.set_defaults(handler=_create)
+    prove = commands.add_parser(
+        "prove",
+        help="print a key's entry for a proposal that admits or re-keys its holder",
+        description="Prove possession of a key on a running chain. The entry goes into the `keys` "
+        "of the file of nostro propose --admit, or `register` of --replace-keys.",
+    )
+    prove.add_argument("file", metavar="FILE", type=Path)
+    prove.add_argument("--genesis", metavar="FILE", type=Path, required=True)
+    prove.add_argument("--passphrase-file", metavar="FILE", type=Path)
+    prove.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    prove.set_defaults(handler=_prove)
+    register = commands.add_parser("register", help="add a key to one's own, from the next block")
+    register.add_argument("file", metavar="FILE", type=Path, help="of the new key")
+    register.add_argument(
+        "--new-passphrase-file", metavar="FILE", type=Path, help="of the new key's file"
+    )
+    revoke = commands.add_parser("revoke", help="end one of one's own keys, from the next block")
+    revoke.add_argument("key", metavar="KEY", type=digest_option, help="64 hexadecimal digits")
+    for parser, handler in ((register, _register), (revoke, _revoke)):
+        add_reference(parser)
+        add_order(parser)
+        parser.set_defaults(handler=handler)
     show = commands.add_parser("show", help="whose key a file holds; needs no passphrase")
     show.add_argument("file", metavar="FILE", type=Path)
     show.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -59,6 +91,37 @@ def _create(args: argparse.Namespace, output: Output) -> int:
     if entry is not None:
         output.line(msgspec.json.encode(entry).decode())
     return Exit.DONE
+
+
+def _prove(args: argparse.Namespace, output: Output) -> int:
+    try:
+        genesis = load_genesis(read_input(args.genesis, "the genesis file"))
+    except BadGenesis as error:
+        raise CommandError(f"{args.genesis}: {error}") from error
+    signer = open_key(args.file, args.passphrase_file)
+    possession = prove_possession(signer, ROLE_PARTICIPANT, signer.lei, genesis.chain_id)
+    entry = {"public_key": signer.public_key.hex(), "possession": possession.hex()}
+    output.document(entry)
+    output.line(msgspec.json.encode(entry).decode())
+    return Exit.DONE
+
+
+def _register(args: argparse.Namespace, output: Output) -> int:
+    new = open_key(args.file, args.new_passphrase_file)
+
+    async def make(desk: Desk) -> Draft:
+        possession = prove_possession(new, ROLE_PARTICIPANT, new.lei, desk.chain_id)
+        said = (f"key       {new.public_key.hex()}",)
+        return Draft(RegisterKey(new.public_key, possession), desk.sender(new.lei), said)
+
+    return order(args, output, make)
+
+
+def _revoke(args: argparse.Namespace, output: Output) -> int:
+    async def make(desk: Desk) -> Draft:
+        return Draft(RevokeKey(args.key), desk.sender())
+
+    return order(args, output, make)
 
 
 def _show(args: argparse.Namespace, output: Output) -> int:

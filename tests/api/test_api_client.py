@@ -169,7 +169,7 @@ async def test_waiting_goes_on_at_another_node_when_one_dies(
 
 
 def _uetr(node: FakeNode) -> str:
-    from node.chain.uetr import uetr_text
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
 
     return uetr_text(node.waiting[0].instruction.payments[0].uetr)
 

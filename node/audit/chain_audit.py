@@ -24,7 +24,6 @@ from node.audit.fault import Fault, shown
 from node.audit.recent import ReplayIndex
 from node.audit.report import EXIT_CODES, INVALID, UNDECIDED, VALID
 from node.chain.block import (
-    RULE_VERSION,
     BodyMismatch,
     InspectedBlock,
     encode_block,
@@ -41,6 +40,7 @@ from node.chain.types import Header, ValidatorSet
 from node.ledger.apply import BadBlock
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
+from node.ledger.rules import UnknownRules
 from node.ledger.state import ConservationBroken, State, recount
 from node.ledger.work import Applied
 
@@ -167,6 +167,8 @@ def audit_chain(
         _Replay(source, genesis, index, report).run(tip, progress)
     except _Stop as stop:
         report.finding = stop.finding
+    except UnknownRules as error:
+        report.undecided = str(error)
     except sqlite3.Error as error:
         report.undecided = f"the replay's own index on disk failed: {error}; is the disk full?"
     finally:
@@ -242,7 +244,7 @@ class _Replay:
 
     def _check_header(self, header: Header, parent: Header, validators: ValidatorSet) -> None:
         for name, expected in (
-            ("version", RULE_VERSION),
+            ("version", self._ledger.final.rules_version),
             ("chain_id", self._genesis.chain_id),
             ("epoch", validators.epoch),
             ("height", parent.height + 1),

@@ -20,8 +20,8 @@ from msgspec import Meta
 
 from consensus import certificate as certificates
 from consensus.messages import MAX_CARRIERS, Certificate, Kind
-from node.audit.fault import Fault, same
-from node.chain.block import RULE_VERSION, header_digest, validator_set_digest
+from node.audit.fault import Fault, known, same
+from node.chain.block import header_digest, validator_set_digest
 from node.chain.genesis import Genesis
 from node.chain.merkle import EMPTY_ROOT
 from node.chain.signature import verify
@@ -91,9 +91,9 @@ class ValidatorHistory:
 
     def _check_seal(self, seal: Header, current: ValidatorSet, where: str) -> None:
         meaning = "It is not the block that ends this epoch of this chain."
+        known(f"{where}.version", seal.version)
         for name, expected in (
             ("chain_id", self._chain_id),
-            ("version", RULE_VERSION),
             ("epoch", current.epoch),
             ("validator_set", validator_set_digest(current)),
             ("proposer", leader(current, seal.view)),

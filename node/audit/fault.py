@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from node.chain.block import SUPPORTED_RULES
+
 
 class Fault(Exception):
     """A check failed."""
@@ -24,6 +26,13 @@ class Absent(Exception):
 def shown(value: object) -> str:
     """For people: bytes as hexadecimal digits."""
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def known(where: str, version: int) -> None:
+    """Raise Fault unless this software knows the version of the rules that a header names."""
+    if version not in SUPPORTED_RULES:
+        expected = " or ".join(map(str, SUPPORTED_RULES))
+        raise Fault(where, expected, version, "This verifier knows other rules.")
 
 
 def same(where: str, expected: object, found: object, meaning: str) -> None:

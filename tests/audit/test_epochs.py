@@ -113,7 +113,7 @@ def forged(**options: Any) -> list[EpochLink]:
 
 SEAL: dict[str, tuple[dict[str, Any], str]] = {
     "another chain": ({"chain_id": FLIPPED}, "chain_id"),
-    "other rules": ({"version": 2}, "version"),
+    "other rules": ({"version": 9}, "version"),
     "an earlier epoch": ({"epoch": 0}, "epoch"),
     "a later epoch": ({"epoch": 2}, "epoch"),
     "other validators": ({"validator_set": FLIPPED}, "validator_set"),

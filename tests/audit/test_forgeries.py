@@ -195,7 +195,7 @@ SOLE: dict[str, tuple[str, Callable[[], Dossier]]] = {
             ),
         ),
     ),
-    "rules of another version": ("chain", lambda: forge.changed_header(dossier(20), version=2)),
+    "rules of another version": ("chain", lambda: forge.changed_header(dossier(20), version=9)),
     "a block of another validator set": (
         "validators",
         lambda: forge.changed_header(dossier(20), validator_set=FLIPPED),

@@ -150,7 +150,7 @@ SOLE: dict[str, tuple[str, Callable[[], ForkProof]]] = {
     "another chain's block": ("chain", other_chain),
     "rules of another version": (
         "chain",
-        lambda: resigned(same_view(), "higher", replace(same_view().higher.block, version=2)),
+        lambda: resigned(same_view(), "higher", replace(same_view().higher.block, version=9)),
     ),
     "a block of other validators": (
         "validators",

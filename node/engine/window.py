@@ -22,9 +22,9 @@ from node.chain.block import (
     outcomes_root,
     parse_body,
 )
-from node.chain.bodies import body_payments
+from node.chain.carried import carried_payment
 from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
-from node.chain.instruction import InstructionRefused, ParsedInstruction, payment_digest
+from node.chain.instruction import InstructionRefused, ParsedInstruction
 from node.chain.types import (
     MAX_VALIDITY_MS,
     Header,
@@ -244,11 +244,10 @@ def _ordered(parsed: Sequence[ParsedInstruction], outcome: Outcome) -> tuple[byt
     digests = instruction.payment_digests
     if digests:
         return digests[outcome.payment], instruction.instruction.payments[outcome.payment]
+    carried = carried_payment(instruction, outcome.payment)
+    if carried is not None:
+        return carried.digest, carried.payment
     body = instruction.instruction.envelope.body
-    payments = body_payments(body)
-    if payments:
-        payment = payments[outcome.payment]
-        return payment_digest(payment), payment
     if not isinstance(body, MOVEMENTS):
         raise Malformed(
             f"[{outcome.instruction}, {outcome.payment}] names a UETR, the instruction has none"

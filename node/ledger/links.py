@@ -14,7 +14,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from node.chain.build import link_id
-from node.chain.instruction import CheckedInstruction, payment_digest
+from node.chain.carried import carried_payments
+from node.chain.instruction import CheckedInstruction
 from node.chain.records import Legged, LinkKey, LinkRecord, PaymentKey, PaymentRecord
 from node.chain.types import (
     MAX_BALANCE,
@@ -64,11 +65,7 @@ def link(work: Work, index: int, checked: CheckedInstruction, body: Link) -> Non
     sender = checked.instruction.envelope.sender
     key = LinkKey(link_id(body.legs, body.expires))
     record = work.get(LINKS, key)
-    own = [
-        Origin(index, number, leg, payment_digest(leg))
-        for number, leg in enumerate(body.legs)
-        if leg.debtor == sender
-    ]
+    own = [Origin(index, *carried) for carried in carried_payments(checked)]
     reason = _refusal(work, sender, body, own, record)
     if reason is not None:
         work.note(index, reason)

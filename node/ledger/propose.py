@@ -23,6 +23,9 @@ SIGNATURE_WEIGHT = 6
 """What checking one signature while executing costs, in payments. Admission checks those that
 sign an instruction; these are inside it, and a block full of them must not take longer to execute
 than one full of payments."""
+PRICE_WEIGHT = 200
+"""What a new price costs, in payments: it changes the line of everybody who pledged the security, at
+the cost of two payments each."""
 CHANGE_WEIGHT = 50
 """What judging a change costs, in payments: it is held against all participants."""
 
@@ -92,6 +95,8 @@ def weight(checked: CheckedInstruction, max_payments: int) -> int:
             cost = 1 + 2 * SIGNATURE_WEIGHT
         case t.RegisterKey() | t.ReadyValidator():
             cost = 1 + SIGNATURE_WEIGHT
+        case t.PostPrice():
+            cost = PRICE_WEIGHT
         case _:
             cost = 1
     # Whatever a block's size, one of these must fit.

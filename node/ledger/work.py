@@ -433,7 +433,7 @@ class Work:
         once a block, since a day's prices come by the thousand."""
         if self._pledgers is None:
             self._pledgers = {}
-            for key, _ in self.rows(PLEDGES):
+            for key, _ in self.each_row(PLEDGES):
                 self.note_pledger(key.security, key.currency, key.participant)
         return self._pledgers.get((security, currency), set())
 

@@ -260,6 +260,12 @@ def test_when_time_jumps_over_a_phase_the_day_waits_for_the_operator(ledger: Led
     assert ledger.word(payment) == ("PDNG", "AM04")
 
 
+def test_a_ledger_that_was_down_when_its_first_day_began_opens_it_and_waits(
+    ledger: Ledgers,
+) -> None:
+    assert begun(ledger.at(begins(CLEARING) + 1)) == [(0, OPEN, False), (0, CUTOFF, True)]
+
+
 def test_an_outage_over_one_beginning_jumps_over_nothing(ledger: Ledgers) -> None:
     ledger.at(begins(OPEN))
     ledger.at(begins(CUTOFF) - 1)

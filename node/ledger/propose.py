@@ -24,8 +24,10 @@ SIGNATURE_WEIGHT = 6
 sign an instruction; these are inside it, and a block full of them must not take longer to execute
 than one full of payments."""
 PRICE_WEIGHT = 200
-"""What a new price costs, in payments: it changes the line of everybody who pledged the security, at
-the cost of two payments each."""
+"""What a new price costs, in payments: it changes the line of everybody who pledged the security,
+at the cost of two payments each."""
+PHASE_WEIGHT = 1_000
+"""What an order to go on with the day costs, in payments: it may close the day."""
 CHANGE_WEIGHT = 50
 """What judging a change costs, in payments: it is held against all participants."""
 
@@ -97,6 +99,8 @@ def weight(checked: CheckedInstruction, max_payments: int) -> int:
             cost = 1 + SIGNATURE_WEIGHT
         case t.PostPrice():
             cost = PRICE_WEIGHT
+        case t.ProceedDay():
+            cost = PHASE_WEIGHT
         case _:
             cost = 1
     # Whatever a block's size, one of these must fit.

@@ -229,9 +229,9 @@ def blocked(work: Work, entry: Entry, *, restricted: str | None) -> tuple[str, s
         return QUEUED, WRONG_PHASE
     queue = work.queue(account)
     if queue is not None and queue.waits_before(entry.priority, phase):
-        debtor = work.participant(account[0])
-        assert debtor is not None
-        if not debtor.record.fifo_bypass:
+        # A policy that this block sets is in force from the next.
+        debtor = work.parent.participant(account[0])
+        if debtor is None or not debtor.record.fifo_bypass:
             return QUEUED, BEHIND_OTHERS
     if work.book(account[1], account[2]).available(account[0]) < entry.amount:
         return QUEUED, INSUFFICIENT_FUNDS
@@ -306,8 +306,10 @@ def _queue(
     for number, origin in enumerate(origins):
         live = queued if number == 0 else Grouped(leader)
         begin(work, origin, status, reason, live, event=event)
-    work.own_queue(account).add(entry_of(queued))
-    work.stir(account[1])
+    entry = entry_of(queued)
+    work.own_queue(account).add(entry)
+    if entry.eligible:
+        work.stir(account[1])
     return True
 
 

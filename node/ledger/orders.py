@@ -34,7 +34,6 @@ from node.chain.types import (
 )
 from node.ledger import limits, reservations, waiting
 from node.ledger.reasons import (
-    BAD_PARAMETER,
     BY_CUSTOMER,
     CANCELLED,
     CLOSED_PARTICIPANT,
@@ -203,9 +202,6 @@ def set_policy(work: Work, index: int, checked: CheckedInstruction, body: SetPol
 def _policy_refusal(work: Work, sender: Participant, sweeps: Iterable[Sweep]) -> str | None:
     if not sender.holds_accounts:
         return NO_ACCESS_RIGHT
-    assets = [sweep.asset for sweep in sweeps]
-    if assets != sorted(set(assets)):
-        return BAD_PARAMETER
     for sweep in sweeps:
         target = work.participant(sweep.to)
         if work.asset(sweep.asset) is None:

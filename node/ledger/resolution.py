@@ -47,7 +47,6 @@ class Waiting(NamedTuple):
 def resolve(work: Work) -> None:
     """Settle what can settle, in each stirred asset, in order of code."""
     again = [asset for asset in sorted(work.stirred) if _resolve_asset(work, asset)]
-    work.stirred.clear()
     if again:
         work.put_stirred({*work.ledger_record.stirred, *again})
 

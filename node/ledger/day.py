@@ -17,8 +17,8 @@ begins and the others are left out that day.
 nothing to put off. Later phases that would begin before the new time begin then, too. The next
 day's OPEN cannot be passed: what comes after the close is changed by publishing days anew.
 
-**Business date.** It changes at OPEN. What moves between a close and the next OPEN, or in the same
-block after the close, belongs to the next date.
+**Business date.** It changes at OPEN, or with the first phase that is not left out. What moves
+between a close and the next OPEN, or in the same block after the close, belongs to the next date.
 """
 
 from __future__ import annotations
@@ -132,11 +132,10 @@ def _begin(work: Work, beginning: Beginning, index: int | None) -> None:
     """`index`: of the operator's order; None: by time."""
     running = work.get(DAY, DayKey())
     event = PhaseBegan(beginning.date, beginning.phase, waits=False)
-    if beginning.phase is Phase.OPEN:
-        _open(work, running, beginning.date)
+    if running is None or running.date != beginning.date:
+        _open(work, running, beginning)
         work.emit(index, SETTLED, event=event)
     else:
-        assert running is not None
         if beginning.phase is Phase.CLOSED:
             settle_for_the_last_time(work, _current(work, running))
             running = work.get(DAY, DayKey())
@@ -151,13 +150,15 @@ def _begin(work: Work, beginning: Beginning, index: int | None) -> None:
         work.stir(asset)
 
 
-def _open(work: Work, before: DayRecord | None, date: int) -> None:
-    """The business date changes: limits are unused, and the day before leaves the schedule."""
+def _open(work: Work, before: DayRecord | None, beginning: Beginning) -> None:
+    """The business date changes, with OPEN or, where that has no length, a later phase: limits are
+    unused, and the day before leaves the schedule."""
     closed_at = 0
     if before is not None:
         closed_at = before.closed_at
         work.put(BUSINESS_DAYS, BusinessDayKey(before.date), None)
-    work.put(DAY, DayKey(), DayRecord(date, Phase.OPEN, None, (), closed_at))
+    record = DayRecord(beginning.date, beginning.phase, None, (), closed_at)
+    work.put(DAY, DayKey(), record)
     limits.reset(work)
 
 

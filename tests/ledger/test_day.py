@@ -236,6 +236,15 @@ def test_phases_without_a_length_are_left_out() -> None:
     assert seen == [(0, OPEN, False), (0, CLEARING, False), (0, CLOSED, False)]
 
 
+def test_a_day_whose_first_phase_has_no_length_opens_with_the_next() -> None:
+    ledger = Ledgers(0)
+    publish(ledger.chain, [day(n, lengths=(0, 8 * HOUR_MS, 0, 0)) for n in range(2)])
+    for number in range(2):
+        assert begun(ledger.at(opening(number))) == [(number, CUTOFF, False)]
+        assert begun(ledger.at(opening(number) + 8 * HOUR_MS)) == [(number, CLOSED, False)]
+    assert scheduled(ledger.chain) == [1]
+
+
 def test_a_system_that_never_rests_changes_its_date_at_the_close() -> None:
     ledger = Ledgers(0)
     long = [day(n, lengths=(21 * HOUR_MS, HOUR_MS, HOUR_MS, HOUR_MS)) for n in range(3)]

@@ -48,6 +48,7 @@ PROBLEMS: dict[str, Kind] = {
     "unknown-instruction": Kind(404, "No final instruction has this sender and id"),
     "unknown-dispute": Kind(404, "This payment is not disputed"),
     "unknown-statement": Kind(404, "No such business day was closed"),
+    "unknown-cycle": Kind(404, "The asset has no such clearing cycle"),
     "unknown-link": Kind(404, "No open link has this id"),
     "unknown-equivocation": Kind(404, "No equivocation of this validator in this view is known"),
     "unknown-block": Kind(404, "No final block has this height"),

@@ -38,7 +38,7 @@ from node.api.settlement import (
 )
 
 T = TypeVar("T")
-PAGE = "1000"
+PAGE = 1_000
 """Items asked for at once: the most that a node gives."""
 
 
@@ -54,9 +54,9 @@ class _Asking(Protocol):
     ) -> T | None: ...
 
 
-def _path(path: str, **parameters: str | int | None) -> str:
+def _path(path: str, *, limit: int = PAGE, **parameters: str | int | None) -> str:
     given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{path}?{urlencode({'limit': PAGE, **given})}"
+    return f"{path}?{urlencode({'limit': limit, **given})}"
 
 
 class SettlementCalls(_Asking):
@@ -90,10 +90,15 @@ class SettlementCalls(_Asking):
         pages = await self._pages(_path("/v1/netting"), NettingPage)
         return [each for page in pages for each in page.systems]
 
-    async def cycles(self, asset: str | None = None) -> list[CycleView]:
-        """The newest of each asset first."""
-        pages = await self._pages(_path("/v1/cycles", asset=asset), CyclesPage)
-        return [each for page in pages for each in page.cycles]
+    async def cycles(self, asset: str | None = None, newest: int = 20) -> list[CycleView]:
+        """The newest of an asset, or of the first assets: they are kept for ever."""
+        path = _path("/v1/cycles", limit=newest, asset=asset)
+        return (await self._get(path, CyclesPage)).cycles
+
+    async def cycle(self, asset: str, number: int) -> CycleView | None:
+        """One of them; None: there is none of this number."""
+        path = f"/v1/cycles/{quote(asset, safe='')}/{number}"
+        return await self._find(path, CycleView, "unknown-cycle")
 
     async def links(self) -> list[LinkView]:
         pages = await self._pages(_path("/v1/links"), LinksPage)

@@ -8,6 +8,7 @@ from node.api.openapi_parts import PAGING, UETR, json, operation, query
 from node.api.settlement import (
     ConsentsPage,
     CyclesPage,
+    CycleView,
     DayView,
     DisputesPage,
     DisputeView,
@@ -33,6 +34,7 @@ SETTLEMENT_TYPES: tuple[Any, ...] = (
     LoansPage,
     NettingPage,
     CyclesPage,
+    CycleView,
     LinksPage,
     LinkView,
     DayView,
@@ -55,6 +57,13 @@ _WHO = {
 _OF_WHOM = query("participant", {"type": "string"}, "Short name, LEI or BIC; all without it")
 _ASSET = query("asset", {"type": "string"}, "Code of a currency, or ISIN; all without it")
 _PLACE = {"type": "string", "pattern": "^[0-9]{1,12}:[0-9]{1,12}$"}
+_ASSET_PATH = {**_WHO, "name": "asset", "description": "Code of a currency"}
+_CYCLE = {
+    "name": "cycle",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
 _LINK_ID = {
     "name": "id",
     "in": "path",
@@ -113,6 +122,7 @@ def settlement_paths() -> dict[str, Any]:
             "By asset, the newest first",
             [_ASSET],
         ),
+        "/v1/cycles/{asset}/{cycle}": _one("One clearing cycle", CycleView, [_ASSET_PATH, _CYCLE]),
         "/v1/links": _list("Open linked settlements", LinksPage, "Ascending by id"),
         "/v1/links/{id}": _one("One open linked settlement", LinkView, [_LINK_ID]),
         "/v1/day": _one("The operating day", DayView),

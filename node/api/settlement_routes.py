@@ -63,6 +63,7 @@ class SettlementRoutes:
                 web.get("/v1/loans", self.loans),
                 web.get("/v1/netting", self.netting),
                 web.get("/v1/cycles", self.cycles),
+                web.get("/v1/cycles/{asset}/{cycle}", self.cycle),
                 web.get("/v1/links", self.links),
                 web.get("/v1/links/{id}", self.link),
                 web.get("/v1/day", self.day),
@@ -184,6 +185,17 @@ class SettlementRoutes:
         last = [keys[end - 1][0], str(keys[end - 1][1])] if end < len(keys) else None
         height = self._service.height()
         return answer(CyclesPage(height=height, cycles=found, next=_next("cycles", last)))
+
+    async def cycle(self, request: web.Request) -> web.Response:
+        only(request.query, set())
+        asset, number = request.match_info["asset"], request.match_info["cycle"]
+        if _NUMBER.fullmatch(number) is None:
+            raise Refused("bad-parameter", f"{number[:40]!r} is no number of a cycle")
+        key = (asset, int(number))
+        if key not in self._service.settlement.cycles(asset):
+            raise Refused("unknown-cycle", f"{asset[:20]!r} has no clearing cycle {number}")
+        [found] = await self._reading.run(self._service.settlement.cycle([key]))
+        return answer(found)
 
     async def links(self, request: web.Request) -> web.Response:
         query = only(request.query, PAGING)

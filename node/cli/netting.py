@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from node.cli.common import add_asking, instant_option, show
+from node.cli.common import add_asking, ask, instant_option, show
 from node.cli.errors import CommandError, Exit
 from node.cli.instruct import Desk, Draft, Reported, add_order, add_reference, order
 from node.cli.output import Output, instant
@@ -19,7 +19,9 @@ def register(subparsers: Any) -> None:
     """Add this module's commands to the parser."""
     cycle = subparsers.add_parser("cycle", help="show clearing cycles; close, extend, unwind one")
     commands = cycle.add_subparsers(metavar="COMMAND", required=True)
-    shown = commands.add_parser("show", help="cycles, positions and what is left of the caps")
+    shown = commands.add_parser(
+        "show", help="the newest cycles, positions and what is left of the caps"
+    )
     shown.add_argument("currency", metavar="CURRENCY", nargs="?")
     shown.add_argument("cycle", metavar="NUMBER", nargs="?", type=_number)
     add_asking(shown)
@@ -67,8 +69,6 @@ def _order(args: argparse.Namespace, output: Output) -> int:
 
 
 async def _open_cycle(desk: Desk, asset: str) -> int:
-    from node.cli.common import ask  # noqa: PLC0415
-
     for system in await ask(desk.client.netting):
         if system.asset == asset:
             return system.open_cycle
@@ -79,15 +79,12 @@ async def _open_cycle(desk: Desk, asset: str) -> int:
 
 
 async def _tell_cycle(desk: Desk, _: Reported) -> dict[str, Any]:
-    from node.cli.common import ask  # noqa: PLC0415
-
     args = desk.args
-    found = await ask(lambda: desk.client.cycles(args.currency))
-    for each in found:
-        if each.cycle == args.cycle:
-            desk.output.line(f"cycle     {_status(each)}")
-            return {"cycle": each.cycle, "cycle_status": each.status}
-    return {"cycle": args.cycle}
+    found = await ask(lambda: desk.client.cycle(args.currency, args.cycle))
+    if found is None:
+        return {"cycle": args.cycle}
+    desk.output.line(f"cycle     {_status(found)}")
+    return {"cycle": found.cycle, "cycle_status": found.status}
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -96,9 +93,13 @@ async def _tell_cycle(desk: Desk, _: Reported) -> dict[str, Any]:
 def _show(args: argparse.Namespace, output: Output) -> int:
     async def tell(client: ApiClient) -> int:
         systems = [s for s in await client.netting() if args.currency in (None, s.asset)]
-        cycles = [
-            each for each in await client.cycles(args.currency) if args.cycle in (None, each.cycle)
-        ]
+        if args.cycle is None:
+            cycles = await client.cycles(args.currency)
+        else:
+            one = await client.cycle(args.currency, args.cycle)
+            if one is None:
+                raise CommandError(f"{args.currency} has no clearing cycle {args.cycle}")
+            cycles = [one]
         output.document({"systems": systems, "cycles": cycles})
         if args.cycle is None:
             for system in systems:

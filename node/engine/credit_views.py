@@ -192,9 +192,17 @@ def _positions(state: State, asset: str) -> dict[str, PositionRecord]:
 
 
 def cycle_keys(state: State, asset: str | None) -> list[tuple[str, int]]:
-    """(asset, number) of every cycle, by asset, the newest first."""
-    found = [(key.asset, key.cycle) for key, _ in state.rows(CYCLES) if asset in (None, key.asset)]
-    return sorted(found, key=lambda each: (each[0], -each[1]))
+    """(asset, number) of every cycle, by asset, the newest first: they are numbered from 1 on, and
+    the open one is there once a payment joined it."""
+    found: list[tuple[str, int]] = []
+    for key, record in state.rows(NETTING):
+        if asset not in (None, key.asset):
+            continue
+        number = record.open_cycle
+        if state.get(CYCLES, CycleKey(key.asset, number)) is None:
+            number -= 1
+        found += [(key.asset, each) for each in range(number, 0, -1)]
+    return found
 
 
 def cycle_view(state: State, recorded: Recorded, asset: str, number: int) -> CycleView:

@@ -20,7 +20,9 @@ from node.chain.types import (
     SetLimit,
     SetPolicy,
 )
+from node.ledger.ledger import load_state
 from node.ledger.reasons import SENTENCES, WITHOUT_AUTHORITY
+from node.ledger.state import State
 from node.ledger.tables import LIMITS, PAYMENTS
 from tests.support.ledger_world import HOUR_MS, Chain, MadeBlock, World
 
@@ -38,8 +40,8 @@ URGENT, HIGH, NORMAL = Priority.URGENT, Priority.HIGH, Priority.NORMAL
 class Queueing(Chain):
     """A ledger with banks that pay each other more than they have."""
 
-    def __init__(self) -> None:
-        super().__init__(World.make(banks=BANKS))
+    def __init__(self, world: World | None = None) -> None:
+        super().__init__(world or World.make(banks=BANKS))
         self.names: dict[bytes, str] = {}
         """What a test calls its payments."""
 
@@ -158,3 +160,14 @@ def assert_refused(chain: Chain, instruction: CheckedInstruction, reason: str) -
     assert block.applied.state_root == without.applied.state_root
     assert block.applied.records == without.applied.records
     assert [encode(each) for each in block.outcomes[1:]] == without.applied.outcomes
+
+
+def reloaded(chain: Chain) -> State:
+    """The state as a node that starts reads it from storage."""
+    return load_state(
+        chain.records.items(),
+        chain.blocks[-1].header,
+        chain.state.history,
+        chain.index,
+        chain.nodes.get,
+    )

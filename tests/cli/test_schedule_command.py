@@ -15,7 +15,10 @@ from node.chain.types import BusinessDay, CycleClose, Phase
 from node.cli.calendars import Calendar, calendar
 from node.cli.schedule import read_days
 from node.ledger.schedule import faults
+from node.ledger.tables import BUSINESS_DAYS
 from tests.support.command import Ran, run
+from tests.support.days import publish, settling_world
+from tests.support.ledger_world import Chain
 
 TIMES = {
     "open": "07:00",
@@ -193,6 +196,15 @@ def test_what_cannot_be_made(
     assert made.code == code
     assert expected in made.err
     assert (tmp_path / "s").exists() == (code == 0)
+
+
+def test_what_was_made_can_be_published(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.json"
+    made = make(path, "--cycle", "EUR@12:00", **{"from": "2025-06-16"}, days=250)
+    assert made.code == 0
+    chain = Chain(settling_world())
+    publish(chain, read_days(path))
+    assert len(chain.state.rows(BUSINESS_DAYS)) == 250
 
 
 # --- check --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from node.api.client import ApiClient
 from node.chain.build import build
 from node.chain.instruction import parse_instruction
-from node.chain.types import Approve, Propose, ValidatorChange
+from node.chain.types import Approve, Change, Propose
 from node.storage.keystore import Keystore, open_keystore
 from tests.support.devnet import Devnet
 
@@ -32,7 +32,7 @@ class Operators:
     def _key(self, name: str) -> Keystore:
         return open_keystore(Path(self._participants[name]["keystore"]), "devnet")
 
-    async def change(self, node: str, *changes: ValidatorChange) -> None:
+    async def change(self, node: str, *changes: Change) -> None:
         """Have the network decide on these changes; sent to `node`."""
         now = int(time.time() * 1000)
         proposal = build(

@@ -19,7 +19,7 @@ def bonds(desk: SettlementNet, quantity: str = "1000") -> None:
 def balance(desk: SettlementNet, bank: str, account: str, asset: str = "EUR") -> str:
     rows = desk.json("balance", bank)["balances"]
     [amount] = [r["amount"] for r in rows if (r["account"], r["asset"]) == (account, asset)]
-    return amount
+    return str(amount)
 
 
 def test_securities_are_issued_by_the_depository_and_redeemed(desk: SettlementNet) -> None:
@@ -104,7 +104,7 @@ def founded(desk: SettlementNet, funding: str = "30m") -> None:
     desk.json("propose", "--from", "CENTRALBANK", "--netting", f"EUR={funding}", *members)
 
 
-def net(desk: SettlementNet, amount: str, code: int = 3, **options: object) -> str:
+def net(desk: SettlementNet, amount: str, code: object = 3, **options: object) -> str:
     return desk.paid(amount, code, mode="net", **options)
 
 

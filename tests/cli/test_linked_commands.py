@@ -15,7 +15,7 @@ UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
 PVP = ("--leg", "BANKA,BANKB,100.00,EUR", "--leg", "BANKB,BANKA,780.00,CNY")
 
 
-def opened(desk: SettlementNet, *legs: str, sender: str = "BANKA") -> dict[str, Any]:
+def opened(desk: SettlementNet, *legs: str, sender: str = "BANKA") -> Any:
     return desk.json("link", "open", *(legs or PVP), "--expires", "1h", "--from", sender, code=3)
 
 

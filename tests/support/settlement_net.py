@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.command import Net, Ran, describe
 from tests.support.fake_node import ThreadedNode
@@ -27,14 +28,13 @@ FUNDED = 1_000_000
 class SettlementNet(Net):
     """`Net` with short ways to what tests of settlement do most."""
 
-    def json(self, *arguments: object, code: int = 0) -> dict[str, object]:
+    def json(self, *arguments: object, code: int = 0) -> Any:
         """The document of a command that must exit with this code."""
         ran = self.run(*arguments, "--json")
         assert ran.code == code, (ran.out, ran.err)
-        document: dict[str, object] = ran.json
-        return document
+        return ran.json
 
-    def paid(self, amount: str, code: int = 0, **options: object) -> str:
+    def paid(self, amount: str, code: object = 0, **options: object) -> str:
         """UETR of a payment that BANKA makes to BANKB unless told otherwise."""
         ran = self.pay(amount=amount, **options)
         assert ran.code == code, (ran.out, ran.err)

@@ -49,6 +49,7 @@ from node.chain.signature import (
 from node.chain.state_map import MapProof, Neighbour, StateMap, key_hash, record_digest
 from node.engine import snapshot as sn
 from node.engine import window as w
+from node.ledger.movements import body_digest, movement_digest
 from node.storage import backup as b
 from tests.support import golden_settlement, world
 
@@ -388,6 +389,8 @@ def _derived() -> dict[str, bytes]:
         "instruction digest": envelope_digest(values["Envelope"]),
         "payment leaf": payment_digest(values["Payment"]),
         "group of a queue resolution in EUR": digest(RESOLUTION, encode(world.EUR)),
+        "content digest of an Issue": body_digest(values["Issue"]),
+        "content digest of BANKA's MoveOwn": movement_digest(world.BANKA.lei, values["MoveOwn"]),
         "link id": link_id(values["Link"].legs, values["Link"].expires),
         "signed envelope leaf": signed_envelope_leaf(values["SignedEnvelope"]),
         "outcome leaf": outcome_leaf(encode(values["Outcome, settled"])),

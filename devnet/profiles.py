@@ -38,7 +38,7 @@ HOUR_MS = 3_600_000
 BEGINS = (0, 16, 17, 18, 19)
 """Hours after the devnet was made, and every 24 hours, at which the phases begin: open,
 customer cut-off, interbank only, clearing, closed. Long days: developers work late."""
-FUNDING_MS = 20_000
+FUNDING_MS = 10_000
 """How long a short debtor of a net cycle may bring money: long enough to watch."""
 CAP = 500_000_000_00
 MARGIN = 0

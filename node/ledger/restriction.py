@@ -44,7 +44,7 @@ from node.ledger.reasons import (
     WRONG_ROLE,
 )
 from node.ledger.state import Participant
-from node.ledger.tables import CONSENTS
+from node.ledger.tables import CONSENTS, LINKS
 from node.ledger.work import Work
 
 SUPERVISOR = "supervisor"
@@ -135,9 +135,10 @@ def follow(work: Work, index: int, lei: str) -> None:
     work.emit(index, SETTLED, event=standing)
     for entry in _entries_of(work, lei):
         waiting.restrict(work, entry.queued, instruction=index)
-    for account in work.queued_accounts():
-        if account[0] == lei:
-            work.stir(account[1])
+    for _, link in work.each_row(LINKS):
+        if any(lei in (leg.debtor, leg.creditor) for leg in link.legs):
+            for leg in link.legs:
+                work.stir(leg.asset)
 
 
 def _entries_of(work: Work, lei: str) -> list[Entry]:

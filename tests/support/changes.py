@@ -53,9 +53,10 @@ def admit(council: Council, name: str, number: int, *roles: str, **fields: Any) 
 
 
 def decide(council: Council, *changes: Change) -> MadeBlock:
-    """Propose and approve in one block."""
+    """Propose and approve in one block, by the two keys of the central bank."""
     proposal = council.propose(*changes)
-    block = council.block(proposal, council.approve(proposal.digest))
+    second = council.world.banks["CENTRALBANK"].signers[1:]
+    block = council.block(proposal, council.approve(proposal.digest, "CENTRALBANK", second))
     assert [o.reason for o in block.outcomes[:1]] == [None], block.outcomes
     assert all(o.reason is None for o in block.outcomes if o.instruction == 1 and o.uetr is None)
     return block

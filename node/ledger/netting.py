@@ -197,11 +197,6 @@ def is_bound(work: Work, lei: str, asset: str) -> bool:
     )
 
 
-def has_business(work: Work, lei: str) -> bool:
-    """Whether a participant is in any cycle that is not decided, and so may not leave."""
-    return any(is_bound(work, lei, key.asset) for key, _ in work.rows(NETTING))
-
-
 # --- governance -----------------------------------------------------------------------------------
 
 

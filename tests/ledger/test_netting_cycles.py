@@ -21,6 +21,8 @@ from node.chain.types import (
     Event,
     Moved,
     NetPosition,
+    Pledge,
+    PostPrice,
     Propose,
     Shortfall,
     SurvivorShare,
@@ -31,6 +33,7 @@ from node.ledger.ledger import Ledger, load_state
 from node.ledger.tables import CYCLES, POSITIONS
 from tests.support.ledger_world import DAY_MS, MadeBlock
 from tests.support.netting_world import (
+    BOND,
     CAPITAL,
     FUND,
     FUNDING_MS,
@@ -186,6 +189,26 @@ def test_two_windows_are_served_the_older_cycle_first(chain: Clearing) -> None:
     chain.fund(700, "BANKA")
     assert [chain.cycle(n).status for n in (1, 2)] == ["settled", "funding"]
     assert chain.reserved("BANKA") == 100
+
+
+def test_a_net_debit_may_be_set_aside_on_a_credit_line_and_stands_when_that_falls(
+    chain: Clearing,
+) -> None:
+    """A's debit is covered by its line; B is short. While B looks for money A's collateral loses
+    all its worth: what was set aside was accepted before, and A ends up overdrawn."""
+    bank_a = chain.world.lei("BANKA")
+    chain.block(chain.world.issue("DEPOSITORY", "BANKA", 600, BOND))
+    chain.block(chain.world.order("CENTRALBANK", PostPrice(BOND, "EUR", 1, 1, 0)))
+    chain.block(chain.world.order("BANKA", Pledge(BOND, "EUR", 600)))
+    chain.block(chain.net("BANKA", "BANKC", 600), chain.net("BANKB", "BANKC", 50))
+    block = chain.close()
+    assert short_by(chain, block) == {"BANKB": 50}
+    assert chain.state.holding(bank_a, "EUR", 0) == (600, 600)
+    chain.block(chain.world.order("CENTRALBANK", PostPrice(BOND, "EUR", 0, 1, 0)))
+    assert chain.state.holding(bank_a, "EUR", 0) == (600, 0)
+    chain.fund(50, "BANKB")
+    assert chain.cycle().status == "settled"
+    assert (chain.on("BANKA"), chain.on("BANKC")) == (-600, 650)
 
 
 # --- the waterfall --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from node.chain.instruction import CheckedInstruction, payment_digest
 from node.chain.records import CycleRecord, PaymentKey, PositionKey, PositionRecord
 from node.chain.types import (
     AccountKind,
+    CloseParticipant,
     CycleClosed,
     Freeze,
     Joined,
@@ -378,3 +379,19 @@ def test_positions_of_two_currencies_are_kept_apart(chain: Clearing) -> None:
     )
     assert chain.cycle(asset="CNY").status == "open"
     assert len(chain.state.rows(POSITIONS)) == 2
+
+
+def test_a_member_does_not_leave_the_ledger_out_of_a_cycle(chain: Clearing) -> None:
+    lei = chain.world.lei("BANKD")
+    leave = CloseParticipant(lei)
+    block = chain.block(
+        chain.net("BANKD", "BANKA", 5),
+        propose(chain, SetMember(lei, "EUR", 0, 0, 0)),
+        propose(chain, leave),
+        chain.net("BANKA", "BANKD", 5),
+    )
+    assert [each.reason for each in block.outcomes] == [None, None, "AC05", None]
+    assert only(chain.block(propose(chain, leave))) == ("RJCT", "AC05")
+    chain.close()
+    assert chain.cycle().status == "settled"
+    assert only(chain.block(propose(chain, leave))) == ("ACSC", None)

@@ -34,6 +34,22 @@ def day_view(state: State) -> DayView:
     )
 
 
+def days_ahead(state: State) -> int:
+    """How many published business days come after the one that runs. After the last one's close the
+    ledger stays closed. -1: there is no schedule, it is always open."""
+    day = state.get(DAY, DayKey())
+    rows = [key.date for key, _ in state.each_row(BUSINESS_DAYS)]
+    if day is None and not rows:
+        return -1
+    return sum(day is None or date > day.date for date in rows)
+
+
+def day_waits(state: State) -> bool:
+    """Whether the operating day waits for the operator, since time jumped over a phase."""
+    day = state.get(DAY, DayKey())
+    return day is not None and day.waits_for is not None
+
+
 def _phases(day: BusinessDay, delays: dict[Phase, int]) -> list[PhaseView]:
     return [
         PhaseView(

@@ -89,6 +89,14 @@ class Metrics:
             ["reason"],
             registry=r,
         )
+        self.days_ahead = Gauge(
+            "nostro_business_days_ahead",
+            "Business days published after the one that runs; -1 without a schedule",
+            registry=r,
+        )
+        self.day_waits = Gauge(
+            "nostro_day_waits", "1 while the operating day waits for the operator", registry=r
+        )
         self.sync_height = Gauge(
             "nostro_sync_height", "Height of a node that follows others: what it holds", registry=r
         )

@@ -49,6 +49,7 @@ from node.chain.types import (
     Validator,
     ValidatorSet,
 )
+from node.engine.day_views import day_waits, days_ahead
 from node.engine.executor import CommitPlan, Executor
 from node.engine.governance_views import (
     equivocations_view,
@@ -392,6 +393,8 @@ class Service:
         instruments.mempool.set(len(self.pool))
         instruments.mempool_bytes.set(self.pool.total_bytes)
         instruments.since_final.set(time.monotonic() - self.replica.last_commit_monotonic)
+        instruments.days_ahead.set(days_ahead(self.executor.final_state))
+        instruments.day_waits.set(day_waits(self.executor.final_state))
         return instruments.text()
 
     # --- events ------------------------------------------------------------------------------

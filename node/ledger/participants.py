@@ -49,7 +49,7 @@ from node.ledger.reasons import (
     UNSOUND_KEY,
 )
 from node.ledger.state import Participant
-from node.ledger.tables import LINKS, MEMBERS, PAYMENTS, PLEDGES
+from node.ledger.tables import LINKS, MEMBERS, NETTING, PAYMENTS, PLEDGES
 from node.ledger.work import Work
 
 INDIRECT = "indirect-participant"
@@ -249,7 +249,7 @@ def _has_money(work: Work, lei: str) -> bool:
 
 def _is_member(work: Work, lei: str) -> bool:
     """Of a net system, with a cap or a contribution to speak of, or still in one of its cycles."""
-    return netting.has_business(work, lei) or any(
+    return any(netting.is_bound(work, lei, key.asset) for key, _ in work.rows(NETTING)) or any(
         key.participant == lei and (row.cap or row.margin or row.contribution)
         for key, row in work.each_row(MEMBERS)
     )

@@ -214,13 +214,14 @@ def proceed_day(work: Work, index: int, checked: CheckedInstruction, body: Proce
     assert following is not None
     _begin(work, following, index)
     after = upcoming(work)
+    # A day that opens at the instant of the last one's close begins with it.
+    while after is not None and after.time == following.time:
+        _begin(work, after, index)
+        after = upcoming(work)
     if after is not None and after.time <= work.context.time:
         running = work.get(DAY, DayKey())
         assert running is not None
-        if after.time > following.time:
-            _wait(work, running, after, index)
-        else:
-            _begin(work, after, index)  # a day that opens at the instant of the last one's close
+        _wait(work, running, after, index)
 
 
 def _role_refusal(work: Work, checked: CheckedInstruction) -> str | None:

@@ -309,6 +309,19 @@ def test_after_days_of_outage_every_day_is_closed_in_its_turn(ledger: Ledgers) -
     assert begun(ledger.at(begins(CUTOFF, 3))) == [(3, CUTOFF, False)]
 
 
+def test_an_order_that_closes_a_day_and_opens_the_next_still_waits_for_what_is_late() -> None:
+    ledger = Ledgers(0)
+    lengths = (21 * HOUR_MS, HOUR_MS, HOUR_MS, HOUR_MS)
+    publish(ledger.chain, [day(n, lengths=lengths) for n in range(2)])
+    ledger.at(opening(0))
+    late = opening(1) + 22 * HOUR_MS
+    ledger.at(late)
+    for which in (INTERBANK, CLEARING):
+        ledger.at(ledger.chain.state.time + 1, ledger.proceed(which))
+    last = ledger.at(ledger.chain.state.time + 1, ledger.proceed(CLOSED))
+    assert begun(last) == [(0, CLOSED, False), (1, OPEN, False), (1, CUTOFF, True)]
+
+
 def test_several_orders_of_one_block_may_carry_a_day_forward(ledger: Ledgers) -> None:
     ledger.at(begins(OPEN))
     ledger.at(begins(CLOSED) + 1)

@@ -8,7 +8,7 @@ body that breaks a rule is the fault of the leader who signed the header.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,10 +63,19 @@ def outcome_leaf(outcome: bytes) -> bytes:
     return sha256(OUTCOME_LEAF + outcome).digest()
 
 
-def outcomes_root(outcomes: Sequence[bytes]) -> bytes:
-    """The root of a block's outcome tree over the canonical bytes of its outcomes."""
+def outcomes_root(outcomes: Sequence[bytes], leaves: Mapping[int, bytes] | None = None) -> bytes:
+    """The root of a block's outcome tree over the canonical bytes of its outcomes.
+
+    `leaves`: hashes of leaves that are known already, by index."""
     prefix, hashed = OUTCOME_LEAF, sha256
-    return root([hashed(prefix + outcome).digest() for outcome in outcomes])
+    if not leaves:
+        return root([hashed(prefix + outcome).digest() for outcome in outcomes])
+    return root(
+        [
+            leaves[index] if index in leaves else hashed(prefix + outcome).digest()
+            for index, outcome in enumerate(outcomes)
+        ]
+    )
 
 
 def genesis_header(genesis: Genesis, state_root: bytes) -> Header:

@@ -9,7 +9,7 @@ given back, has one for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -201,11 +201,18 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
 
     `settled`: (UETR, debtor's balance, creditor's balance after all of them)."""
     height, time = work.context.height, work.context.time
-    outcomes, changes, uetrs = work.outcomes, work.changes, work.uetrs
+    outcomes, leaves = work.outcomes, work.leaves
+    changes, uetrs = work.changes, work.uetrs
     payments = work.own_rows(PAYMENTS)
+    finders: list[Callable[[PaymentKey], PaymentRecord | None]]
+    finders = [payments.get, *work.parent.row_finders(PAYMENTS)]
     for uetr, debtor_balance, creditor_balance in settled:
         key = PaymentKey(uetr)
-        record = work.get(PAYMENTS, key)
+        record = None
+        for find in finders:
+            record = find(key)
+            if record is not None:
+                break
         assert record is not None, "a queued payment has no row"
         first, content = record.first, record.content
         outcome = encode(
@@ -224,6 +231,8 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
                 event,
             )
         )
+        leaf = sha256(OUTCOME_LEAF + outcome).digest()
+        leaves[len(outcomes)] = leaf
         changes.append((uetr, len(outcomes)))
         outcomes.append(outcome)
         uetrs[uetr] = UetrEntry(
@@ -247,7 +256,7 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
             first,
             record.since,
             record.changes + 1,
-            sha256(record.chain + sha256(OUTCOME_LEAF + outcome).digest()).digest(),
+            sha256(record.chain + leaf).digest(),
             SETTLED,
             None,
             record.returned,

@@ -139,6 +139,10 @@ def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None
         work.own_queue((lei, asset, kind)).remove_all([entry.uetr for entry in entries])
         balance = balances[kind][lei]
         for entry in entries:
+            if len(entry.credits) == 1:
+                [(creditor, creditor_kind, _)] = entry.credits
+                changes.append((entry.uetr, balance, balances[creditor_kind][creditor]))
+                continue
             paid = zip(entry.queued.payments, entry.credits, strict=True)
             changes += [
                 (payment.uetr, balance, balances[creditor_kind][creditor])

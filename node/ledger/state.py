@@ -403,6 +403,14 @@ class State(GovernedReading):
                 return rows[key]
         return self._base.tables[table].get(key)
 
+    def row_finders(self, table: Table[K, R]) -> list[Callable[[K], R | None]]:
+        """`resident` in parts, newest first, for a caller that looks up thousands of rows that it
+        knows to be there."""
+        found: list[Callable[[K], R | None]] = [
+            layer.tables[table].get for layer in self.layers if table in layer.tables
+        ]
+        return [*found, self._base.tables[table].get]
+
     def agenda(self, until: int) -> list[Due]:
         """What the blocks so far put on the agenda for after this block's time up to `until`
         (milliseconds), ascending; an entry may be void by now (`due.holds`)."""

@@ -211,6 +211,7 @@ class Work:
         "context",
         "due",
         "following",
+        "leaves",
         "open_cycles",
         "outcomes",
         "parent",
@@ -228,6 +229,8 @@ class Work:
         self.context = context
         self.window = parent.parameters.uetr_window_ms
         self.outcomes: list[bytes] = []
+        self.leaves: dict[int, bytes] = {}
+        """Leaf hashes of outcomes, by index, where they were needed before the block's end."""
         self.uetrs: dict[bytes, UetrEntry] = {}
         self._ids: dict[tuple[str, str], InstructionEntry] = {}
         self._books: dict[BookId, Book] = {}
@@ -721,7 +724,7 @@ class Work:
         return Applied(
             context=self.context,
             outcomes=self.outcomes,
-            outcomes_root=outcomes_root(self.outcomes),
+            outcomes_root=outcomes_root(self.outcomes, self.leaves),
             state_root=state_map.root,
             history_root=parent.history.root(),
             state=parent.child(layer, self.context.height, self.context.time, state_map),

@@ -16,3 +16,10 @@ def desk(tmp_path: Path) -> Iterator[SettlementNet]:
     supervisor, behind one node."""
     with settlement_net(tmp_path / "net") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SettlementNet]:
+    """The same, shared by all tests of what is refused before anything is sent."""
+    with settlement_net(tmp_path_factory.mktemp("idle") / "net") as made:
+        yield made

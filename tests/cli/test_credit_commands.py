@@ -193,9 +193,9 @@ def test_an_uncovered_cycle_waits_and_is_unwound_by_order(desk: SettlementNet) -
     ],
 )  # fmt: skip
 def test_wrong_usage_of_credit_commands_exits_64(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    assert says in desk.usage(*arguments).err
+    assert says in idle.usage(*arguments).err
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_wrong_usage_of_credit_commands_exits_64(
     ],
 )  # fmt: skip
 def test_what_cannot_be_ordered_is_refused_and_nothing_is_sent(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    ran = desk.run(*arguments)
+    ran = idle.run(*arguments)
     assert ran.code == 1
     assert says in ran.err
-    assert desk.first.node.submissions == []
+    assert idle.first.node.submissions == []

@@ -328,9 +328,9 @@ def test_keys_rotate_by_their_holder_and_are_replaced_by_operators(
     ],
 )
 def test_wrong_usage_of_day_and_supervision_exits_64(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    assert says in desk.usage(*arguments).err
+    assert says in idle.usage(*arguments).err
 
 
 @pytest.mark.parametrize(
@@ -349,21 +349,21 @@ def test_wrong_usage_of_day_and_supervision_exits_64(
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused_and_nothing_is_sent(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    ran = desk.run("propose", *OPERATOR, *arguments)
+    ran = idle.run("propose", *OPERATOR, *arguments)
     assert ran.code == 1
     assert says in ran.err
-    assert desk.first.node.submissions == []
+    assert idle.first.node.submissions == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"name": 1}', "{" * 10_000])
 def test_a_file_that_is_no_change_is_refused(
-    desk: SettlementNet, tmp_path: Path, text: str
+    idle: SettlementNet, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "bad.json"
     file.write_text(text)
     for flag in ("--admit", "--replace-keys", "--schedule"):
-        ran = desk.run("propose", *OPERATOR, flag, file)
+        ran = idle.run("propose", *OPERATOR, flag, file)
         assert ran.code == 1, flag
         assert str(file) in ran.err

@@ -167,9 +167,9 @@ def test_what_could_not_settle_is_not_reserved(desk: SettlementNet) -> None:
     ],
 )  # fmt: skip
 def test_wrong_usage_of_linked_commands_exits_64(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    assert says in desk.usage(*arguments).err
+    assert says in idle.usage(*arguments).err
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_wrong_usage_of_linked_commands_exits_64(
     ],
 )  # fmt: skip
 def test_what_cannot_be_linked_is_refused_and_nothing_is_sent(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    ran = desk.run(*arguments)
+    ran = idle.run(*arguments)
     assert ran.code == 1
     assert says in ran.err
-    assert desk.first.node.submissions == []
+    assert idle.first.node.submissions == []

@@ -196,9 +196,9 @@ def test_fifo_bypass_lets_a_covered_payment_pass(desk: SettlementNet) -> None:
     ],
 )
 def test_wrong_usage_of_queue_commands_exits_64(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    assert says in desk.usage(*arguments).err
+    assert says in idle.usage(*arguments).err
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_wrong_usage_of_queue_commands_exits_64(
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_named_and_exits_1(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    ran = desk.run(*arguments)
+    ran = idle.run(*arguments)
     assert ran.code == 1
     assert says in ran.err
-    assert desk.first.node.submissions == []
+    assert idle.first.node.submissions == []

@@ -154,15 +154,15 @@ def test_a_payment_that_nothing_follows_is_its_own_tree(desk: SettlementNet) -> 
     ],
 )
 def test_wrong_usage_after_settlement_exits_64(
-    desk: SettlementNet, arguments: list[str], says: str
+    idle: SettlementNet, arguments: list[str], says: str
 ) -> None:
-    assert says in desk.usage(*arguments).err
+    assert says in idle.usage(*arguments).err
 
 
 @pytest.mark.parametrize("command", ["recall", "return", "acknowledge", "trace"])
-def test_a_payment_that_nobody_knows_is_refused(desk: SettlementNet, command: str) -> None:
+def test_a_payment_that_nobody_knows_is_refused(idle: SettlementNet, command: str) -> None:
     reason = ["--reason", "DUPL"] if command in {"recall", "return"} else []
-    ran = desk.run(command, UETR, *reason)
+    ran = idle.run(command, UETR, *reason)
     assert ran.code == 1
     assert UETR in ran.err
-    assert desk.first.node.submissions == []
+    assert idle.first.node.submissions == []

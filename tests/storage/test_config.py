@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,15 @@ def test_impossible_sources_and_retention_are_refused_by_key(
     path.write_text(f"{render_config(NodeConfig('watcher', here, here, here))}\n{section}\n")
     with pytest.raises(ConfigError, match=re.escape(key)):
         load_config(path)
+
+
+@pytest.mark.parametrize("rules", ["0", "1001", '"1"', "true"])
+def test_what_is_no_version_of_the_rules_is_refused(tmp_path: Path, rules: str) -> None:
+    here = Address("127.0.0.1", 0)
+    path = tmp_path / "config.toml"
+    config = NodeConfig("node0", here, here, here)
+    path.write_text(f"{render_config(config)}\n[devnet]\nrules = {rules}\n")
+    with pytest.raises(ConfigError, match=r"devnet\.rules"):
+        load_config(path)
+    path.write_text(render_config(replace(config, devnet_rules=1)))
+    assert load_config(path) == replace(config, devnet_rules=1)

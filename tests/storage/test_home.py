@@ -14,7 +14,7 @@ import pytest
 from node.chain.signature import Ed25519Signer
 from node.storage.chain_store import ChainStore
 from node.storage.config import Address, NodeConfig
-from node.storage.errors import HomeError, KeystoreError, SignerUnusable, StoreLocked
+from node.storage.errors import ConfigError, HomeError, KeystoreError, SignerUnusable, StoreLocked
 from node.storage.home import Home, create_home, open_home
 from node.storage.keystore import open_keystore, seal_key
 from tests.support import world
@@ -225,3 +225,26 @@ def test_a_lost_signer_record_is_not_made_anew_by_opening(tmp_path: Path) -> Non
     assert home.vote_key is not None
     with pytest.raises(SignerUnusable, match="never sign again"):
         open_home(home.path).open_signer(open_keystore(home.vote_key, "devnet"))
+
+
+def test_only_on_a_devnet_may_a_node_play_old_software(tmp_path: Path) -> None:
+    old = replace(CONFIG, devnet_rules=1)
+    (tmp_path / "devnet").mkdir()
+    made = create_home(
+        tmp_path / "devnet" / "home",
+        genesis=GENESIS,
+        config=old,
+        node_key=NODE_KEY,
+        vote_key=VOTE_KEY,
+    )
+    assert made.config.devnet_rules == 1
+    document = json.loads(GENESIS)
+    document["devnet"] = False
+    with pytest.raises(ConfigError, match=r"devnet\.rules: network .* is no devnet"):
+        create_home(
+            tmp_path / "home",
+            genesis=json.dumps(document).encode(),
+            config=old,
+            node_key=sealed("node", "node 0", devnet=False),
+            vote_key=sealed("vote", "vote 0", devnet=False),
+        )

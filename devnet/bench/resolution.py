@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -46,9 +47,10 @@ MILLIS = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds, each the best of some rounds."""
+    """Milliseconds of one core, each the best of some rounds."""
 
     payments: int
+    limits: bool
     candidates: float
     """Gathering them."""
     algorithm: float
@@ -59,6 +61,11 @@ class Cost:
     """The whole block that resolves them."""
     empty_block: float
     """The same block where nothing waits."""
+
+    @property
+    def resolution(self) -> float:
+        """The step by itself."""
+        return self.candidates + self.algorithm + self.settling
 
     @property
     def added(self) -> float:
@@ -79,7 +86,7 @@ def measure(payments: int, *, limits: bool = False) -> Cost:
     candidates, algorithm, settling = _steps(chain, key)
     block = _best(lambda: chain.apply(key))
     assert not chain.apply(key).state.queued_accounts(), "a gridlock that does not dissolve"
-    return Cost(payments, candidates, algorithm, settling, block, empty_block)
+    return Cost(payments, limits, candidates, algorithm, settling, block, empty_block)
 
 
 def _steps(chain: _Chain, key: CheckedInstruction) -> tuple[float, float, float]:
@@ -92,9 +99,8 @@ def _steps(chain: _Chain, key: CheckedInstruction) -> tuple[float, float, float]
     return candidates, algorithm, settling
 
 
-def _best(step: object) -> float:
+def _best(step: Callable[[], object]) -> float:
     best = float("inf")
-    assert callable(step)
     for _ in range(ROUNDS):
         gc.collect()
         started = time.thread_time()
@@ -252,16 +258,17 @@ def _uetr(number: int) -> bytes:
     return bytes(raw)
 
 
-def lines(costs: list[Cost]) -> list[str]:
-    """For people."""
-    head = f"{'queued payments':<18}{'candidates':>12}{'algorithm':>12}{'settling':>12}"
-    return [f"{head}{'block':>12}{'of it added':>14}   (ms)"] + [
-        f"{cost.payments:<18,}{cost.candidates:>12.1f}{cost.algorithm:>12.1f}"
-        f"{cost.settling:>12.1f}{cost.block:>12.1f}{cost.added:>14.1f}"
-        for cost in costs
-    ]
+def lines(costs: Sequence[Cost]) -> list[str]:
+    """For people, milliseconds."""
+    heads = ("candidates", "algorithm", "settling", "block", "of it added")
+    rows = [f"{'resolution: queued, ms':<26}" + "".join(f"{head:>13}" for head in heads)]
+    for cost in costs:
+        values = (cost.candidates, cost.algorithm, cost.settling, cost.block, cost.added)
+        name = f"  {cost.payments:,}{' with limits' if cost.limits else ''}"
+        rows.append(f"{name:<26}" + "".join(f"{value:>13.1f}" for value in values))
+    return rows
 
 
 if __name__ == "__main__":
-    for line in lines([measure(size) for size in SIZES]):
-        print(line)
+    measured = [measure(size) for size in SIZES] + [measure(SIZES[1], limits=True)]
+    print("\n".join(lines(measured)))

@@ -135,23 +135,23 @@ SENTENCES: dict[str, str] = {
     # Duplication.
     DUPLICATE: "The UETR was already used for a payment with other content.",
     # AmountExceedsClearingSystemLimit.
-    SUPPLY_LIMIT: "The asset's issued total would be more than the ledger can count.",
+    SUPPLY_LIMIT: "There would be more of the asset than the ledger can count.",
     # CreditorBankIsNotRegistered: with the clearing and settlement mechanism.
     UNKNOWN_CREDITOR: "The creditor is not a participant of this ledger.",
     # DataSignRequested: a signature is required.
-    TOO_FEW_KEYS_LEFT: "After this revocation the sender would have too few keys to sign with.",
+    TOO_FEW_KEYS_LEFT: "The participant would have too few valid keys left to sign with.",
     # SignerCertificateRevoked.
     KEY_ALREADY_REVOKED: "The key is already revoked.",
     # SignerCertificateNotValid.
     UNSOUND_KEY: "The public key is not a sound Ed25519 key, or its possession is not proven.",
     # IncorrectSignerCertificate: the signer certificate is not present.
-    NO_SUCH_KEY: "The sender has no such key.",
+    NO_SUCH_KEY: "The participant has no such key.",
     # NotAllowedPayment: the signer may not sign this operation type.
     NOT_THE_ISSUER: "Only the asset's issuer may issue or redeem it.",
     # NotAllowedAccount: the signer may not sign for this account.
     NOT_OWN_ACCOUNT: "The debtor's account is not the sender's.",
     # NotAllowedNumberOfTransaction: over the number allowed for this signer.
-    TOO_MANY_KEYS: "The sender has had as many keys as the ledger keeps for one participant.",
+    TOO_MANY_KEYS: "The participant would have had more keys than the ledger keeps for one.",
     # IdenticalSignatureFound.
     KEY_IN_USE: "The public key is, or was, already registered on this ledger.",
     # SettlementFailed.
@@ -180,7 +180,8 @@ SENTENCES: dict[str, str] = {
     # InvalidDate.
     EXPIRY_OUT_OF_RANGE: "A proposal must expire after the block that opens it and within 30 days.",
     # DuplicateMessageID.
-    REPEATED_NAME: "A validator of this name is in the set already, or is changed twice at once.",
+    REPEATED_NAME: "The name, LEI, BIC or code is taken already, or a validator is changed twice "
+    "at once.",
     # DuplicateTransaction.
     READY_ALREADY: "The validator is already ready for the next epoch.",
     # DuplicatePayment.
@@ -254,10 +255,11 @@ SENTENCES: dict[str, str] = {
     # UnknownEndCustomer.
     UNKNOWN_PARTICIPANT: "The ledger has no such participant.",
     # BankSystemProcessingError.
-    BAD_ACTIVATION: "The version is not the next one, or the height does not lie ahead within "
-    "reach.",
+    BAD_ACTIVATION: "The version is not the next one, the height does not lie ahead within reach, "
+    "or another activation is approved.",
     # InvalidPaymentTypeInformation.
-    BAD_PARAMETER: "A value of the change is not possible on this ledger.",
+    BAD_PARAMETER: "A value of the change is not possible on this ledger, or nobody could govern "
+    "it any more.",
     # AbortedClearingFatalError.
     UNWOUND: "Its clearing cycle could not be settled and was unwound.",
     # SyntaxErrorNarrative.

@@ -88,14 +88,13 @@ class SettlementRoutes:
         query = only(request.query, PAGING | {"asset"})
         asset = self._asset(query)
         who = request.match_info["participant"]
-        settlement = self._service.settlement
+        after = _after("queues", query)
         try:
-            page = settlement.positions(who, asset)
-            found, last = settlement.queue(who, asset, _after("queues", query), limit_of(query))
+            job = self._service.settlement.queue(who, asset, after, limit_of(query))
         except UnknownParticipant as error:
             raise unknown_participant(error) from error
-        following = _next("queues", last)
-        return answer(msgspec.structs.replace(page, entries=found, next=following))
+        page, last = await self._reading.run(job)
+        return answer(msgspec.structs.replace(page, next=_next("queues", last)))
 
     async def limits(self, request: web.Request) -> web.Response:
         query = only(request.query, PAGING | {"participant"})

@@ -26,7 +26,6 @@ from node.api.settlement import (
     QueuePage,
     ScheduledDayView,
     TraceDocument,
-    WaitingView,
 )
 
 Key = list[str]
@@ -45,13 +44,11 @@ class SettlementService(Protocol):
     """All calls are made on the node's own event loop. A participant is named by short name, LEI or
     BIC; UnknownParticipant is raised if it is none."""
 
-    def positions(self, participant: str, asset: str | None) -> QueuePage:
-        """Its accounts that can queue, with what all queues would make of them; no entries."""
-
     def queue(
         self, participant: str, asset: str | None, after: Key | None, limit: int
-    ) -> tuple[list[WaitingView], Key | None]:
-        """Its queue entries in order, and why each waits. Raises Refused (bad-cursor)."""
+    ) -> Job[tuple[QueuePage, Key | None]]:
+        """Its accounts that can queue, with what all queues would make of them; entries in order,
+        and why each waits. Raises Refused (bad-cursor)."""
 
     def limits(self, participant: str | None) -> list[LimitsView]:
         """Limits of one participant or all, by short name and asset."""

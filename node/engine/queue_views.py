@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from node.api.problems import Refused
-from node.api.settlement import LimitsView, LimitView, MemberView, PositionView, WaitingView
+from node.api.settlement import (
+    LimitsView,
+    LimitView,
+    MemberView,
+    PositionView,
+    QueuePage,
+    WaitingView,
+)
 from node.chain.records import LimitsKey, LimitsRecord, ParticipantRecord, PaymentKey, Queued
 from node.chain.types import AccountKind, PaymentClass, Phase, Priority
 from node.chain.uetr import uetr_text
@@ -99,28 +106,72 @@ def _sum(queue: Queue) -> Summed:
     return Summed(queue, entries, keys, ahead, out, credits)
 
 
-# --- positions ------------------------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------------------
 
 
-def positions_view(
-    state: State, sums: QueueSums, participant: str, asset: str | None
-) -> tuple[str, str, list[PositionView]]:
-    """(short name, LEI, positions by asset and account). Raises UnknownParticipant."""
-    holder = holder_of(state, participant)
-    found = [
-        _position(state, sums, holder, account) for account in _accounts(state, holder.lei, asset)
-    ]
-    return holder.name, holder.lei, found
+class Place(NamedTuple):
+    """An entry's place in a participant's list of queues."""
+
+    asset: str
+    kind: int
+    key: tuple[int, int, bytes]
+    """Priority, order, UETR."""
+
+
+class Asked(NamedTuple):
+    """A page of a participant's queues."""
+
+    holder: ParticipantRecord
+    asset: str | None
+    """None: all."""
+    after: Place | None
+    limit: int
+
+
+def read_place(key: Sequence[str]) -> Place:
+    """The place that a cursor carries. Raises Refused (bad-cursor)."""
+    try:
+        asset, kind, priority, order, uetr = key
+        return Place(asset, int(kind), (int(priority), int(order), bytes.fromhex(uetr)))
+    except ValueError as error:
+        raise Refused(
+            "bad-cursor", "the cursor was not given by a list of queues; start without one"
+        ) from error
+
+
+def queue_page(state: State, sums: QueueSums, asked: Asked) -> tuple[QueuePage, list[str] | None]:
+    """Positions and entries, and the key to go on with.
+
+    Adding up a long queue takes a while, so this runs beside the node's loop: what has left the
+    queue meanwhile is left out."""
+    accounts = _accounts(state, asked.holder.lei, asked.asset)
+    entries, last = _entries(state, sums, accounts, asked)
+    page = QueuePage(
+        height=state.height,
+        participant=asked.holder.name,
+        lei=asked.holder.lei,
+        phase=None if state.phase is None else word(state.phase),
+        positions=[_position(state, sums, asked.holder, account) for account in accounts],
+        entries=entries,
+        next=None,
+    )
+    return page, last
 
 
 def _accounts(state: State, lei: str, asset: str | None) -> list[AccountId]:
-    held = {
-        (each.participant, each.asset, each.kind)
-        for each in state.accounts()
-        if each.participant == lei and each.kind in QUEUEING
-    }
-    held |= {account for account in state.queued_accounts() if account[0] == lei}
-    return sorted(account for account in held if asset in (None, account[1]))
+    """The participant's accounts that can queue, by asset and kind."""
+    found = []
+    for each in state.assets():
+        for kind in QUEUEING:
+            account = (lei, each.code, kind)
+            queue = state.queue(account)
+            held = state.balance(*account) is not None or (queue is not None and queue.entries)
+            if held and asset in (None, each.code):
+                found.append(account)
+    return found
+
+
+# --- positions ------------------------------------------------------------------------------------
 
 
 def _position(
@@ -157,74 +208,49 @@ def _position(
 # --- entries --------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
-    """An entry's place in a participant's list of queues."""
-
-    asset: str
-    kind: int
-    key: tuple[int, int, bytes]
-    """Priority, order, UETR."""
-
-
-def queue_view(
-    state: State,
-    sums: QueueSums,
-    of: tuple[str, str | None],
-    after: Place | None,
-    limit: int,
+def _entries(
+    state: State, sums: QueueSums, accounts: Sequence[AccountId], asked: Asked
 ) -> tuple[list[WaitingView], list[str] | None]:
-    """Entries after a place, and the key to go on with. `of`: participant, and asset if only one.
-
-    Raises UnknownParticipant."""
-    participant, asset = of
-    lei = holder_of(state, participant).lei
     found: list[WaitingView] = []
     last: list[str] | None = None
-    for account, summed, index in _walk(state, sums, lei, asset, after):
-        if len(found) == limit:
+    for account, summed, index in _walk(state, sums, accounts, asked.after):
+        if len(found) == asked.limit:
             return found, last
         entry = summed.entries[index]
-        found.append(_waiting(state, account, entry, summed.ahead[index]))
-        last = [account[1], str(account[2]), *map(str, summed.keys[index][:2]), entry.uetr.hex()]
+        view = _waiting(state, account, entry, summed.ahead[index])
+        if view is not None:
+            found.append(view)
+        key = summed.keys[index]
+        last = [account[1], str(account[2]), str(key[0]), str(key[1]), key[2].hex()]
     return found, None
 
 
-def read_place(key: Sequence[str]) -> Place:
-    """The place that a cursor carries. Raises Refused (bad-cursor)."""
-    try:
-        asset, kind, priority, order, uetr = key
-        return Place(asset, int(kind), (int(priority), int(order), bytes.fromhex(uetr)))
-    except ValueError as error:
-        raise Refused(
-            "bad-cursor", "the cursor was not given by a list of queues; start without one"
-        ) from error
-
-
 def _walk(
-    state: State, sums: QueueSums, lei: str, asset: str | None, start: Place | None
+    state: State, sums: QueueSums, accounts: Sequence[AccountId], after: Place | None
 ) -> Iterator[tuple[AccountId, Summed, int]]:
-    for account in _accounts(state, lei, asset):
+    for account in accounts:
         summed = sums.of(state, account)
         if summed is None:
             continue
         first = 0
-        if start is not None:
-            here, there = account[1:], (start.asset, start.kind)
+        if after is not None:
+            here, there = account[1:], (after.asset, after.kind)
             if here < there:
                 continue
             if here == there:
-                first = bisect_right(summed.keys, start.key)
+                first = bisect_right(summed.keys, after.key)
         for index in range(first, len(summed.entries)):
             yield account, summed, index
 
 
-def _waiting(state: State, account: AccountId, entry: Entry, ahead: int) -> WaitingView:
+def _waiting(state: State, account: AccountId, entry: Entry, ahead: int) -> WaitingView | None:
     queued, wording = entry.queued, Wording(state)
     first = queued.payments[0]
     held = queued.held or queued.restricted
     reason, because = _why(state, account, entry, ahead)
     record = state.get(PAYMENTS, PaymentKey(entry.uetr))
-    assert record is not None, "a queued payment has a record"
+    if record is None:
+        return None
     return WaitingView(
         uetr=uetr_text(entry.uetr),
         asset=account[1],

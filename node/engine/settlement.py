@@ -26,14 +26,13 @@ from node.api.settlement import (
     QueuePage,
     ScheduledDayView,
     TraceDocument,
-    WaitingView,
 )
 from node.api.settlement_service import Job, Key, Place
 from node.chain.records import DisputeKey
 from node.engine import credit_views, day_views, queue_views, statements
 from node.engine.recorded import Recorded
 from node.engine.trace import trace_view
-from node.engine.wording import word
+from node.engine.views import holder_of
 from node.ledger.state import State
 from node.ledger.tables import DISPUTES
 
@@ -49,25 +48,18 @@ class Settlement:
 
     # --- queues ---------------------------------------------------------------------------------
 
-    def positions(self, participant: str, asset: str | None) -> QueuePage:
-        state = self._final()
-        name, lei, found = queue_views.positions_view(state, self._sums, participant, asset)
-        return QueuePage(
-            height=state.height,
-            participant=name,
-            lei=lei,
-            phase=None if state.phase is None else word(state.phase),
-            positions=found,
-            entries=[],
-            next=None,
-        )
-
     def queue(
         self, participant: str, asset: str | None, after: Key | None, limit: int
-    ) -> tuple[list[WaitingView], Key | None]:
+    ) -> Job[tuple[QueuePage, Key | None]]:
+        state = self._final()
+        holder = holder_of(state, participant)
         place = None if after is None else queue_views.read_place(after)
-        account = (participant, asset)
-        return queue_views.queue_view(self._final(), self._sums, account, place, limit)
+        return partial(
+            queue_views.queue_page,
+            state,
+            self._sums,
+            queue_views.Asked(holder, asset, place, limit),
+        )
 
     def limits(self, participant: str | None) -> list[LimitsView]:
         return queue_views.limits_view(self._final(), participant)

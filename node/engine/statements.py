@@ -92,12 +92,13 @@ def ask_statements(state: State, participant: str) -> Asked:
     holder = holder_of(state, participant)
     day = state.get(DAY, DayKey())
     balances = []
-    for account in state.accounts():
-        if account.participant == holder.lei:
-            kind = AccountKind(account.kind)
-            last = state.get(STATEMENTS, StatementKey(holder.lei, account.asset, kind))
-            closing = 0 if last is None else last.closing
-            balances.append((account.asset, kind, closing, account.balance))
+    for asset in state.assets():
+        for kind in AccountKind:
+            balance = state.balance(holder.lei, asset.code, kind)
+            if balance is not None:
+                last = state.get(STATEMENTS, StatementKey(holder.lei, asset.code, kind))
+                closing = 0 if last is None else last.closing
+                balances.append((asset.code, kind, closing, balance))
     return Asked(
         holder.name,
         holder.lei,

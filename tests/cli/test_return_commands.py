@@ -10,6 +10,7 @@ import pytest
 from tests.support.settlement_net import SettlementNet
 
 UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
+OTHER = "3d6f0a1c-8e2b-4f7d-9c5a-6b7e8d9f0a1b"
 
 
 def test_a_recall_is_answered_by_a_return(desk: SettlementNet) -> None:
@@ -124,6 +125,13 @@ def test_a_source_that_this_node_never_saw_stands_by_its_uetr(desk: SettlementNe
     assert found["source"]["known"] is False
     assert found["source"]["following"][0]["uetr"] == paid
     assert "not held here" in desk.run("trace", paid).out
+
+
+def test_payments_that_name_each_other_end_in_a_bounded_tree(desk: SettlementNet) -> None:
+    desk.paid("1.00", uetr=UETR, previous=OTHER)
+    desk.paid("1.00", uetr=OTHER, previous=UETR)
+    found = desk.json("trace", UETR)
+    assert (found["payments"], found["complete"]) == (2, False)
 
 
 def test_a_payment_that_nothing_follows_is_its_own_tree(desk: SettlementNet) -> None:

@@ -11,8 +11,9 @@ from node.api.problems import Refused
 from node.api.service import EventsUnavailable, EventView, UnknownParticipant
 from node.audit.verify import verify_file
 from node.audit.verify_accountability import check_equivocation_proof
-from node.chain.instruction import CheckedInstruction
-from node.chain.types import Receipt
+from node.chain.build import build
+from node.chain.instruction import CheckedInstruction, check_instruction
+from node.chain.types import OpenDispute, Receipt
 from tests.support.cluster import Cluster
 from tests.support.ledger_world import World
 
@@ -157,3 +158,58 @@ async def test_a_node_proves_who_x_the_ledger_has_it() -> None:
             with pytest.raises(Refused) as refused:
                 member.service.equivocation_proof(epoch, view, validator)
             assert refused.value.problem.code == code
+
+
+async def test_a_real_store_tells_of_changes_queues_statements_and_disputes() -> None:
+    """The same questions as the API's twin answers, over what a database holds."""
+    async with Cluster(World.make()) as cluster:
+        await cluster.fund("BANKB")
+        service = cluster.members[0].service
+        waiting = cluster.pay("BANKA", "BANKB")
+        await service.submit([waiting.raw])
+        queued = await service.wait_payment(uetr(waiting), WAIT_SECONDS)
+        assert queued is not None
+        assert (queued.status, queued.reason) == ("queued", "AM04")
+        page, following = service.settlement.queue("BANKA", None, None, 10)()
+        [entry] = page.entries
+        assert (entry.uetr, entry.amount, following) == (queued.uetr, "1.00", None)
+
+        back = cluster.pay("BANKB", "BANKA")
+        await service.submit([back.raw])
+        assert await service.wait_payment(uetr(back), WAIT_SECONDS) is not None
+        settled = service.payment(uetr(waiting))
+        assert settled is not None
+        assert [change.status for change in settled.changes] == ["queued", "settled"]
+        [brief] = service.payments([uetr(waiting)])
+        assert brief is not None
+        assert (brief.status, brief.height) == ("settled", settled.height)
+
+        [statement] = service.settlement.statements("BANKA", None)()
+        account = (statement.asset, statement.account)
+        places = (position(statement.begins), position(statement.ends))
+        found, more = service.settlement.movements("BANKA", account, places, None, 10)()
+        assert ([each.amount for each in found], more) == (["1.00", "-1.00"], None)
+
+        envelope = dispute(cluster.world, waiting)
+        await service.submit([envelope.raw])
+        sender, id = envelope.instruction.envelope.sender, envelope.instruction.envelope.id
+        done = await service.wait_instruction(sender, id, WAIT_SECONDS)
+        assert done is not None
+        assert done.status == "done"
+        [disputed], _ = service.settlement.disputes(None, 10)
+        assert (disputed.uetr, disputed.reason) == (queued.uetr, "FRAD")
+        trace = service.settlement.trace(uetr(waiting))()
+        assert trace is not None
+        assert trace.source.dispute == disputed
+
+
+def position(text: str) -> tuple[int, int]:
+    height, _, index = text.partition(":")
+    return int(height), int(index)
+
+
+def dispute(world: World, paid: CheckedInstruction) -> CheckedInstruction:
+    valid_until = paid.instruction.envelope.valid_until
+    body = OpenDispute(paid.instruction.payments[0], "FRAD")
+    raw = build(*world.head("BANKA", None, valid_until), body, world.banks["BANKA"].signers[:1])
+    return check_instruction(raw, world.chain_id)

@@ -242,15 +242,15 @@ def blocked(work: Work, entry: Entry, *, restricted: str | None) -> tuple[str, s
 
 def restriction(work: Work, payments: Sequence[Payment]) -> str | None:
     """Why a party of these payments keeps them from settling now, of those that could be the
-    creditor's; None: nothing does."""
+    creditor's; None: nothing does. A suspension is named before a freeze, as in the queue."""
+    frozen = False
     for payment in payments:
         creditor = work.participant(payment.creditor)
         assert creditor is not None
         if creditor.record.suspended:
             return SUSPENDED
-        if creditor.record.credit_frozen:
-            return FROZEN
-    return None
+        frozen |= creditor.record.credit_frozen
+    return FROZEN if frozen else None
 
 
 def settle_or_queue(work: Work, origins: list[Origin], returns: bytes | None) -> bool:

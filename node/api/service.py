@@ -73,6 +73,9 @@ class ChangeView(_View, frozen=True, kw_only=True):
     """What it says besides, such as `{"kind": "posted", "amount": "10.00"}`."""
     acknowledged: int | None = None
     """Height at which the creditor acknowledged this outcome."""
+    preimage: str | None = None
+    """Hex: what was shown to post a reservation under its hash lock; it opens the other side of an
+    exchange."""
 
 
 class PaymentView(_View, frozen=True, kw_only=True):

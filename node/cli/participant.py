@@ -229,6 +229,8 @@ def _tell_payment(output: Output, view: PaymentView) -> None:
             f"change   {instant(change.time)}  block {change.height}  {change.status} "
             f"({change.iso_status}{why}){what}"
         )
+        if change.preimage is not None:
+            output.line(f"preimage {change.preimage}")
 
 
 def _balance(args: argparse.Namespace, output: Output) -> int:

@@ -20,11 +20,14 @@ from node.chain.records import AcknowledgementKey, CycleKey, CycleRecord, Paymen
 from node.chain.types import (
     CycleSettled,
     CycleUnwound,
+    InstructionBody,
     Issue,
     MoveOwn,
     Outcome,
+    Post,
     Posted,
     Redeem,
+    Reserve,
 )
 from node.chain.uetr import uetr_text
 from node.engine.recorded import Carried, Recorded
@@ -157,7 +160,31 @@ class Payments:
             creditor_balance=self._balance(outcome.creditor_balance, asset),
             event=None if event is None else self._wording.event(event, asset),
             acknowledged=None if said is None else said.height,
+            preimage=self._preimage(outcome),
         )
+
+    def _preimage(self, outcome: Outcome) -> str | None:
+        """What was shown to post a reservation, if it opens its hash lock."""
+        if outcome.instruction is None or outcome.original is None:
+            return None
+        if not isinstance(outcome.event, Posted):
+            return None
+        reserved, posted = (
+            self._body(outcome.original.height, outcome.original.instruction),
+            self._body(outcome.height, outcome.instruction),
+        )
+        if not isinstance(reserved, Reserve) or not isinstance(posted, Post):
+            return None
+        shown = posted.preimage
+        # A poster that is named may show anything: it needs no preimage.
+        if shown is None or sha256(shown).digest() != reserved.hash_lock:
+            return None
+        return shown.hex()
+
+    def _body(self, height: int, instruction: int) -> InstructionBody | None:
+        """The body of an instruction; None: its block is not held."""
+        block = self._recorded.block(height)
+        return None if block is None else block.instruction(instruction).envelope.body
 
     def _balance(self, minor: int | None, asset: str | None) -> str | None:
         return None if minor is None or asset is None else self._wording.amount(minor, asset)

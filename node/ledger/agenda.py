@@ -29,10 +29,11 @@ def run_due(work: Work) -> None:
 
 
 def _run(work: Work, item: Due) -> None:
-    _, kind, id = item
+    time, kind, id = item
     match DueKind(kind):
         case DueKind.PHASE:
-            day.phase_due(work, int.from_bytes(id[:4], "big"), Phase(id[4]))
+            beginning = day.Beginning(int.from_bytes(id[:4], "big"), Phase(id[4]), time)
+            day.phase_due(work, beginning)
         case DueKind.CYCLE_CLOSE:
             netting.close_due(work, id[4:].decode())
         case DueKind.FUNDING_END:

@@ -69,14 +69,12 @@ class Beginning(NamedTuple):
 # --- by time ------------------------------------------------------------------------------------
 
 
-def phase_due(work: Work, date: int, phase: Phase) -> None:
-    """A reminder that this phase is due. It begins, if it is the next one; where block time jumped
-    over the phase before it, the day waits instead."""
+def phase_due(work: Work, beginning: Beginning) -> None:
+    """A reminder that this phase is due. It begins, if it is the next one and was not put off since;
+    where block time jumped over the phase before it, the day waits instead."""
     following = upcoming(work)
-    if following is None or following[:2] != (date, phase):
+    if following != beginning:
         return
-    if following.time > work.context.time:
-        return  # put off
     running = work.get(DAY, DayKey())
     if running is None:
         _begin(work, following, None)

@@ -35,7 +35,7 @@ ASSETS = ("EUR",) * 12 + ("CNY", BOND, "XXX")
 ODD_AMOUNTS = (0, 1, 1_000, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 SETTLEMENT = AccountKind.SETTLEMENT
 MINUTE_MS = 60_000
-SOON = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, HOUR_MS, DAY_MS, 1, 8 * DAY_MS, -1)
+SOON = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, HOUR_MS, DAY_MS) * 3 + (1, 8 * DAY_MS, -1)
 """How far ahead of the last block an expiry lies; mostly it may."""
 STEPS = (1, 1, 1_000, 1_000, 1_000, MINUTE_MS, MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 2 * HOUR_MS)
 LONG_STEPS = (HOUR_MS, 6 * HOUR_MS, DAY_MS, DAY_MS + 1, 4 * DAY_MS, 11 * DAY_MS)
@@ -58,6 +58,7 @@ ODDITIES = (
     "amount",
     "creditor",
 )
+MOSTLY_PLAIN = ("",) * 60 + ODDITIES
 
 
 class Choice(Protocol):
@@ -268,7 +269,7 @@ class Actions:
     def pay_all_or_none(self, choice: Choice) -> None:
         sender = choice.pick(BANKS)
         payments = [
-            self.sketch(choice, sender, choice.pick(("",) * 20 + ODDITIES))
+            self.sketch(choice, sender, choice.pick(MOSTLY_PLAIN))
             for _ in range(choice.number(1, 3))
         ]
         if choice.number(0, 9):
@@ -339,7 +340,7 @@ class Actions:
             return
         sender = choice.pick(BANKS)
         payments = [
-            replace(self.sketch(choice, sender, choice.pick(("",) * 20 + ODDITIES)), mode=Mode.NET)
+            replace(self.sketch(choice, sender, choice.pick(MOSTLY_PLAIN)), mode=Mode.NET)
             for _ in range(choice.number(1, 3))
         ]
         self.pay(sender, *payments)

@@ -86,12 +86,15 @@ class Governing(Actions):
         day = self.driver.book.day
         if day is None and choice.number(0, 9):
             return
+        if day is not None and day.phase == t.Phase.CLOSED and not self._days_after(day.date):
+            self.publish_days(choice)
+            return
         date = 20_300_101 if day is None else day.date
         phase = choice.pick(tuple(t.Phase))
         sender = choice.pick(OPERATORS)
         if day is not None and day.waits_for is not None and choice.number(0, 9):
             phase = day.waits_for
-            later = [each for each in self.driver.book.days if each > date]
+            later = self._days_after(date)
             if phase <= day.phase and later:
                 date = min(later)
             self.send(sender, t.ProceedDay(date, phase))
@@ -100,6 +103,9 @@ class Governing(Actions):
             self.send(sender, t.DelayPhase(date, phase, until))
         else:
             self.send(sender, t.ProceedDay(date, phase))
+
+    def _days_after(self, date: int) -> list[int]:
+        return [each for each in self.driver.book.days if each > date]
 
     # --- keys -----------------------------------------------------------------------------------
 

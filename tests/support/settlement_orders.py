@@ -16,6 +16,7 @@ from tests.support.settlement_actions import (
     ASSETS,
     BANKS,
     CURRENCIES,
+    MOSTLY_PLAIN,
     ODD_AMOUNTS,
     ODDITIES,
     OPERATORS,
@@ -106,14 +107,14 @@ class Conditions(Actions):
         for number in range(choice.number(2, 4)):
             asset = choice.pick((*CURRENCIES, "CNY", "CNY", BOND))
             debtor, creditor = ring[number % len(ring)], ring[(number + 1) % len(ring)]
-            legs.append(self.plain(debtor, creditor, choice.number(1, 130), asset))
+            legs.append(self.plain(debtor, creditor, choice.number(1, 90), asset))
         if not choice.number(0, 6):
             legs[-1] = self.sketch(choice, ring[0], choice.pick(ODDITIES))
         body = t.Link(tuple(legs), self.at(choice.pick(SOON)))
         self.links.append(body)
         self.driver.payments += legs
         for debtor in ring:
-            if choice.number(0, 3):
+            if choice.number(0, 5):
                 self.send(debtor, body)
 
     def agree_to_a_link(self, choice: Choice) -> None:
@@ -122,8 +123,9 @@ class Conditions(Actions):
 
     def reserve(self, choice: Choice) -> None:
         sender = choice.pick(BANKS)
-        payment = self.sketch(choice, sender, choice.pick(("",) * 20 + ODDITIES))
-        payment = replace(payment, priority=Priority.URGENT)
+        payment = self.sketch(choice, sender, choice.pick(MOSTLY_PLAIN))
+        if choice.number(0, 9):
+            payment = replace(payment, amount=choice.number(1, 40), priority=Priority.URGENT)
         lock = choice.pick((None, *PREIMAGES))
         hash_lock = None if lock is None else sha256(lock).digest()
         poster = choice.pick((None, payment.creditor, payment.debtor, self.lei(NAMED)))
@@ -144,7 +146,8 @@ class Conditions(Actions):
         found = self.driver.book.payments.get(payment.uetr)
         place = None if found is None else found.place
         poster = place.poster if isinstance(place, SetAside) else None
-        amount = choice.pick((None, None, payment.amount, choice.number(0, 90)))
+        part = choice.number(0, payment.amount + 1) if payment.amount < 1_000 else 1
+        amount = choice.pick((None, payment.amount, part, part))
         shown = choice.pick((None, None, *PREIMAGES))
         self.send(other or poster or payment.creditor, t.Post(payment.uetr, amount, shown))
 

@@ -31,6 +31,7 @@ from tests.support.ledger_world import (
     signer,
     uetr,
 )
+from tests.support.settlement_invariants import Invariants
 from tests.support.settlement_model.block import play
 from tests.support.settlement_model.book import Asset, Book, Key, Parameters, Party
 from tests.support.settlement_model.records import records
@@ -137,6 +138,7 @@ class Driver:
         self.world = replace(settlement_world(), _count=0)
         self.chain = Chain(self.world)
         self.book = book_of(self.world.genesis)
+        self.invariants = Invariants(self.chain)
         self.pending: list[CheckedInstruction] = []
         self.last: list[CheckedInstruction] = []
         """Those of the last blocks, to be sent again."""
@@ -217,6 +219,7 @@ class Driver:
         self.proposes_the_same(before, block)
         self.chain.commit(block)
         self.compare_records()
+        self.invariants.check(block.outcomes)
         self.count(chosen, expected)
         self.last = (self.last + chosen)[-12:]
         self.pending = []

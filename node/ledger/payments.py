@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from node.chain.encoding import encode
 from node.chain.instruction import CheckedInstruction
-from node.chain.types import MAX_BALANCE, AccountKind, Mode, Outcome, Pay, Payment, Phase
+from node.chain.types import MAX_BALANCE, AccountKind, Mode, Outcome, Pay, Phase
 from node.ledger import limits
 from node.ledger.entries import UetrEntry
 from node.ledger.entry import enter, owner_refusal, refusal, settle_or_queue
@@ -172,11 +172,13 @@ def _pay_all_or_none(work: Work, sender: str, origins: list[Origin]) -> None:
     fails |= bool(fresh) and any(status not in FINAL_SETTLED for status in statuses)
     mismatch = not fails and not _agree(fresh)
     if not fails and not mismatch:
-        for number, standing in again.items():
-            origin = origins[number]
-            repeat(work, origin, standing, *standing_status(work, standing, origin.payment.asset))
-        if fresh:
-            settle_or_queue(work, fresh, None)
+        for origin in origins:
+            standing = again.get(origin.number)
+            if standing is not None:
+                status = standing_status(work, standing, origin.payment.asset)
+                repeat(work, origin, standing, *status)
+            elif origin is fresh[0]:
+                settle_or_queue(work, fresh, None)
         return
     for origin in origins:
         standing = again.get(origin.number)

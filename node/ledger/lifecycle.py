@@ -68,9 +68,9 @@ def repeat(
 def reject(work: Work, origin: Origin, reason: str, standing: UetrEntry | None = None) -> None:
     """Record a rejection. It uses up the UETR unless that is used already, or the sender had no
     authority over the payment."""
-    _first(work, origin, "RJCT", reason, None, None, None)
+    _first(work, origin, REJECTED, reason)
     if standing is None and reason not in WITHOUT_AUTHORITY:
-        _use_up(work, origin, "RJCT", reason, None)
+        _use_up(work, origin, REJECTED, reason, None)
 
 
 def decide(
@@ -84,14 +84,22 @@ def decide(
     event: Event | None = None,
 ) -> None:
     """Record the first outcome of a payment that nothing will change any more."""
-    _first(work, origin, status, reason, debtor_balance, creditor_balance, event)
+    _first(
+        work,
+        origin,
+        status,
+        reason,
+        debtor_balance=debtor_balance,
+        creditor_balance=creditor_balance,
+        event=event,
+    )
     _use_up(work, origin, status, reason, None)
 
 
 def join(work: Work, origin: Origin, cycle: int, event: Event) -> None:
     """Record that a payment is in a clearing cycle, whose row decides it: it needs none itself."""
-    _first(work, origin, "ACSP", None, None, None, event)
-    _use_up(work, origin, "ACSP", None, cycle)
+    _first(work, origin, ACCEPTED, None, event=event)
+    _use_up(work, origin, ACCEPTED, None, cycle)
 
 
 def begin(
@@ -105,7 +113,7 @@ def begin(
 ) -> None:
     """Record the first outcome of a payment that waits for another, and put it on the books."""
     work.changes.append((origin.payment.uetr, len(work.outcomes)))
-    _first(work, origin, status, reason, None, None, event)
+    _first(work, origin, status, reason, event=event)
     _use_up(work, origin, status, reason, None)
     record = PaymentRecord(
         uetr=origin.payment.uetr,
@@ -330,9 +338,10 @@ def _first(
     origin: Origin,
     status: str,
     reason: str | None,
-    debtor_balance: int | None,
-    creditor_balance: int | None,
-    event: Event | None,
+    *,
+    debtor_balance: int | None = None,
+    creditor_balance: int | None = None,
+    event: Event | None = None,
 ) -> None:
     if event is None and status != REJECTED and origin.payment.previous is not None:
         event = Carried(origin.payment.previous)

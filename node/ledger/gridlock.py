@@ -41,7 +41,7 @@ class Candidate(Protocol):
 
 @dataclass(slots=True)
 class Debtor:
-    """An account with candidates."""
+    """An account with candidates, or with limits that others' candidates make room under."""
 
     available: int
     """Balance − reserved + credit line; below zero where the line was lowered under its use."""
@@ -59,6 +59,8 @@ class Resolution(NamedTuple):
     """How many candidates settle, for each debtor of which any does."""
     gained: dict[Account, int]
     """Incoming − outgoing of each account that pays or receives."""
+    used: dict[Account, dict[str | None, int]]
+    """By how much less room each limit leaves, where it leaves another one."""
 
 
 Choose = Callable[[Sequence[Account]], int]
@@ -68,8 +70,8 @@ Choose = Callable[[Sequence[Account]], int]
 def resolve_queues(debtors: Mapping[Account, Debtor], choose: Choose | None = None) -> Resolution:
     """The greatest feasible prefix vector. Linear in the candidates and their credits.
 
-    Each of `debtors` pays; a creditor that is none of them has no condition to meet. `choose`
-    is for showing that it makes no difference; without it the debtor found last goes first.
+    A creditor that is none of `debtors` has no condition to meet. `choose` is for showing that it
+    makes no difference; without it the debtor found last goes first.
     """
     included = _Included(debtors)
     failing = [account for account in debtors if included.fails(account)]
@@ -95,10 +97,6 @@ class _Included:
         self._debtors = debtors
         self._counts = {account: len(each.candidates) for account, each in debtors.items()}
         self._room = {account: dict(each.room) for account, each in debtors.items() if each.room}
-        self._broken = {
-            account: sum(left < 0 for left in room.values()) for account, room in self._room.items()
-        }
-        """How many limits of an account are broken; accounts without limits are not in it."""
         available = self._available = {account: each.available for account, each in debtors.items()}
         others: dict[Account, int] = {}
         self._others = others
@@ -115,10 +113,30 @@ class _Included:
                         others[creditor] = others.get(creditor, 0) + amount
             available[account] -= paid
         if self._room:
-            for account, debtor in debtors.items():
-                for candidate in debtor.candidates:
-                    for lei, kind, amount in candidate.credits:
-                        self._use_limits(account, (lei, kind), amount)
+            self._include_in_limits()
+        self._broken = {
+            account: sum(left < 0 for left in room.values()) for account, room in self._room.items()
+        }
+        """How many limits of an account are broken; accounts without limits are not in it."""
+
+    def _include_in_limits(self) -> None:
+        """Count every candidate in the limits of both sides: `_use_limits`, all at once."""
+        rooms = self._room
+        for account, debtor in self._debtors.items():
+            holder, own = account[0], rooms.get(account)
+            for candidate in debtor.candidates:
+                for lei, kind, amount in candidate.credits:
+                    if lei == holder:
+                        continue
+                    if own is not None:
+                        whose = lei if lei in own else EVERYONE
+                        if whose in own:
+                            own[whose] -= amount
+                    theirs = rooms.get((lei, kind))
+                    if theirs is not None:
+                        whose = holder if holder in theirs else EVERYONE
+                        if whose in theirs:
+                            theirs[whose] += amount
 
     def fails(self, account: Account) -> bool:
         """Whether this is a debtor with a candidate included that could not pay."""
@@ -147,7 +165,7 @@ class _Included:
         return touched
 
     def _use_limits(self, debtor: Account, creditor: Account, amount: int) -> None:
-        """Count a payment in the limits of both sides; a negative one: take it back."""
+        """Count an amount in the limits of both sides; a negative one: take it back."""
         if debtor[0] != creditor[0]:  # nobody is its own counterparty
             self._use_limit(debtor, creditor[0], amount)
             self._use_limit(creditor, debtor[0], -amount)
@@ -171,4 +189,13 @@ class _Included:
             if (gain := left - self._debtors[account].available) or account in included
         }
         gained.update((account, gain) for account, gain in self._others.items() if gain)
-        return Resolution(included, gained)
+        used = {
+            account: changed
+            for account, room in self._room.items()
+            if (changed := _taken(self._debtors[account].room, room))
+        }
+        return Resolution(included, gained, used)
+
+
+def _taken(before: dict[str | None, int], after: dict[str | None, int]) -> dict[str | None, int]:
+    return {whose: left - after[whose] for whose, left in before.items() if left != after[whose]}

@@ -88,8 +88,11 @@ def count(work: Work, payment: Payment) -> None:
         use(work, payment.creditor, payment.asset, {payment.debtor: -payment.amount})
 
 
-def use(work: Work, lei: str, asset: str, flows: Mapping[str, int]) -> None:
-    """Count flows of a settlement account, out − in by counterparty; below zero, they make room.
+def use(
+    work: Work, lei: str, asset: str, flows: Mapping[str, int] | Mapping[str | None, int]
+) -> None:
+    """Count flows of a settlement account, out − in by counterparty or for `EVERYONE` else; below
+    zero, they make room.
 
     The caller has seen that they fit, and does not name the account's own holder."""
     key = LimitsKey(lei, asset)
@@ -98,7 +101,7 @@ def use(work: Work, lei: str, asset: str, flows: Mapping[str, int]) -> None:
         return
     bilateral, multilateral = list(record.bilateral), record.multilateral
     for counterparty, flow in flows.items():
-        place = _place(bilateral, counterparty)
+        place = None if counterparty is EVERYONE else _place(bilateral, counterparty)
         if place is not None:
             each = bilateral[place]
             bilateral[place] = replace(each, used=_sum(each.used, flow))

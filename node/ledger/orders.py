@@ -160,7 +160,12 @@ def _set_limit(work: Work, sender: str, body: SetLimit) -> str | None:
     ):
         return LIMIT_REACHED
     work.put(LIMITS, key, limits.with_limit(record, body.counterparty, body.limit))
-    if before is not None and (body.limit is None or body.limit > before.limit):
+    if before is None:
+        # Its counterparty no longer counts under the multilateral one.
+        makes_room = body.counterparty is not None and record.multilateral is not None
+    else:
+        makes_room = body.limit is None or body.limit > before.limit
+    if makes_room:
         work.credited(body.participant, body.asset, limits.SETTLEMENT)
     return None
 

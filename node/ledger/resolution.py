@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from node.chain.encoding import RESOLUTION, digest, encode
-from node.chain.records import LimitsKey, RulesKey
+from node.chain.records import RulesKey
 from node.chain.types import MAX_BALANCE, AccountKind, Together
 from node.ledger import limits
 from node.ledger.gridlock import Account, Debtor, Resolution, resolve_queues
@@ -39,7 +39,7 @@ class Waiting(NamedTuple):
     first: dict[Account, list[Entry]]
     """The first entries of every account where anything does, accounts ascending."""
     debtors: dict[Account, Debtor]
-    """The same accounts, as candidates."""
+    """The same accounts, and those that only have limits."""
     truncated: bool
     """Whether some account has more."""
 
@@ -54,7 +54,7 @@ def resolve(work: Work) -> None:
 def _resolve_asset(work: Work, asset: str) -> bool:
     """Resolve the queues of one asset; whether the next block has to look again."""
     found = waiting(work, asset)
-    if not found.debtors:
+    if not found.first:
         return False
     work.resolutions += 1
     resolution = resolve_queues(found.debtors)
@@ -64,7 +64,6 @@ def _resolve_asset(work: Work, asset: str) -> bool:
         account: found.first[account][:count] for account, count in resolution.included.items()
     }
     _move(work, asset, resolution)
-    _count_limits(work, asset, settled)
     _record(work, asset, settled)
     return found.truncated or _link_waits(work, asset)
 
@@ -81,9 +80,14 @@ def waiting(work: Work, asset: str) -> Waiting:
             continue
         truncated |= len(entries) > bound
         first[lei, kind] = entries[:bound]
-        record = work.get(LIMITS, LimitsKey(lei, asset)) if kind == limits.SETTLEMENT else None
         available = work.book(asset, kind).available(lei)
-        debtors[lei, kind] = Debtor(available, first[lei, kind], limits.room_of(record))
+        debtors[lei, kind] = Debtor(available, first[lei, kind])
+    if first:
+        for key, record in work.rows(LIMITS):
+            if key.asset == asset:
+                account = key.participant, limits.SETTLEMENT
+                debtor = debtors.setdefault(account, Debtor(0, ()))
+                debtor.room = limits.room_of(record)
     return Waiting(first, debtors, truncated)
 
 
@@ -106,29 +110,8 @@ def _move(work: Work, asset: str, resolution: Resolution) -> None:
         after = (book.load(lei) or 0) + gained
         assert after <= MAX_BALANCE, "supply is capped below what an account can hold"
         book.balances[lei] = after
-
-
-def _count_limits(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None:
-    """Count what settled in the limits of both sides."""
-    flows: dict[str, dict[str, int]] = {
-        key.participant: {} for key, _ in work.rows(LIMITS) if key.asset == asset
-    }
-    if not flows:
-        return
-    for (lei, kind), entries in settled.items():
-        own = flows.get(lei) if kind == limits.SETTLEMENT else None
-        for entry in entries:
-            for creditor, creditor_kind, amount in entry.credits:
-                if creditor == lei:
-                    continue
-                if own is not None:
-                    own[creditor] = own.get(creditor, 0) + amount
-                theirs = flows.get(creditor) if creditor_kind == limits.SETTLEMENT else None
-                if theirs is not None:
-                    theirs[lei] = theirs.get(lei, 0) - amount
-    for lei, used in flows.items():
-        if used:
-            limits.use(work, lei, asset, used)
+    for (lei, _), used in resolution.used.items():
+        limits.use(work, lei, asset, used)
 
 
 def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None:

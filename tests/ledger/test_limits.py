@@ -154,6 +154,15 @@ def test_a_raised_or_removed_limit_lets_the_waiting_settle(
     assert chain.said(chain.block(chain.limit("BANKA", "BANKB", new))) == [("waits", "ACSC")]
 
 
+def test_a_bilateral_limit_takes_its_counterparty_out_of_the_multilateral_one(
+    chain: Queueing,
+) -> None:
+    chain.block(chain.limit("BANKA", None, 50))
+    chain.pay("waits", "BANKA", "BANKB", 60)
+    assert chain.said(chain.block(chain.limit("BANKA", "BANKB", 60))) == [("waits", "ACSC")]
+    assert (chain.used("BANKA", None), chain.used("BANKA", "BANKB")) == (0, 60)
+
+
 def test_an_operator_sets_a_participants_limit(chain: Queueing) -> None:
     chain.block(chain.limit("BANKA", "BANKB", 5, sender="CENTRALBANK"))
     assert words(chain.pay("over", "BANKA", "BANKB", 6).outcomes[0]) == "PDNG AM14"

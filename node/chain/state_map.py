@@ -140,7 +140,7 @@ class _Update:
     hashes are split as integers, leaves are made all at once, a change alone on its path is a
     loop, branches are made in place."""
 
-    __slots__ = ("_hashes", "_leaves", "_load", "_next", "_places", "_unchanged", "made")
+    __slots__ = ("_hashes", "_leaves", "_load", "_moved", "_next", "_places", "_unchanged", "made")
 
     def __init__(
         self, changes: Iterable[tuple[bytes, bytes | None]], load: Callable[[_Stored], _Loaded]
@@ -155,6 +155,9 @@ class _Update:
         """Index of the first change that is not in the tree yet."""
         self._unchanged: set[int] = set()
         """Indices of leaves that stood there before."""
+        self._moved: dict[bytes, _Leaf] = {}
+        """Leaves, by hash, that stand higher or lower than before. They are made once more: the
+        pruner takes a node that a state has no longer in its place for one that may go."""
         self._load = load
         self.made: Made = []
         """Every node made, each once."""
@@ -169,11 +172,16 @@ class _Update:
         changed = self._apply(top, base, shift - 1)
         assert self._next == len(self._leaves), "a change lies outside of the tree"
         unchanged = self._unchanged
-        self.made += [
-            (leaf.hash, _LEAF_TAG + leaf.key_hash + leaf.record)
+        leaves = [
+            leaf
             for index, leaf in enumerate(self._leaves)
             if leaf is not None and index not in unchanged
         ]
+        if self._moved:
+            for leaf in leaves:
+                self._moved.pop(leaf.hash, None)
+            leaves += self._moved.values()
+        self.made += [(leaf.hash, _LEAF_TAG + leaf.key_hash + leaf.record) for leaf in leaves]
         return changed
 
     def _apply(self, node: _Loaded | None, base: int, shift: int) -> _Node:
@@ -276,6 +284,7 @@ class _Update:
         if leaf is not None:
             if not placed:
                 return leaf
+            self._moved[leaf.hash] = leaf
             insort(placed, (int.from_bytes(leaf.key_hash, "big"), leaf))
         places = [place for place, _ in placed]
         return self._build(places, [each for _, each in placed], 0, len(places), depth)
@@ -307,6 +316,8 @@ class _Update:
             if type(only) is _Stored:
                 only = self._load(only)
             if type(only) is not _Branch:
+                if type(only) is _Leaf:
+                    self._moved[only.hash] = only
                 return only
             left, right = (None, only) if left is None else (only, None)
         return self._branch(left, right)

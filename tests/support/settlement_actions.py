@@ -28,7 +28,7 @@ NOBODY = "00000000000000000098"
 BANKS = ("BANKA", "BANKB", "BANKC")
 ALL = ("CENTRALBANK", "DEPOSITORY", *BANKS, "PAYCO", "VILLAGE", "WATCHDOG")
 ADMITTED = ("NEWBANK", "NEWINST")
-PARTIES = (*BANKS * 6, "PAYCO", "CENTRALBANK", "VILLAGE", NOBODY)
+PARTIES = (*BANKS * 6, "PAYCO", "CENTRALBANK", "VILLAGE", *ADMITTED, NOBODY)
 OPERATORS = ("CENTRALBANK",) * 9 + ("BANKA", "BANKA", "BANKB")
 CURRENCIES = ("EUR",) * 7 + ("CNY",)
 ASSETS = ("EUR",) * 12 + ("CNY", BOND, "XXX")
@@ -38,7 +38,7 @@ MINUTE_MS = 60_000
 SOON = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, HOUR_MS, DAY_MS) * 3 + (1, 8 * DAY_MS, -1)
 """How far ahead of the last block an expiry lies; mostly it may."""
 STEPS = (1, 1, 1_000, 1_000, 1_000, MINUTE_MS, MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 2 * HOUR_MS)
-LONG_STEPS = (HOUR_MS, 6 * HOUR_MS, DAY_MS, DAY_MS + 1, 4 * DAY_MS, 11 * DAY_MS)
+LONG_STEPS = (HOUR_MS, 6 * HOUR_MS, DAY_MS, DAY_MS + 1, 4 * DAY_MS, 11 * DAY_MS, 11 * DAY_MS)
 """Milliseconds from block to block."""
 LATEST = 16
 """Payments that later actions are about."""
@@ -129,6 +129,11 @@ class Actions:
     # --- blocks ---------------------------------------------------------------------------------
 
     def next_block(self, choice: Choice) -> None:
+        day = self.driver.book.day
+        if day is not None and day.waits_for is not None and choice.number(0, 1):
+            later = [each for each in self.driver.book.days if each > day.date]
+            date = min(later) if later and day.waits_for <= day.phase else day.date
+            self.send("CENTRALBANK", t.ProceedDay(date, day.waits_for))
         self.driver.block(choice.pick(STEPS))
 
     def block_much_later(self, choice: Choice) -> None:
@@ -172,7 +177,9 @@ class Actions:
             for each in self.driver.payments[-5 * LATEST :]
             if each.uetr in tracked and like(tracked[each.uetr])
         ]
-        return choice.pick(found) if found and choice.number(0, 9) else self.latest(choice)
+        if found and choice.number(0, 19):
+            return choice.pick(found)
+        return None if choice.number(0, 5) else self.latest(choice)
 
     def settled(self, choice: Choice) -> Payment | None:
         return self.like(choice, lambda each: each.status in ("ACSC", "ACCC"))
@@ -261,7 +268,7 @@ class Actions:
             self.pay(debtor, replace(payment, priority=choice.pick(tuple(Priority))))
 
     def pay_oddly(self, choice: Choice) -> None:
-        sender = choice.pick((*BANKS * 5, "PAYCO", "CENTRALBANK"))
+        sender = choice.pick((*BANKS * 5, "PAYCO", "CENTRALBANK", ADMITTED[0]))
         count = choice.number(1, 3)
         odd = (choice.pick(("", *ODDITIES)) for _ in range(count))
         self.pay(sender, *(self.sketch(choice, sender, each) for each in odd))
@@ -294,6 +301,8 @@ class Actions:
         first, second = self.latest(choice), self.latest(choice)
         if first is None or second is None:
             return
+        if not choice.number(0, 2):
+            first = choice.pick(self.driver.payments)
         chosen = list({each.uetr: each for each in (first, second)}.values())
         if not choice.number(0, 3):
             chosen[0] = replace(chosen[0], amount=chosen[0].amount // 2 + 1)

@@ -92,13 +92,7 @@ class Governing(Actions):
         date = 20_300_101 if day is None else day.date
         phase = choice.pick(tuple(t.Phase))
         sender = choice.pick(OPERATORS)
-        if day is not None and day.waits_for is not None and choice.number(0, 9):
-            phase = day.waits_for
-            later = self._days_after(date)
-            if phase <= day.phase and later:
-                date = min(later)
-            self.send(sender, t.ProceedDay(date, phase))
-        elif choice.number(0, 3):
+        if choice.number(0, 3):
             until = self.at(choice.pick(SOON))
             self.send(sender, t.DelayPhase(date, phase, until))
         else:
@@ -129,6 +123,7 @@ class Governing(Actions):
     def change(self, choice: Choice) -> Any:
         """Of any kind, not always a possible one."""
         kinds = (
+            self._admit,
             self._admit,
             self._admit,
             self._close,
@@ -163,7 +158,8 @@ class Governing(Actions):
         )
 
     def _close(self, choice: Choice) -> Any:
-        return t.CloseParticipant(self.lei(choice.pick((*PARTIES, *ADMITTED * 8))))
+        admitted = [name for name in ADMITTED if self.lei(name) in self.driver.book.parties]
+        return t.CloseParticipant(self.lei(choice.pick(admitted * 40 + [*PARTIES, "DEPOSITORY"])))
 
     def _suspend(self, choice: Choice) -> Any:
         body = choice.pick((t.SuspendParticipant, t.LiftSuspension))

@@ -74,7 +74,7 @@ def play(
     """Play the next block of those candidates that may stand in it."""
     book.height += 1
     book.before, book.time = book.time, time
-    book.outcomes = []
+    book.outcomes, book.again = [], set()
     if book.next_parameters is not None:
         book.parameters, book.next_parameters = book.next_parameters, None
     book.policies = {lei: (party.fifo_bypass, party.sweeps) for lei, party in book.parties.items()}
@@ -84,19 +84,11 @@ def play(
         if may_stand(book, checked, book.height, time):
             execute(book, len(chosen), checked)
             chosen.append(checked)
-    moved = linked.settle_links(book)
+    linked.settle_links(book)
     net.fund_all(book)
-    moved |= {asset for asset in sorted(book.assets) if queue.resolve(book, asset)}
-    book.stirred = tuple(
-        asset
-        for asset in sorted(moved)
-        if any(
-            leg.asset == asset
-            for each in book.links.values()
-            if each.complete is not None
-            for leg in each.link.legs
-        )
-    )
+    for asset in sorted(book.assets):
+        queue.resolve(book, asset)
+    book.stirred = tuple(sorted(book.again))
     check_conservation(book)
     return chosen, book.outcomes
 

@@ -324,7 +324,10 @@ class Book:
     version: int = 1
     pending_rules: tuple[int, int] | None = None
     next_order: int = 0
+    again: set[str] = field(default_factory=set)
+    """Assets in which this block may have enabled more than it settled."""
     stirred: tuple[str, ...] = ()
+    """The same when the block has ended."""
     outcomes: list[Outcome] = field(default_factory=list)
     """Of this block."""
 
@@ -450,6 +453,17 @@ class Book:
         if self.phase == Phase.CLOSED:
             return False
         return self.phase != Phase.INTERBANK or payment_class == PaymentClass.INTERBANK
+
+    # --- links ----------------------------------------------------------------------------------
+
+    def link_waits(self, asset: str) -> bool:
+        """Whether a complete link in this asset waits."""
+        return any(
+            leg.asset == asset
+            for each in self.links.values()
+            if each.complete is not None
+            for leg in each.link.legs
+        )
 
     # --- queues ---------------------------------------------------------------------------------
 

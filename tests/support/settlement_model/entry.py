@@ -485,15 +485,18 @@ def _together(book: Book, sender: str, origins: list[Origin]) -> None:
     if not failed and fresh:
         for content in consents:
             del book.consents[content]
-    for origin, why in zip(origins, reasons, strict=True):
-        if isinstance(why, str):
-            begin(book, origin, REJECTED, why)
-        elif why is not None:
-            repeat(book, origin.instruction, origin.number, origin.payment.uetr, why)
-        elif failed:
-            begin(book, origin, REJECTED, "ED05")
-        elif origin is fresh[0]:
+    if not failed:
+        for origin, why in zip(origins, reasons, strict=True):
+            if isinstance(why, Tracked):
+                repeat(book, origin.instruction, origin.number, origin.payment.uetr, why)
+        if fresh:
             admit(book, fresh)
+        return
+    for origin, why in zip(origins, reasons, strict=True):
+        if isinstance(why, Tracked):
+            repeat(book, origin.instruction, origin.number, origin.payment.uetr, why)
+        else:
+            begin(book, origin, REJECTED, why or "ED05")
 
 
 def _agree(payments: list[Payment]) -> bool:

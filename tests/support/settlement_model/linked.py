@@ -203,28 +203,30 @@ def link(book: Book, index: int, sender: str, body: Link) -> None:
     book.links[id] = replace(open_link, signed=signed, complete=complete, new=complete is not None)
 
 
-def settle_links(book: Book) -> set[str]:
-    """Every complete link once, in order of completion; the assets of those that settled."""
-    moved: set[str] = set()
+def settle_links(book: Book) -> None:
+    """Every complete link once, in order of completion. Those that settled may have enabled others
+    that were tried before them: then the next block looks again."""
     complete = [(each.complete, id) for id, each in book.links.items() if each.complete is not None]
+    moved: set[str] = set()
     for _, id in sorted(complete):
         legs = book.links[id].link.legs
-        if _can_settle(book, legs):
-            for leg in legs:
-                transfer(book, leg)
-            for leg in legs:
-                change(
-                    book,
-                    leg.uetr,
-                    SETTLED,
-                    debtor=book.balance(debit_account(leg)),
-                    creditor=book.balance(credit_account(leg)),
-                    event=Together(id),
-                )
-            del book.links[id]
-            moved |= {leg.asset for leg in legs}
-            book.say(None, SETTLED, event=LinkClosed(id, True))
-    return moved
+        if not _can_settle(book, legs):
+            continue
+        for leg in legs:
+            transfer(book, leg)
+        for leg in legs:
+            change(
+                book,
+                leg.uetr,
+                SETTLED,
+                debtor=book.balance(debit_account(leg)),
+                creditor=book.balance(credit_account(leg)),
+                event=Together(id),
+            )
+            moved.add(leg.asset)
+        del book.links[id]
+        book.say(None, SETTLED, event=LinkClosed(id, True))
+    book.again |= {asset for asset in moved if book.link_waits(asset)}
 
 
 def _can_settle(book: Book, legs: tuple[Payment, ...]) -> bool:

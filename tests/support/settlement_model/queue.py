@@ -236,8 +236,9 @@ def _quietly(book: Book, leader: bytes, entry: Waiting) -> None:
 # --- resolution -----------------------------------------------------------------------------------
 
 
-def resolve(book: Book, asset: str) -> bool:
-    """Settle the greatest set of prefixes of queues that can settle together."""
+def resolve(book: Book, asset: str) -> None:
+    """Settle the greatest set of prefixes of queues that can settle together. A link that waits in
+    the asset may then settle, too: for that the next block looks again."""
     queues: dict[AccountId, list[tuple[bytes, Waiting]]] = {}
     for leader, entry in book.entries():
         if entry.payments[0].asset == asset and book.waiting(entry):
@@ -270,7 +271,8 @@ def resolve(book: Book, asset: str) -> bool:
             )
         first = entry.payments[0]
         note_returned(book, entry.returns, done=first.amount, pending=-first.amount)
-    return bool(settled)
+    if settled and book.link_waits(asset):
+        book.again.add(asset)
 
 
 def _holds(book: Book, account: AccountId, included: list[Waiting]) -> bool:

@@ -593,6 +593,7 @@ class State(GovernedReading):
         del base.due[: bisect_right(base.due, (self.time, MAX_DUE_KIND, b""))]
         _drop_void(base)
         base.tip = self
+        self.map.relieve()
         self.layers = ()
         self._own = None
         self._parent = None  # or every block since the start would stay in memory

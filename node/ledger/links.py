@@ -72,6 +72,7 @@ def link(work: Work, index: int, checked: CheckedInstruction, body: Link) -> Non
         return
     if record is None:
         record = LinkRecord(body.legs, body.expires, sender, (), None)
+        work.opened_links()[sender] += 1
         work.remind([(body.expires, DueKind.LINK, key.id)])
     for origin in own:
         live = Legged(origin.payment, key.id)
@@ -92,8 +93,7 @@ def _refusal(
     if record is None:
         if not good_expiry(work, body.expires):
             return BAD_EXPIRY
-        opened = sum(each.opened_by == sender for _, each in work.each_row(LINKS))
-        if opened >= MAX_OPEN_LINKS:
+        if work.opened_links()[sender] >= MAX_OPEN_LINKS:
             return LIMIT_REACHED
     for origin in own:
         reason = _leg_refusal(work, sender, origin)
@@ -157,7 +157,8 @@ def _try_to_settle(work: Work, id: bytes, record: LinkRecord) -> bool:
         for lei, amount in ((leg.debtor, -leg.amount), (leg.creditor, leg.amount)):
             account = lei, leg.asset, SETTLEMENT
             gains[account] = gains.get(account, 0) + amount
-    if not (_may_settle(work, legs) and _covered(work, gains) and _within_limits(work, legs)):
+    # Money first: it is what a link that waits mostly lacks.
+    if not (_covered(work, gains) and _may_settle(work, legs) and _within_limits(work, legs)):
         return False
     for (lei, asset, kind), gain in gains.items():
         book = work.book(asset, kind)

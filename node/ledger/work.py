@@ -7,6 +7,7 @@ out bad is just dropped with its `Work`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ from node.ledger.tables import (
     DAY,
     LEDGER,
     LIMITS,
+    LINKS,
     PAYMENTS,
     PLEDGES,
     AnyTable,
@@ -201,6 +203,7 @@ class Work:
         "_governed",
         "_ids",
         "_keys",
+        "_opened",
         "_parameters",
         "_participants",
         "_pledgers",
@@ -244,6 +247,7 @@ class Work:
         self._queues: dict[AccountId, Queue] = {}
         self._queued: dict[str, set[tuple[str, int]]] | None = None
         self._parameters: ParametersRecord | None = None
+        self._opened: Counter[str] | None = None
         self._pledgers: dict[tuple[str, str], set[str]] | None = None
         self.changes: list[tuple[bytes, int]] = []
         self.following: list[tuple[bytes, bytes]] = []
@@ -341,6 +345,13 @@ class Work:
         self._tables.setdefault(table, {})[key] = row
         if table is LIMITS:
             self._creditors.clear()
+
+    def opened_links(self) -> Counter[str]:
+        """How many open links each participant opened, counted once: whoever opens one in this
+        block counts it here."""
+        if self._opened is None:
+            self._opened = Counter(link.opened_by for _, link in self.each_row(LINKS))
+        return self._opened
 
     def own_rows(self, table: Table[K, R]) -> dict[K, R | None]:
         """The rows that this block changed, to be changed directly: `put` for thousands of them.

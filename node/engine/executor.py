@@ -57,7 +57,8 @@ MAX_BLOCK_BYTES = 4 * 1024 * 1024
 """Instructions in one block, bytes: at least one of the largest, and what `Timing.max_unfinalized`
 such blocks hold together must fit one sync answer."""
 MAX_BLOCK_PAYMENTS = 20_000
-"""Payments in one block: bounds execution, which Δ must cover."""
+"""Payments in one block, or what takes as long (`node.ledger.weight`): bounds execution, which the
+timers of consensus must cover."""
 MAX_REMEMBERED = 16
 """Decoded blocks kept between being looked into and being final."""
 
@@ -217,7 +218,7 @@ class Executor:
         if wrong:
             return wrong
         try:
-            applied = self._ledger.verify(parent, header, checked)
+            applied = self._ledger.verify(parent, header, checked, MAX_BLOCK_PAYMENTS)
         except BadBlock as error:
             return str(error)
         wrong = self._wrong_successor(header, applied)

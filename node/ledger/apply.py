@@ -26,11 +26,10 @@ from node.ledger import (
     orders,
     own_accounts,
     reservations,
-    resolution,
     restriction,
     returns,
 )
-from node.ledger.agenda import run_due
+from node.ledger.agenda import run_due, settle_waiting
 from node.ledger.check import NotAdmissible, may_stand
 from node.ledger.entries import InstructionEntry
 from node.ledger.equivocations import report_equivocation
@@ -40,6 +39,7 @@ from node.ledger.payments import pay
 from node.ledger.state import State
 from node.ledger.supply import issue, redeem
 from node.ledger.validators import end_epoch, ready_validator
+from node.ledger.weight import weight
 from node.ledger.work import Applied, BlockContext, Work
 
 __all__ = ["Applied", "BadBlock", "BlockContext", "apply", "begin", "conclude", "execute"]
@@ -56,21 +56,30 @@ class BadBlock(Exception):
 
 
 def apply(
-    parent: State, context: BlockContext, instructions: Sequence[CheckedInstruction]
+    parent: State,
+    context: BlockContext,
+    instructions: Sequence[CheckedInstruction],
+    max_payments: int | None = None,
 ) -> Applied:
     """Execute a block on its parent's state, which stays as it is.
 
-    `context.height` is the parent's plus one. Raises BadBlock where the time is not above the
-    parent's or an instruction may not stand.
+    `context.height` is the parent's plus one. `max_payments`: what it may take in all, in payments
+    (`weight`); None: it is known to take no more. Raises BadBlock where it takes more, the time is
+    not above the parent's or an instruction may not stand.
     """
     if context.time <= parent.time:
         raise BadBlock(f"timestamp {context.time} is not above the parent's {parent.time}")
     work = begin(parent, context)
+    taken = 0
     for index, checked in enumerate(instructions):
         try:
             may_stand(work, checked, context.height, context.time)
         except NotAdmissible as refusal:
             raise BadBlock(str(refusal), index) from refusal
+        if max_payments is not None:
+            taken += weight(work, checked, max_payments)
+            if taken > max_payments:
+                raise BadBlock(f"up to here it takes {taken} of {max_payments} payments", index)
         execute(work, index, checked)
     return conclude(work)
 
@@ -84,9 +93,7 @@ def begin(parent: State, context: BlockContext) -> Work:
 
 def conclude(work: Work) -> Applied:
     """What follows a block's last instruction."""
-    links.settle_complete(work)
-    netting.top_up(work)
-    resolution.resolve(work)
+    settle_waiting(work)
     return work.seal(end_epoch(work))
 
 

@@ -294,7 +294,7 @@ def _queue(
     work: Work, origins: list[Origin], queued: Queued, account: AccountId, status: str, reason: str
 ) -> bool:
     waiting = work.queue(account)
-    if waiting is not None and len(waiting.entries) >= MAX_QUEUED:
+    if waiting is not None and waiting.payments + len(origins) > MAX_QUEUED:
         for origin in origins:
             reject(work, origin, LIMIT_REACHED)
         return False

@@ -80,18 +80,24 @@ class Ledger:
         return apply(parent, context, instructions)
 
     def verify(
-        self, parent: State, header: Header, instructions: Sequence[CheckedInstruction]
+        self,
+        parent: State,
+        header: Header,
+        instructions: Sequence[CheckedInstruction],
+        max_payments: int | None = None,
     ) -> Applied:
         """Execute another's block on its parent's state and compare what the ledger computes
         with what the header says. Raises BadBlock naming the field; the result is sealed.
 
+        `max_payments`: what the block may take in all; None: not asked, as for one that is final.
         The header's other fields are the consensus driver's to compare.
         """
         if header.height != parent.height + 1:
             raise BadBlock(f"height: {header.height}, expected {parent.height + 1}")
         if header.parent != parent.digest:
             raise BadBlock(f"parent: {header.parent.hex()}, expected {parent.digest.hex()}")
-        applied = apply(parent, BlockContext(header.height, header.timestamp), instructions)
+        context = BlockContext(header.height, header.timestamp)
+        applied = apply(parent, context, instructions, max_payments)
         for field, said, computed in (
             ("outcomes_count", header.outcomes_count, len(applied.outcomes)),
             ("outcomes_root", header.outcomes_root, applied.outcomes_root),

@@ -201,7 +201,10 @@ def change(
     )
     work.put(PAYMENTS, key, changed)
     if live is not None:
-        work.remind(payment_due(changed, work.window))
+        # What it was before put the rest there: an order that is given again and again, a hold and
+        # a release, must not make the agenda longer.
+        known = set(payment_due(record, work.window))
+        work.remind(item for item in payment_due(changed, work.window) if item not in known)
 
 
 def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event: Event) -> None:

@@ -23,7 +23,8 @@ AccountId = tuple[str, str, int]
 """(participant, asset, account kind)."""
 
 MAX_QUEUED = 100_000
-"""Entries in the queue of one account; beyond it payments are rejected."""
+"""Payments in the queue of one account, each of those that settle only together counted; beyond it
+they are rejected."""
 
 _order = attrgetter("order")
 
@@ -70,25 +71,33 @@ def entry_of(queued: Queued) -> Entry:
 class Queue:
     """All undecided entries of one account."""
 
-    __slots__ = ("entries", "lines")
+    __slots__ = ("_interbank", "entries", "lines", "payments")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
         """By UETR of the first payment, eligible or not."""
         self.lines: tuple[list[Entry], ...] = tuple([] for _ in Priority)
         """The eligible ones by priority, each ascending by order."""
+        self.payments = 0
+        """In all entries, eligible or not."""
+        self._interbank = [0 for _ in Priority]
+        """How many of each line are of class interbank: asked for with every payment that comes in
+        while only those settle."""
 
     def copy(self) -> Queue:
         """One that can be changed without changing this."""
         new = Queue()
         new.entries = self.entries.copy()
         new.lines = tuple(line.copy() for line in self.lines)
+        new.payments = self.payments
+        new._interbank = self._interbank.copy()
         return new
 
     def add(self, entry: Entry) -> None:
         """Put an entry in; also in its line, if it is eligible."""
         assert entry.uetr not in self.entries
         self.entries[entry.uetr] = entry
+        self._count(entry, 1)
         if entry.eligible:
             line = self.lines[entry.priority]
             if not line or line[-1].order < entry.order:
@@ -99,6 +108,7 @@ class Queue:
     def remove(self, uetr: bytes) -> Entry:
         """Take an entry out. The caller knows that it is there."""
         entry = self.entries.pop(uetr)
+        self._count(entry, -1)
         if entry.eligible:
             line = self.lines[entry.priority]
             place = bisect_left(line, entry.order, key=_order)
@@ -110,7 +120,7 @@ class Queue:
         """Take many entries out at once: linear in the queue, not in each."""
         names = set(gone)
         for name in names:
-            del self.entries[name]
+            self._count(self.entries.pop(name), -1)
         self.lines = tuple([each for each in line if each.uetr not in names] for line in self.lines)
 
     def waiting(self, phase: Phase | None) -> Iterator[Entry]:
@@ -125,13 +135,16 @@ class Queue:
 
     def waits_before(self, priority: int, phase: Phase | None) -> bool:
         """Whether any entry of this or a higher priority waits."""
-        return any(entry.priority <= priority for entry in self._firsts(phase))
+        if phase is Phase.CLOSED:
+            return False
+        if phase is Phase.INTERBANK:
+            return any(self._interbank[: priority + 1])
+        return any(self.lines[: priority + 1])
 
-    def _firsts(self, phase: Phase | None) -> Iterator[Entry]:
-        if phase is None or phase in (Phase.OPEN, Phase.CUSTOMER_CUTOFF, Phase.CLEARING):
-            yield from (line[0] for line in self.lines if line)
-        else:
-            yield from self.waiting(phase)
+    def _count(self, entry: Entry, sign: int) -> None:
+        self.payments += sign * len(entry.credits)
+        if entry.eligible and entry.payment_class == PaymentClass.INTERBANK:
+            self._interbank[entry.priority] += sign
 
     def in_order(self) -> list[Entry]:
         """Every entry, as people list them: by priority and order."""

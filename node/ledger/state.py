@@ -81,6 +81,9 @@ NOTHING_HELD: Holding = (0, 0)
 MIN_AGENDA = 1_000
 """Entries of the agenda that are not worth looking through for void ones."""
 
+MANY_DUE = 64
+"""Entries that are rather sorted in at once: one alone moves half of the agenda."""
+
 
 class StateDamaged(Exception):
     """Stored state that contradicts itself; the text says where."""
@@ -414,12 +417,21 @@ class State(GovernedReading):
     def agenda(self, until: int) -> list[Due]:
         """What the blocks so far put on the agenda for after this block's time up to `until`
         (milliseconds), ascending; an entry may be void by now (`due.holds`)."""
-        first = bisect_right(self._base.due, (self.time, MAX_DUE_KIND, b""))
+        done = self._done()
+        first = bisect_right(self._base.due, done)
         last = bisect_right(self._base.due, (until, MAX_DUE_KIND, b""), lo=first)
         found = self._base.due[first:last]
-        own = [i for layer in self.layers for i in layer.due if self.time < i[0] <= until]
+        own = [i for layer in self.layers for i in layer.due if i > done and i[0] <= until]
         # The same entry may be there twice: a day that was published again as it was.
         return sorted({*found, *own}) if own or len(found) > 1 else found
+
+    def _done(self) -> Due:
+        """Up to where what was due is done: all up to this block's time, or less where that was too
+        much for one block."""
+        record = self.get(LEDGER, LedgerKey())
+        if record is None or record.reached is None:
+            return self.time, MAX_DUE_KIND, b""
+        return record.reached
 
     def next_due(self) -> int | None:
         """Block time (milliseconds) at which a block has something to do even without
@@ -441,9 +453,12 @@ class State(GovernedReading):
 
     @property
     def has_work(self) -> bool:
-        """Whether the last block's resolution may have enabled more, for the next block."""
+        """Whether the last block left something for the next: what its resolution may have enabled,
+        or the rest of what was due."""
         record = self.get(LEDGER, LedgerKey())
-        return record is not None and bool(record.stirred)
+        return record is not None and (
+            bool(record.stirred) or record.reached is not None or record.expiring is not None
+        )
 
     def balance(self, participant: str, asset: str, kind: int) -> int | None:
         """Minor units; None where no such account exists yet."""
@@ -589,8 +604,7 @@ class State(GovernedReading):
             if own.governed is not None:
                 base.governed.merge(own.governed)
             own.committed = True
-        # Executing this block dealt with all that was due up to its time.
-        del base.due[: bisect_right(base.due, (self.time, MAX_DUE_KIND, b""))]
+        del base.due[: bisect_right(base.due, self._done())]
         _drop_void(base)
         base.tip = self
         self.map.relieve()
@@ -628,8 +642,12 @@ def _fold_settlement(base: Base, own: Layer) -> None:
             base.queues[account] = queue
         else:
             base.queues.pop(account, None)
-    for item in own.due:
-        insort(base.due, item)
+    if len(own.due) < MANY_DUE:
+        for item in own.due:
+            insort(base.due, item)
+    else:
+        base.due += own.due
+        base.due.sort()
 
 
 # --- the records under state_root -----------------------------------------------------------------

@@ -11,10 +11,10 @@ from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possessi
 from node.ledger.apply import BadBlock
 from node.ledger.governance import count_approvals
 from node.ledger.ledger import load_state
-from node.ledger.propose import CHANGE_WEIGHT, SIGNATURE_WEIGHT, weight
 from node.ledger.rules import CANDIDATES, UnknownRules, candidates, pending, version
 from node.ledger.state import State
 from node.ledger.tables import MEMBERS, NETTING, RULES
+from node.ledger.weight import CHANGE_WEIGHT, SIGNATURE_WEIGHT, weight
 from tests.support.changes import ISIN, admission, admit, decide, order, proven
 from tests.support.council import Council
 from tests.support.ledger_world import DAY_MS, Bank, Chain, lei, signer, uetr
@@ -374,7 +374,7 @@ def test_a_proposal_takes_as_much_of_a_block_as_judging_it_does(council: Council
         (council.add(council.member("node4")), 2 * SIGNATURE_WEIGHT),
         (council.remove("node3"), CHANGE_WEIGHT),
     ):
-        assert weight(council.propose(change), 1_000) == 1 + cost, change
+        assert weight(council.chain.state, council.propose(change), 1_000) == 1 + cost, change
 
 
 def test_possession_is_proven_when_proposed_and_not_asked_for_again(council: Council) -> None:
@@ -385,6 +385,6 @@ def test_possession_is_proven_when_proposed_and_not_asked_for_again(council: Cou
     true = admission(council, "X", 61, keys=proven(council, holder, SPARE))
     proposal = council.propose(true)
     council.block(proposal)
-    assert weight(council.approve(proposal.digest), 1_000) == 1
+    assert weight(council.chain.state, council.approve(proposal.digest), 1_000) == 1 + CHANGE_WEIGHT
     order(council, "BANKA", t.Approve(proposal.digest))
     assert council.chain.state.participant(holder) is not None

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from node.engine.governance_views import proposals_view
 from node.ledger.apply import BadBlock
 from node.ledger.governance import MAX_OPEN_MS, MAX_OPEN_PROPOSALS
-from node.ledger.propose import SIGNATURE_WEIGHT, weight
+from node.ledger.weight import SIGNATURE_WEIGHT, weight
 from node.ledger.work import BlockContext
 from tests.support.council import THRESHOLD, Council
 from tests.support.ledger_world import BLOCK_MS, DAY_MS, signer
@@ -227,10 +227,12 @@ def test_an_honest_leaders_block_has_no_more_signatures_to_check_than_payments()
     council.pend()
     changes = [council.add(council.member(f"new{n}")) for n in range(2)]
     proposal, ready = council.propose(*changes), council.ready(council.founder(0))
-    assert weight(proposal, 1_000) == 1 + 4 * SIGNATURE_WEIGHT
-    assert weight(ready, 1_000) == 1 + SIGNATURE_WEIGHT
-    assert weight(council.approve(proposal.digest), 1_000) == 1
-    assert weight(proposal, 10) == 10, "what no block had room for would never be decided on"
+    assert weight(council.chain.state, proposal, 1_000) == 1 + 4 * SIGNATURE_WEIGHT
+    assert weight(council.chain.state, ready, 1_000) == 1 + SIGNATURE_WEIGHT
+    assert weight(council.chain.state, council.approve(proposal.digest), 1_000) == 1
+    assert weight(council.chain.state, proposal, 10) == 10, (
+        "what no block had room for would never be decided on"
+    )
     context = BlockContext(council.chain.state.height + 1, council.chain.state.time + 1)
     made = council.chain.ledger.propose(
         council.chain.state, context, [ready, proposal], 1 << 20, 1 + 5 * SIGNATURE_WEIGHT

@@ -1,0 +1,156 @@
+"""What an attacker who is a participant, or a member that leads, can make the others' nodes do."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from node.chain.instruction import CheckedInstruction
+from node.chain.records import Queued
+from node.chain.types import (
+    Cancel,
+    Hold,
+    Payment,
+    PaymentClass,
+    Phase,
+    Priority,
+    Release,
+)
+from node.ledger.apply import BadBlock, BlockContext
+from node.ledger.queue import MAX_QUEUED, Queue, entry_of
+from node.ledger.reasons import LIMIT_REACHED
+from node.ledger.weight import weight
+from tests.support.ledger_world import Chain, World
+from tests.support.queueing import Queueing
+
+
+@pytest.fixture
+def world() -> World:
+    return World.make()
+
+
+@pytest.fixture
+def chain(world: World) -> Chain:
+    chain = Chain(world)
+    chain.fund(1_000)
+    return chain
+
+
+def group(world: World, size: int, amount: int = 2_000) -> tuple[CheckedInstruction, bytes]:
+    """Payments of BANKA's that settle only together, which waits for money, and the first's UETR.
+
+    The instruction and the name of the entry."""
+    payments = [world.payment("BANKA", "BANKB", amount) for _ in range(size)]
+    return world.pay("BANKA", *payments, all_or_none=True), payments[0].uetr
+
+
+def queued(payment: Payment, order: int, *, held: bool = False) -> Queued:
+    return Queued(
+        (payment,), payment.priority, order, held=held, restricted=False, early=False, returns=None
+    )
+
+
+# --- a block's execution is bounded ---------------------------------------------------------------
+
+
+def test_an_order_about_an_entry_weighs_as_much_as_the_entry_has_payments(
+    world: World, chain: Chain
+) -> None:
+    order, uetr = group(world, 30)
+    others = order.instruction.payments
+    chain.block(order)
+    for each in (uetr, others[7].uetr):
+        assert weight(chain.state, world.order("BANKA", Hold(each)), 1_000) == 30
+        assert weight(chain.state, world.order("BANKA", Cancel(each)), 20) == 20
+    unknown = world.payment("BANKA", "BANKB", 1).uetr
+    assert weight(chain.state, world.order("BANKA", Hold(unknown)), 1_000) == 1
+
+
+def test_a_block_ends_before_the_order_that_would_change_too_many_payments(
+    world: World, chain: Chain
+) -> None:
+    order, uetr = group(world, 30)
+    chain.block(order)
+    bodies = (Hold(uetr), Release(uetr), Hold(uetr), Release(uetr))
+    orders = [world.order("BANKA", body) for body in bodies]
+    context = BlockContext(chain.state.height + 1, chain.state.time + 1)
+    proposal = chain.ledger.propose(chain.state, context, orders, 1 << 20, 100)
+    assert proposal.chosen == orders[:3]
+    assert len(proposal.applied.outcomes) == 90
+
+
+def test_a_block_that_takes_more_than_it_may_is_bad_whoever_proposed_it(
+    world: World, chain: Chain
+) -> None:
+    order, uetr = group(world, 30)
+    chain.block(order)
+    bodies = (Hold(uetr), Release(uetr), Hold(uetr), Release(uetr))
+    block = chain.make(*(world.order("BANKA", body) for body in bodies))
+    with pytest.raises(BadBlock, match="instruction 3: up to here it takes 120 of 119 payments"):
+        chain.ledger.verify(chain.state, block.header, block.instructions, 119)
+    verified = chain.ledger.verify(chain.state, block.header, block.instructions, 120)
+    assert verified.state_root == block.applied.state_root
+
+
+def test_who_waits_before_a_payment_is_known_without_looking_through_the_queue(
+    world: World,
+) -> None:
+    """By the numbers that a queue keeps, which always are those of its entries."""
+    queue, payments = Queue(), []
+    for number in range(24):
+        payment = replace(
+            world.payment("BANKA", "BANKB", 1),
+            payment_class=PaymentClass(number % 2),
+            priority=Priority(number % 3),
+        )
+        payments.append(payment)
+        queue.add(entry_of(queued(payment, number, held=number % 5 == 0)))
+    while payments:
+        for phase in (None, *Phase):
+            for priority in Priority:
+                waits = any(each.priority <= priority for each in queue.waiting(phase))
+                assert queue.waits_before(priority, phase) is waits
+                assert queue.copy().waits_before(priority, phase) is waits
+        assert queue.payments == len(queue.entries)
+        if len(payments) % 2:
+            queue.remove(payments.pop(0).uetr)
+        else:
+            queue.remove_all([payments.pop(0).uetr, payments.pop().uetr])
+
+
+def test_orders_that_are_given_again_and_again_leave_nothing_behind(
+    world: World, chain: Chain
+) -> None:
+    payment = world.payment("BANKA", "BANKB", 2_000, latest=chain.state.time + 3_600_000)
+    early = replace(world.payment("BANKA", "BANKB", 2_000), earliest=chain.state.time + 3_600_000)
+    chain.block(world.pay("BANKA", payment, early))
+    before = list(chain.state._base.due)
+    for _ in range(3):
+        for body in (Hold, Release):
+            chain.block(*(world.order("BANKA", body(each.uetr)) for each in (payment, early)))
+    assert chain.state._base.due == before
+
+
+def test_a_queue_is_full_by_its_payments_not_by_its_entries(world: World, chain: Chain) -> None:
+    order, _ = group(world, 30)
+    chain.block(order)
+    queue = chain.state.queue((world.lei("BANKA"), "EUR", 0))
+    assert queue is not None
+    assert (len(queue.entries), queue.payments) == (1, 30)
+    queue.payments = MAX_QUEUED - 29  # as if so many more were in it
+    too_many, _ = group(world, 30)
+    as_many, _ = group(world, 29)
+    block = chain.block(too_many, as_many)
+    assert [each.reason for each in block.outcomes] == [LIMIT_REACHED] * 30 + ["AM19"] * 29
+
+
+# --- nothing that could settle is left lying ------------------------------------------------------
+
+
+def test_a_first_bilateral_limit_frees_what_the_multilateral_one_kept_back() -> None:
+    chain = Queueing()
+    chain.fund(1_000)
+    chain.block(chain.limit("BANKA", None, 100))
+    assert chain.said(chain.pay("to B", "BANKA", "BANKB", 130)) == [("to B", "PDNG AM14")]
+    block = chain.block(chain.limit("BANKA", "BANKB", 200))
+    assert chain.said(block)[-1] == ("to B", "ACSC")

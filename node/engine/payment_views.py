@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
+from node.api.problems import Refused
 from node.api.service import ChangeView, PaymentView
 from node.chain.encoding import encode
 from node.chain.merkle import OUTCOME_LEAF
@@ -44,7 +45,7 @@ from node.ledger.reasons import (
     status_word,
 )
 from node.ledger.state import State
-from node.ledger.tables import ACKNOWLEDGEMENTS, CYCLES, PAYMENTS
+from node.ledger.tables import ACKNOWLEDGEMENTS, CYCLES, NETTING, PAYMENTS
 
 SETTLEMENT = "settlement"
 
@@ -110,15 +111,21 @@ class Payments:
         self._recorded = recorded
         self._wording = Wording(state)
 
-    def brief(self, entry: UetrEntry) -> PaymentView:
-        """Without what only blocks tell, where that is possible."""
-        return brief_view(entry) if entry.cycle is None else self.full(entry)
+    def brief(self, entry: UetrEntry) -> PaymentView | None:
+        """Without what only blocks tell, where that is possible. None: what became of it cannot be
+        told here; among many, that is no reason to tell nothing of the others."""
+        if entry.cycle is None:
+            return brief_view(entry)
+        try:
+            return self.full(entry)
+        except Refused:
+            return None
 
     def full(self, entry: UetrEntry) -> PaymentView:
-        """Everything that is held here about it."""
+        """Everything that is held here about it. Raises Refused (pruned)."""
         carried = self._recorded.carried(entry)
         sides = None if carried is None else sides_of(carried)
-        asset = None if sides is None else sides.asset
+        asset = self._cycle_asset(entry) if sides is None else sides.asset
         changes = self._changes(entry, asset)
         view = brief_view(entry)
         if entry.cycle is not None and asset is not None:
@@ -137,14 +144,15 @@ class Payments:
         for height, index in self._recorded.records.changes(entry.uetr):
             read = self._recorded.outcome(height, index)
             if read is not None:
-                found.append(self._change(index, *read, asset))
+                raw, outcome = read
+                found.append(self._change(entry.uetr, index, raw, outcome, asset))
         return found
 
-    def _change(self, position: int, raw: bytes, outcome: Outcome, asset: str | None) -> ChangeView:
+    def _change(
+        self, uetr: bytes, position: int, raw: bytes, outcome: Outcome, asset: str | None
+    ) -> ChangeView:
         leaf = sha256(OUTCOME_LEAF + raw).digest()
-        said = None
-        if outcome.uetr is not None:
-            said = self._state.get(ACKNOWLEDGEMENTS, AcknowledgementKey(outcome.uetr, leaf))
+        said = self._state.get(ACKNOWLEDGEMENTS, AcknowledgementKey(uetr, leaf))
         event, index = outcome.event, outcome.instruction
         return ChangeView(
             status=outcome_word(outcome),
@@ -191,6 +199,26 @@ class Payments:
 
     # --- clearing cycles ------------------------------------------------------------------------
 
+    def _cycle_asset(self, entry: UetrEntry) -> str | None:
+        """The asset of a net payment whose block was pruned, which alone names it: the only one
+        whose cycle of that number had begun by then. Raises Refused (pruned) if there are several:
+        nobody must be told of another cycle's decision."""
+        if entry.cycle is None:
+            return None
+        found = []
+        for key, _ in self._state.rows(NETTING):
+            cycle = self._state.get(CYCLES, CycleKey(key.asset, entry.cycle))
+            if cycle is not None and cycle.opened <= entry.time:
+                found.append(key.asset)
+        if len(found) == 1:
+            return str(found[0])
+        raise Refused(
+            "pruned",
+            f"the payment joined clearing cycle {entry.cycle} in block {entry.height}, which this "
+            "node no longer holds; an archive node tells of which currency, and what became of it",
+            "final",
+        )
+
     def _in_cycle(
         self, entry: UetrEntry, view: PaymentView, changes: list[ChangeView], asset: str
     ) -> PaymentView:
@@ -204,7 +232,7 @@ class Payments:
         )
         if cycle.decided is None:
             return view
-        change = self._decision(entry.cycle, asset, cycle.decided, (status, reason))
+        change = self._decision(entry, asset, cycle.decided, (status, reason))
         if change is None:
             return msgspec.structs.replace(view, height=cycle.decided, index=None)
         changes.append(change)
@@ -215,14 +243,15 @@ class Payments:
         )
 
     def _decision(
-        self, cycle: int, asset: str, height: int, decided: tuple[str, str | None]
+        self, entry: UetrEntry, asset: str, height: int, decided: tuple[str, str | None]
     ) -> ChangeView | None:
-        found = cycle_outcome(self._recorded, cycle, asset, height)
+        assert entry.cycle is not None
+        found = cycle_outcome(self._recorded, entry.cycle, asset, height)
         if found is None:
             return None
         position, outcome = found
         status, reason = decided
-        change = self._change(position, encode(outcome), outcome, asset)
+        change = self._change(entry.uetr, position, encode(outcome), outcome, asset)
         return msgspec.structs.replace(
             change,
             status=status_word(status, reason),

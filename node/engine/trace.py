@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from node.api.problems import Refused
 from node.api.service import PaymentView
 from node.api.settlement import TraceDocument, TraceView
 from node.chain.records import DisputeKey
@@ -54,7 +55,12 @@ class _Tracer:
 
     def _view(self, uetr: bytes) -> PaymentView | None:
         entry = self._recorded.records.uetr(uetr)
-        return None if entry is None else self._payments.full(entry)
+        if entry is None:
+            return None
+        try:
+            return self._payments.full(entry)
+        except Refused:
+            return None  # pruned: the others are told
 
     def tree(self, uetr: bytes, relation: str, depth: int) -> TraceView:
         self._seen.add(uetr)

@@ -126,6 +126,19 @@ def test_a_cycle_settles_net_positions_when_it_is_closed(desk: SettlementNet) ->
     assert "settled in block" in desk.run("cycle", "show", "EUR", "1").out
 
 
+def test_a_net_payment_is_told_right_after_its_block_was_pruned(desk: SettlementNet) -> None:
+    founded(desk)
+    paid = net(desk, "3000.00")
+    desk.json("cycle", "close", "EUR", "--from", "CENTRALBANK")
+    desk.json("acknowledge", paid)
+    assert desk.json("payment", paid)["changes"][-1]["acknowledged"] is not None
+    desk.first.node.records.pruned_below = 99
+    desk.first.node.settlement._recorded._open.clear()
+    assert desk.status(paid) == ("settled", None)
+    desk.json("propose", "--from", "CENTRALBANK", "--netting", "CNY=1m")
+    assert desk.status(paid) == ("settled", None), "no payment has joined a cycle of CNY"
+
+
 def test_a_payment_over_the_cap_is_rejected(desk: SettlementNet) -> None:
     founded(desk)
     over = net(desk, "5000.01", 1)

@@ -182,6 +182,12 @@ def test_fifo_bypass_lets_a_covered_payment_pass(desk: SettlementNet) -> None:
     [
         (["queue"], "PARTICIPANT"),
         (["cancel"], "UETR"),
+        (["hold"], "UETR"),
+        (["release"], "UETR"),
+        (["redeem", "--currency", "EUR"], "--amount"),
+        (["line", "BANKA", "BANKB"], "unrecognized"),
+        (["keystore", "prove", "x.key"], "--genesis"),
+        (["keystore", "register"], "FILE"),
         (["reprioritise", UETR], "--priority"),
         (["reprioritise", UETR, "--priority", "soon"], "invalid choice"),
         (["hold", UETR, "--reference", "x" * 65], "1 to 64"),

@@ -17,15 +17,24 @@ from node.chain.types import (
     MAX_VALIDITY_MS,
     AccountKind,
     Cancel,
+    Freeze,
     Link,
     Mode,
     Payment,
+    Phase,
     Together,
 )
 from node.ledger import links
 from node.ledger.tables import LINKS, PAYMENTS
-from tests.support.days import assert_rejected, settling_world
-from tests.support.ledger_world import DAY_MS, lei
+from tests.support.days import (
+    assert_rejected,
+    days,
+    opening,
+    phase,
+    publish,
+    settling_world,
+)
+from tests.support.ledger_world import DAY_MS, HOUR_MS, lei
 from tests.support.steps import NAMES, Stage, play, restarted
 
 TABLES = {
@@ -467,3 +476,63 @@ def test_whoever_signs_the_same_legs_in_another_order_signs_another_link() -> No
     assert LinkKey(link_id(body.legs, body.expires)) in dict(s.chain.state.rows(LINKS))
     assert encode(body) != encode(turned)
     assert set(NAMES) == set("ABCDZ")
+
+
+# --- restrictions and the day ---------------------------------------------------------------------
+
+
+def freeze(s: Stage, letter: str, *, debit: bool = False, credit: bool = False) -> None:
+    body = Freeze(s.lei(letter), debit, credit, "NARR")
+    s.chain.block(s.world.order("WATCHDOG", body, valid_until=s.chain.state.time + DAY_MS))
+
+
+@pytest.mark.parametrize("frozen", [("A", True, False), ("B", False, True)])
+def test_a_link_with_a_restricted_party_waits_and_settles_when_that_is_lifted(
+    frozen: tuple[str, bool, bool],
+) -> None:
+    s = Stage()
+    s.play("""
+        fund A 40                    |                      | A 40
+        fund B 300 CNY               |                      | B.CNY 300
+        leg e A B 40                 |                      |
+        leg y B A 300 CNY            |                      |
+        agree k A e+y                | e accepted           |
+    """)
+    letter, debit, credit = frozen
+    freeze(s, letter, debit=debit, credit=credit)
+    s.play("""
+        agree k B                    | y accepted           |
+        fund C 1                     |                      | C 1
+    """)
+    freeze(s, letter)
+    assert s.told(s.chain.blocks[-1])[-1] == "link-settled"
+    assert s.holding(("B", "EUR")) == (40, 0)
+
+
+def test_a_party_that_is_frozen_agrees_to_no_leg_that_it_would_pay() -> None:
+    s = stage()
+    freeze(s, "A", debit=True)
+    assert_rejected(s.chain, agree(s), "AC06")
+
+
+def test_a_link_waits_for_a_phase_in_which_its_legs_settle() -> None:
+    """Agreed to after the close: it settles when the next day opens, in that very block."""
+    s = Stage()
+    publish(s.chain, days(3))
+    s.chain.block(time=opening(0))
+    s.play("""
+        fund A 40                    |                      | A 40
+        fund B 300 CNY               |                      | B.CNY 300
+        leg e A B 40                 |                      |
+        leg y B A 300 CNY            |                      |
+    """)
+    for hour in (8, 9, 10, 11):
+        s.chain.block(time=opening(0) + hour * HOUR_MS)
+    assert phase(s.chain) == (0, Phase.CLOSED)
+    s.play("""
+        agree k A e+y 20             | e accepted           |
+        agree k B                    | y accepted           |
+        fund C 1                     |                      | C 1
+    """)
+    s.chain.block(time=opening(1))
+    assert s.told(s.chain.blocks[-1])[-1] == "link-settled"

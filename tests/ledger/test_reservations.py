@@ -11,10 +11,17 @@ from msgspec.structs import replace
 
 from node.chain.instruction import CheckedInstruction
 from node.chain.records import PaymentKey, Reserved
-from node.chain.types import MAX_VALIDITY_MS, Mode, Post, Reserve, Void
+from node.chain.types import MAX_VALIDITY_MS, Freeze, Mode, Phase, Post, Reserve, Void
 from node.ledger.tables import PAYMENTS
-from tests.support.days import assert_rejected, settling_world
-from tests.support.ledger_world import DAY_MS, uetr
+from tests.support.days import (
+    assert_rejected,
+    days,
+    opening,
+    phase,
+    publish,
+    settling_world,
+)
+from tests.support.ledger_world import DAY_MS, HOUR_MS, uetr
 from tests.support.steps import PREIMAGES, Stage, play, restarted
 
 TABLES = {
@@ -404,3 +411,53 @@ def test_reserved_and_posted_in_one_block_keeps_what_was_posted() -> None:
         giveback x r 16     | x rejected/AM09   |
         giveback y r 15     | y settled         | A 100 B 0
     """)
+
+
+# --- restrictions and the day ---------------------------------------------------------------------
+
+
+def freeze(s: Stage, letter: str, *, debit: bool = False, credit: bool = False) -> None:
+    body = Freeze(s.lei(letter), debit, credit, "NARR")
+    s.chain.block(s.world.order("WATCHDOG", body, valid_until=s.chain.state.time + DAY_MS))
+
+
+def test_nothing_is_set_aside_for_a_party_that_is_frozen_or_by_it() -> None:
+    s = stage()
+    freeze(s, "B", credit=True)
+    assert_rejected(s.chain, reserve(s), "AC06")
+    freeze(s, "B", debit=True)
+    s.play("reserve r A B 40 poster=C | r reserved | A 100/40")
+    freeze(s, "A", debit=True)
+    assert_rejected(s.chain, reserve(s), "AC06")
+
+
+def test_what_is_set_aside_stands_though_its_parties_are_frozen() -> None:
+    s = stage()
+    s.play("""
+        reserve r A B 40 lock=x      | r reserved     | A 100/40
+        reserve q A B 10 poster=C    | q reserved     | A 100/50
+    """)
+    freeze(s, "A", debit=True, credit=True)
+    freeze(s, "B", debit=True, credit=True)
+    s.play("""
+        post r C show=x              | r posted=40    | A 60/10 B 40
+        void q B                     | q voided       | A 60
+    """)
+
+
+def test_a_close_of_day_ends_no_reservation_and_posting_goes_on() -> None:
+    s = Stage()
+    publish(s.chain, days(2))
+    s.chain.block(time=opening(0))
+    s.play("""
+        fund A 100                         |                | A 100
+        reserve w A B 40 lock=x hours=20   | w reserved     | A 100/40
+        pay p A B 90                       | p queued/AM04  |
+    """)
+    for hour in (8, 9, 10):
+        s.chain.block(time=opening(0) + hour * HOUR_MS)
+    assert_rejected(s.chain, reserve(s), "DT05")
+    s.chain.block(time=opening(0) + 11 * HOUR_MS)
+    assert phase(s.chain) == (0, Phase.CLOSED)
+    assert_rejected(s.chain, reserve(s), "DT05")
+    s.play("post w C show=x | w posted=40 | A 60 B 40")

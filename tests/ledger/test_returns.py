@@ -26,6 +26,7 @@ from node.chain.types import (
 from node.ledger.tables import ACKNOWLEDGEMENTS, PAYMENTS
 from tests.support.days import assert_rejected, settling_world
 from tests.support.ledger_world import DAY_MS, HOUR_MS, uetr
+from tests.support.netting_world import Clearing, netting_world
 from tests.support.steps import Stage, play, restarted
 
 ONE, TWO = b"\1" * 32, b"\2" * 32
@@ -247,6 +248,25 @@ def test_a_return_that_waits_longer_than_its_original_is_known_disturbs_no_succe
     row = s.record("p")
     assert row is not None
     assert (row.returned, row.returning, row.status) == (0, 0, "PDNG")
+
+
+def test_a_net_payment_can_be_given_back_once_its_cycle_settled() -> None:
+    clearing = Clearing(netting_world())
+    clearing.endow("BANKA", settlement=100, margin=50, fund=50)
+    clearing.endow("BANKB", settlement=100, margin=50, fund=50)
+    whole = clearing.net_payment("BANKA", "BANKB", 40)
+    (joined,) = clearing.block(clearing.world.pay("BANKA", whole)).outcomes
+    assert joined.status == "ACSP"
+    ask = Recall(whole, "DUPL")
+    assert_rejected(clearing, clearing.world.order("BANKA", ask), "NOOR")
+    clearing.close()
+    assert clearing.on("BANKB") == 140
+    assert clearing.block(clearing.world.order("BANKA", ask)).outcomes[0].status == "ACSC"
+    back = clearing.world.payment("BANKB", "BANKA", 30)
+    clearing.block(clearing.world.order("BANKB", Return(back, whole, "DUPL")))
+    assert (clearing.on("BANKA"), clearing.on("BANKB")) == (90, 110)
+    over = clearing.world.payment("BANKB", "BANKA", 11)
+    assert_rejected(clearing, clearing.world.order("BANKB", Return(over, whole, "DUPL")), "AM09")
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -292,6 +292,12 @@ class LedgerRecord(_Canonical, frozen=True, tag="ledger/1"):
     stirred: tuple[AssetCode, ...]
     """Assets, ascending, in which the last block's resolution may have enabled more: the next
     block, which is due at once, looks again."""
+    reached: tuple[Unsigned, Unsigned, bytes] | None = None
+    """(time, kind, id) up to which the last block did what was due, if it could not do all: the
+    next block, which is due at once, goes on."""
+    expiring: tuple[Unsigned, Unsigned] | None = None
+    """(height, instruction) of a close that lets the queues expire, until all that entered before
+    it has."""
 
 
 class DayRecord(_Canonical, frozen=True, tag="day/1"):

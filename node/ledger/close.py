@@ -32,6 +32,9 @@ from node.ledger.tables import DAY, STATEMENTS
 from node.ledger.work import Work
 
 SETTLEMENT = int(AccountKind.SETTLEMENT)
+MAX_EXPIRED = 10_000
+"""Queued payments that expire in one block after a close: what a block takes, the timers of
+consensus have to cover."""
 
 
 def settle_for_the_last_time(work: Work, day: BusinessDay) -> None:
@@ -51,12 +54,22 @@ def close_day(work: Work, running: DayRecord, index: int | None) -> None:
     """End the business day, whose phase is CLOSED now. `index`: of the operator's order; None: by
     time."""
     if work.parameters.close_rule is CloseRule.EXPIRE:
-        for account in work.queued_accounts():
-            waiting.expire_all(work, account)
+        close = work.context.height, 0 if index is None else index
+        if not waiting.expire_before(work, close, MAX_EXPIRED):
+            work.put_expiring(close)
     record_loans(work, index, running.date)
     _sweep(work, index)
     _state_accounts(work, running, index)
     work.put(DAY, DayKey(), replace(running, closed_at=work.context.height))
+
+
+def expire_queues(work: Work, most: int | None) -> None:
+    """Go on with letting the queues expire after a close, if that is under way. `most`: payments;
+    None: all. What is left waits for the next block, which is due at once: nothing queued settles
+    while the day is closed, so nobody can tell the difference but by height."""
+    close = work.ledger_record.expiring
+    if close is not None and waiting.expire_before(work, close, most):
+        work.put_expiring(None)
 
 
 # --- sweeps ---------------------------------------------------------------------------------------

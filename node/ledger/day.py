@@ -38,7 +38,7 @@ from node.chain.types import (
     ProceedDay,
 )
 from node.ledger import limits
-from node.ledger.close import close_day, settle_for_the_last_time
+from node.ledger.close import close_day, expire_queues, settle_for_the_last_time
 from node.ledger.due import delays_due
 from node.ledger.reasons import (
     BAD_EXPIRY,
@@ -70,8 +70,8 @@ class Beginning(NamedTuple):
 
 
 def phase_due(work: Work, beginning: Beginning) -> None:
-    """A reminder that this phase is due. It begins, if it is the next one and was not put off since;
-    where block time jumped over the phase before it, the day waits instead."""
+    """A reminder that this phase is due. It begins, if it is the next one and was not put off
+    since; where block time jumped over the phase before it, the day waits instead."""
     following = upcoming(work)
     if following != beginning:
         return
@@ -151,6 +151,7 @@ def _begin(work: Work, beginning: Beginning, index: int | None) -> None:
 def _open(work: Work, before: DayRecord | None, beginning: Beginning) -> None:
     """The business date changes, with OPEN or, where that has no length, a later phase: limits are
     unused, and the day before leaves the schedule."""
+    expire_queues(work, None)  # what is left from the close: it must not settle in another day
     closed_at = 0
     if before is not None:
         closed_at = before.closed_at

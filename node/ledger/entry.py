@@ -25,7 +25,7 @@ from node.chain.types import (
 from node.ledger import limits, netting
 from node.ledger.entries import UetrEntry
 from node.ledger.lifecycle import Origin, begin, decide, reject, repeat, standing_status
-from node.ledger.queue import MAX_QUEUED, AccountId, Entry, entry_of
+from node.ledger.queue import MAX_QUEUED, Entry, entry_of
 from node.ledger.reasons import (
     AMOUNT_TOO_LARGE,
     BAD_EXPIRY,
@@ -279,7 +279,7 @@ def settle_or_queue(work: Work, origins: list[Origin], returns: bytes | None) ->
             )
         use_consents(work, origins)
         return True
-    return _queue(work, origins, queued, entry.account, *wait)
+    return _queue(work, origins, queued, *wait)
 
 
 def use_consents(work: Work, origins: list[Origin]) -> None:
@@ -290,9 +290,8 @@ def use_consents(work: Work, origins: list[Origin]) -> None:
             work.put(CONSENTS, key, None)
 
 
-def _queue(
-    work: Work, origins: list[Origin], queued: Queued, account: AccountId, status: str, reason: str
-) -> bool:
+def _queue(work: Work, origins: list[Origin], queued: Queued, status: str, reason: str) -> bool:
+    account = entry_of(queued).account
     waiting = work.queue(account)
     if waiting is not None and waiting.payments + len(origins) > MAX_QUEUED:
         for origin in origins:

@@ -183,7 +183,9 @@ class Base:
         "parameters",
         "participants",
         "queues",
+        "prepared",
         "recent",
+        "superseded",
         "tables",
         "tip",
     )
@@ -218,6 +220,10 @@ class Base:
         self.keys |= {key: use.operator for key, use in governed.keys.items()}
         self.recent = recent
         self.tip: State | None = None
+        self.superseded: dict[bytes, UetrEntry | None] = {}
+        """What storage held of payments that changed in blocks up to height `prepared`, which it
+        may hold by now while they are not committed here."""
+        self.prepared = 0
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         """What storage holds of the committed blocks; see `uetr`."""
@@ -231,6 +237,8 @@ class Base:
         must not see that block's entries: it would come out differently here than on other
         nodes, and a node that disagrees with a notarized block has to stop.
         """
+        if uetr in self.superseded:
+            return self.superseded[uetr]
         found = self.recent.uetr(uetr)
         return None if found is None or self._is_ahead(found.height) else found
 
@@ -584,10 +592,20 @@ class State(GovernedReading):
             f"of height {None if tip is None else tip.height}"
         )
 
+    def prepare(self) -> None:
+        """Before storage takes this state's block in: keep what it holds of payments that the block
+        changes. Their entries are overwritten, and a sibling must still see the old ones."""
+        base = self._base
+        base.prepared = self.height
+        for uetr, entry in () if self._own is None else self._own.uetrs.items():
+            if entry.height != self.height and uetr not in base.superseded:
+                base.superseded[uetr] = base.uetr(uetr)
+
     def commit(self) -> None:
         """Make this state's block the committed one; its parent must be the committed one.
 
-        The caller's duty: storage already holds the block (see the module's text).
+        The caller's duty: `prepare` came first, and storage already holds the block (see the
+        module's text).
         """
         base = self._base
         assert self._parent is base.tip, "blocks are committed one by one, in order"
@@ -607,6 +625,11 @@ class State(GovernedReading):
         del base.due[: bisect_right(base.due, self._done())]
         _drop_void(base)
         base.tip = self
+        if self.height >= base.prepared:
+            base.superseded.clear()
+        elif own is not None:  # those of blocks above it are in storage, too
+            known = own.uetrs.keys() & base.superseded.keys()
+            base.superseded.update((uetr, own.uetrs[uetr]) for uetr in known)
         self.map.relieve()
         self.layers = ()
         self._own = None

@@ -16,7 +16,7 @@ from node.chain.records import Grouped, PaymentKey, PaymentRecord, Queued
 from node.chain.types import Payment, Priority
 from node.ledger.entry import blocked
 from node.ledger.lifecycle import change, relive
-from node.ledger.queue import AccountId, entry_of
+from node.ledger.queue import AccountId, Entry, entry_of
 from node.ledger.reasons import (
     BEHIND_OTHERS,
     CANCELLED,
@@ -134,13 +134,33 @@ def expire(work: Work, queued: Queued) -> None:
     alter(work, queued, None, CANCELLED, SETTLEMENT_TIMEOUT)
 
 
-def expire_all(work: Work, account: AccountId) -> None:
-    """Every entry of an account may settle no more, held ones too; in the order of the queue."""
-    queue = work.own_queue(account)
-    entries = queue.in_order()
-    queue.remove_all(entry.uetr for entry in entries)
-    for entry in entries:
-        _tell(work, entry.queued, None, (CANCELLED, SETTLEMENT_TIMEOUT), None)
+def expire_before(work: Work, close: tuple[int, int], most: int | None) -> bool:
+    """Let entries that came in before a close expire, held ones too: by account, in the order of
+    the queue, with about `most` payments. Whether that was all. `close`: (height, instruction)."""
+    left = most
+    for account in work.queued_accounts():
+        queue = work.queue(account)
+        assert queue is not None
+        old = [each for each in queue.in_order() if _place(work, each) < close]
+        expired: list[Entry] = []
+        for entry in old:
+            if left is not None and left <= 0:
+                break
+            expired.append(entry)
+            left = None if left is None else left - len(entry.credits)
+        if expired:
+            work.own_queue(account).remove_all([entry.uetr for entry in expired])
+        for entry in expired:
+            _tell(work, entry.queued, None, (CANCELLED, SETTLEMENT_TIMEOUT), None)
+        if len(expired) < len(old):
+            return False
+    return True
+
+
+def _place(work: Work, entry: Entry) -> tuple[int, int]:
+    """Where the entry came in: (height, instruction)."""
+    first = row(work, entry.uetr).first
+    return first.height, first.instruction
 
 
 def _swap(work: Work, before: Queued | None, after: Queued | None) -> None:

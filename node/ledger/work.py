@@ -489,6 +489,16 @@ class Work:
         changed = replace(self.ledger_record, stirred=tuple(sorted(assets)))
         self.put(LEDGER, LedgerKey(), changed)
 
+    def put_reached(self, reached: Due | None) -> None:
+        """Say up to where what is due is done; None: all of it."""
+        record = self.ledger_record
+        if record.reached != reached:
+            self.put(LEDGER, LedgerKey(), replace(record, reached=reached))
+
+    def put_expiring(self, close: tuple[int, int] | None) -> None:
+        """Say after which close queues still have to expire; None: after none."""
+        self.put(LEDGER, LedgerKey(), replace(self.ledger_record, expiring=close))
+
     def next_order(self) -> int:
         """An order behind all given so far."""
         record = self.ledger_record
@@ -525,9 +535,12 @@ class Work:
         """How a gross payment to this participant's settlement account is to be treated: CAREFULLY,
         PLAIN, or STIRRING (plain, but its own queue may then settle)."""
         found = self.participant(lei)
-        if found is None or not found.holds_accounts or not found.is_unrestricted:
-            answer = CAREFULLY
-        elif self.get(LIMITS, LimitsKey(lei, asset)) is not None:
+        if (
+            found is None
+            or not found.holds_accounts
+            or not found.is_unrestricted
+            or self.get(LIMITS, LimitsKey(lei, asset)) is not None
+        ):
             answer = CAREFULLY
         else:
             answer = STIRRING if (lei, 0) in self.queued_in(asset) else PLAIN

@@ -18,7 +18,10 @@ from node.chain.build import gross_payment
 from node.chain.instruction import CheckedInstruction
 from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
 from tests.support.ledger_world import DAY_MS, HOUR_MS, lei
-from tests.support.settlement_model.book import SetAside, Tracked
+from tests.support.settlement_model.rows import (
+    SetAside,
+    Tracked,
+)
 from tests.support.settlement_world import BOND, Driver
 
 T = TypeVar("T")

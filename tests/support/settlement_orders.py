@@ -26,7 +26,9 @@ from tests.support.settlement_actions import (
     Actions,
     Choice,
 )
-from tests.support.settlement_model.book import SetAside
+from tests.support.settlement_model.rows import (
+    SetAside,
+)
 from tests.support.settlement_world import BOND
 
 PREIMAGES = tuple(bytes([n]) * 32 for n in range(3))

@@ -33,8 +33,16 @@ from tests.support.ledger_world import (
 )
 from tests.support.settlement_invariants import Invariants
 from tests.support.settlement_model.block import play
-from tests.support.settlement_model.book import Asset, Book, Key, Parameters, Party
+from tests.support.settlement_model.book import (
+    Book,
+)
 from tests.support.settlement_model.records import records
+from tests.support.settlement_model.rows import (
+    Asset,
+    Key,
+    Parameters,
+    Party,
+)
 
 ROLES: dict[str, tuple[str, ...]] = {
     "CENTRALBANK": ("operator", "issuer", "validator"),

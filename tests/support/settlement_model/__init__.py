@@ -6,7 +6,7 @@ other rows (reserved amounts, lines, what is used of a limit, positions) is, eve
 asked for. An instruction is played on the book itself and, if it is refused, the book is set
 back to the copy that was made before: so a rejection changes nothing, by construction.
 
-`book` holds the rows, `entry` the life of a payment, `resolution` the queue's answer to gridlock,
-the other modules an instruction family each, `block` the order of it all and `records` the state
-records that must follow.
+`rows` and `book` are the tables, `telling` what is said about payments, `entry` how they come in,
+`queue` how they wait and what resolution settles; the other modules are an instruction family each,
+`block` is the order of it all and `records` the state records that must follow.
 """

@@ -10,8 +10,19 @@ from node.chain.instruction import CheckedInstruction
 from node.chain.types import NODE_SIGNED, Outcome
 
 from . import claims, day, govern, linked, net, queue, supply
-from .book import REJECTED, WEEK_MS, Book, Refused, SetAside, Waiting
-from .entry import pay
+from .book import (
+    Book,
+)
+from .entry import (
+    pay,
+)
+from .rows import (
+    REJECTED,
+    WEEK_MS,
+    Refused,
+    SetAside,
+    Waiting,
+)
 
 Due = tuple[int, int, bytes]
 """(time, kind in the order of the rules, id)."""

@@ -18,8 +18,30 @@ from node.chain.types import (
     SubmitEvidence,
 )
 
-from .book import POSTED, REJECTED, SETTLED, WEEK_MS, Book, Dispute, Refused, Tracked
-from .entry import Origin, Retry, admit, begin, check, repeat, standing, word
+from .book import (
+    Book,
+)
+from .entry import (
+    admit,
+    check,
+)
+from .rows import (
+    POSTED,
+    REJECTED,
+    SETTLED,
+    WEEK_MS,
+    Dispute,
+    Refused,
+    Tracked,
+)
+from .telling import (
+    Origin,
+    Retry,
+    begin,
+    repeat,
+    standing,
+    word,
+)
 
 MAX_EVIDENCE = 64
 

@@ -16,19 +16,21 @@ from node.chain.types import (
 )
 
 from .book import (
+    Book,
+)
+from .net import close_cycle, fund_all
+from .queue import expire, resolve
+from .rows import (
     SETTLED,
     SETTLEMENT,
     WEEK_MS,
     AccountId,
-    Book,
     Day,
     Loan,
     Refused,
     Waiting,
     debit_account,
 )
-from .net import close_cycle
-from .queue import expire, resolve
 
 Beginning = tuple[int, int, Phase]
 """(time, date, phase)."""
@@ -155,12 +157,13 @@ def _by_account(entry: Waiting) -> tuple[AccountId, int, int, bytes]:
 
 
 def _settle_for_the_last_time(book: Book) -> None:
-    """Cycles that close with the day, then whatever else can settle."""
+    """Cycles that close with the day, money for short ones, then whatever else can settle."""
     assert book.day is not None
     closed = current(book)[Phase.CLOSED]
     for close in book.days[book.day.date].closes:
         if close.time == closed and book.before < close.time <= book.time:
             close_cycle(book, close.asset, None)
+    fund_all(book)
     for asset in sorted(book.assets):
         resolve(book, asset)
 

@@ -37,12 +37,15 @@ from node.chain.types import (
 )
 
 from .book import (
+    Book,
+)
+from .queue import restrict
+from .rows import (
     ACCOUNT_ROLES,
     DAY_MS,
     MONTH_MS,
     SETTLED,
     Asset,
-    Book,
     Key,
     Membership,
     Netting,
@@ -51,7 +54,6 @@ from .book import (
     Refused,
     SetAside,
 )
-from .queue import restrict
 from .supply import MAX_KEYS, key_used, proven
 
 MAX_OPEN_PROPOSALS = 8

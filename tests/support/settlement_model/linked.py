@@ -20,6 +20,16 @@ from node.chain.types import (
 )
 
 from .book import (
+    Book,
+)
+from .entry import (
+    check,
+    count,
+    restriction,
+    transfer,
+    waits_for,
+)
+from .rows import (
     ACCEPTED,
     CANCELLED,
     POSTED,
@@ -29,7 +39,6 @@ from .book import (
     SETTLEMENT,
     WEEK_MS,
     AccountId,
-    Book,
     Leg,
     OpenLink,
     Refused,
@@ -38,18 +47,13 @@ from .book import (
     credit_account,
     debit_account,
 )
-from .entry import (
+from .telling import (
     Origin,
     Retry,
     begin,
     change,
-    check,
-    count,
     repeat,
-    restriction,
     standing,
-    transfer,
-    waits_for,
 )
 
 MAX_OPEN_LINKS = 1_000

@@ -25,7 +25,17 @@ from node.chain.types import (
     SurvivorShare,
 )
 
-from .book import SETTLED, SETTLEMENT, WEEK_MS, AccountId, Book, Cycle, Refused
+from .book import (
+    Book,
+)
+from .rows import (
+    SETTLED,
+    SETTLEMENT,
+    WEEK_MS,
+    AccountId,
+    Cycle,
+    Refused,
+)
 
 MARGIN, FUND, CAPITAL = AccountKind.MARGIN, AccountKind.FUND, AccountKind.CAPITAL
 

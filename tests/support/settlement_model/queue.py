@@ -17,13 +17,22 @@ from node.chain.types import (
 )
 
 from .book import (
+    Book,
+)
+from .entry import (
+    note_returned,
+    outflows,
+    restriction,
+    transfer,
+    waits_for,
+)
+from .rows import (
     CANCELLED,
     HELD,
     QUEUED,
     SETTLED,
     SETTLEMENT,
     AccountId,
-    Book,
     Limit,
     Member,
     Refused,
@@ -31,14 +40,9 @@ from .book import (
     credit_account,
     debit_account,
 )
-from .entry import (
+from .telling import (
     change,
-    note_returned,
-    outflows,
-    restriction,
     standing,
-    transfer,
-    waits_for,
 )
 
 MAX_LIMITS = 256

@@ -11,7 +11,18 @@ from node.chain.encoding import encode
 from node.chain.instruction import payment_digest
 from node.chain.merkle import OUTCOME_LEAF, Frontier
 
-from .book import POSTED, Book, Cycle, Leg, Member, SetAside, Tracked, Waiting
+from .book import (
+    Book,
+)
+from .rows import (
+    POSTED,
+    Cycle,
+    Leg,
+    Member,
+    SetAside,
+    Tracked,
+    Waiting,
+)
 
 Records = dict[bytes, msgspec.Struct]
 

@@ -22,18 +22,26 @@ from node.chain.types import (
 )
 
 from .book import (
+    Book,
+)
+from .rows import (
     LARGEST,
     REJECTED,
     SETTLED,
     SETTLEMENT,
     AccountId,
-    Book,
     Key,
     Price,
     Refused,
     Tracked,
 )
-from .entry import WITHOUT_AUTHORITY, forget_past, repeat, speak, standing
+from .telling import (
+    WITHOUT_AUTHORITY,
+    forget_past,
+    repeat,
+    speak,
+    standing,
+)
 
 MAX_KEYS = 256
 MAX_SUPPLY = 2**62

@@ -371,6 +371,8 @@ class Executor:
     def plan(self, commits: Sequence[Commit]) -> CommitPlan:
         """One durable step for these commits, in order."""
         executed = [self._executed[info.digest] for c in commits for info in c.blocks]
+        for each in executed:
+            each.applied.state.prepare()
         finalized = {c.blocks[-1].digest: c.finalization for c in commits}
         last = executed[-1]
         return CommitPlan(

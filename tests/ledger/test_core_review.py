@@ -154,3 +154,27 @@ def test_a_first_bilateral_limit_frees_what_the_multilateral_one_kept_back() -> 
     assert chain.said(chain.pay("to B", "BANKA", "BANKB", 130)) == [("to B", "PDNG AM14")]
     block = chain.block(chain.limit("BANKA", "BANKB", 200))
     assert chain.said(block)[-1] == ("to B", "ACSC")
+
+
+# --- nodes agree, whatever they did before --------------------------------------------------------
+
+
+def test_a_sibling_does_not_see_how_a_payment_changes_in_the_block_being_committed(
+    world: World, chain: Chain
+) -> None:
+    """Its entry is overwritten in storage; a retry in the sibling is told how it stood before."""
+    payment = world.payment("BANKA", "BANKB", 2_000)
+    chain.block(world.pay("BANKA", payment))
+    held = chain.make(world.order("BANKA", Hold(payment.uetr)))
+    cancelled = chain.make(world.order("BANKA", Cancel(payment.uetr)), parent=held.state)
+    retry = world.pay("BANKA", payment)
+    siblings = [chain.make(retry, parent=each) for each in (chain.state, held.state)]
+    assert [each.outcomes[0].status for each in siblings] == ["PDNG", "BLCK"]
+    for made in (held, cancelled):
+        made.state.prepare()
+    for made in (held, cancelled):
+        chain.index.store(made.applied)  # durable, while the ledger is still behind
+    for made, sibling in zip((held, cancelled), siblings, strict=True):
+        assert chain.make(retry).digest == sibling.digest
+        chain.commit(made)
+    assert chain.make(retry).outcomes[0].status == "CANC"

@@ -214,11 +214,13 @@ SENTENCES: dict[str, str] = {
     # AmountExceedsSettlementLimit.
     CAP_EXCEEDED: "The debtor's projected net debit would exceed its cap.",
     # InvalidBankOperationCode.
-    NO_NETTING: "There is no net system for this asset, or a party is no member of it.",
+    NO_NETTING: "There is no net system for this asset, a party is no member of it, or this kind of "
+    "payment settles gross only.",
     # NoOriginalTransactionReceived.
-    UNKNOWN_REFERENCE: "The ledger knows no such payment, link or cycle, or not with this content.",
+    UNKNOWN_REFERENCE: "The ledger knows no such payment, link or cycle, not with this content, or "
+    "not as a settled one.",
     # NotAllowedPayment: the signer may not sign this operation.
-    NOT_THE_PARTY: "The sender is not the party that may say this.",
+    NOT_THE_PARTY: "The sender is not the party that may say this, or nobody is named who could.",
     # AlreadyReturned.
     NOT_CHANGEABLE: "It is decided, set aside, or in a cycle or link: it can no longer be changed.",
     # DuplicateInstructionID.

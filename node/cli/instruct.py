@@ -195,11 +195,20 @@ async def _report(desk: Desk, report: Reported, doubt: str | None, after: After 
         output.line(f"status    {status_text(report.status, report.reason)}")
         return Exit.REFUSED
     output.line(f"status    done in block {report.height}")
-    more = {} if after is None else await after(desk, report)
+    more = await _follow_up(desk, report, after)
     done = _fields(report) | {"status": "done"} | more
     output.document(done)
     status = done["status"]
     return Exit.DONE if status == "done" else exit_code(str(status))
+
+
+async def _follow_up(desk: Desk, report: Reported, after: After | None) -> dict[str, Any]:
+    """What more there is to tell. The order is final, whether or not a node still answers."""
+    try:
+        return {} if after is None else await after(desk, report)
+    except CommandError as error:
+        desk.output.note(f"nostro: the order is done; what came of it is not known: {error}")
+        return {}
 
 
 def _fields(report: Reported) -> dict[str, Any]:
@@ -300,7 +309,11 @@ async def _result(
     index = (view.index, 0)
     if view.status == "rejected":
         return Result(uetr, "rejected", view.reason, view.height, index, latency_ms=latency_ms)
-    found: PaymentView | None = await find_payment(desk.client, uetr)
+    found: PaymentView | None = None
+    try:
+        found = await find_payment(desk.client, uetr)
+    except CommandError as error:
+        desk.output.note(f"nostro: the order is done; where it stands now is not known: {error}")
     if found is None:
         return Result(uetr, view.status, view.reason, view.height, index, latency_ms=latency_ms)
     return result_of(found, latency_ms=latency_ms)

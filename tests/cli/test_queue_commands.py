@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from node.api.problems import Refused
+from node.api.service import PaymentView
 from tests.support.settlement_net import SettlementNet
 
 UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
@@ -69,6 +71,24 @@ def test_the_same_order_under_one_reference_executes_once(desk: SettlementNet) -
     assert held["height"] == again["height"]
     other = desk.run("hold", first, "--json")
     assert (other.code, other.json["reason"]) == (1, "DU05")
+
+
+def test_an_order_is_done_even_if_nobody_answers_what_came_of_it(desk: SettlementNet) -> None:
+    first, _ = waiting(desk)
+    node, asked = desk.first.node, 0
+    tell = node.payment
+
+    def once(uetr: bytes) -> PaymentView | None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise Refused("pruned", "gone meanwhile")
+        return tell(uetr)
+
+    node.payment = once  # type: ignore[method-assign]
+    ran = desk.run("cancel", first, "--json")
+    assert (ran.code, ran.json["status"]) == (0, "done")
+    assert "the order is done" in ran.err
 
 
 def test_reprioritise_puts_an_urgent_payment_first(desk: SettlementNet) -> None:

@@ -214,8 +214,8 @@ SENTENCES: dict[str, str] = {
     # AmountExceedsSettlementLimit.
     CAP_EXCEEDED: "The debtor's projected net debit would exceed its cap.",
     # InvalidBankOperationCode.
-    NO_NETTING: "There is no net system for this asset, a party is no member of it, or this kind of "
-    "payment settles gross only.",
+    NO_NETTING: "There is no net system for this asset, a party is no member of it, or this kind "
+    "of payment settles gross only.",
     # NoOriginalTransactionReceived.
     UNKNOWN_REFERENCE: "The ledger knows no such payment, link or cycle, not with this content, or "
     "not as a settled one.",

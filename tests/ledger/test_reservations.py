@@ -211,6 +211,16 @@ def overflow(s: Stage) -> CheckedInstruction:
     return reserve(s, amount=str(2**63 - 1))
 
 
+def limited(s: Stage) -> CheckedInstruction:
+    s.play("limit A B 39 | ok |")
+    return reserve(s)
+
+
+def behind_others(s: Stage) -> CheckedInstruction:
+    s.play("pay p A B 101 | p queued/AM04 |")
+    return reserve(s)
+
+
 Make = Callable[[Stage], CheckedInstruction]
 REFUSALS: dict[str, tuple[str, Make]] = {
     "another's account": ("DS0H", lambda s: reserve(s, sender="B")),
@@ -223,6 +233,8 @@ REFUSALS: dict[str, tuple[str, Make]] = {
     "no such asset": ("AM03", lambda s: reserve(s, asset="USD")),
     "to itself": ("AG12", lambda s: reserve(s, creditor="A")),
     "not covered": ("AM04", overflow),
+    "over a limit": ("AM14", limited),
+    "behind what waits": ("AM19", behind_others),
     "a used UETR, other content": ("AM05", used),
     "a net payment": ("AG02", lambda s: reserve(s, mode=Mode.NET)),
     "nobody could post it": ("DS0F", lambda s: reserve(s, poster=None)),

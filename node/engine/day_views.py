@@ -5,7 +5,6 @@ from __future__ import annotations
 from node.api.settlement import DayView, PhaseView, ScheduledCloseView, ScheduledDayView
 from node.chain.records import BusinessDayKey, DayKey, RulesKey
 from node.chain.types import BusinessDay, Phase
-from node.engine.views import rules_version
 from node.engine.wording import word
 from node.ledger.state import State
 from node.ledger.tables import BUSINESS_DAYS, DAY, RULES
@@ -18,6 +17,8 @@ def day_view(state: State) -> DayView:
     delays = {} if day is None else dict(day.delays)
     rules = state.get(RULES, RulesKey())
     pending = None if rules is None else rules.pending
+    if pending is not None and pending[0] == state.rules_version:
+        pending = None  # the next block begins it
     waits = None if day is None else day.waits_for
     return DayView(
         height=state.height,
@@ -28,7 +29,7 @@ def day_view(state: State) -> DayView:
         phases=[] if published is None else _phases(published, delays),
         closed_at=0 if day is None else day.closed_at,
         close_rule=word(state.parameters.close_rule),
-        rules=rules_version(state),
+        rules=state.rules_version,
         pending_rules=None if pending is None else pending[0],
         pending_height=None if pending is None else pending[1],
     )

@@ -20,16 +20,12 @@ from node.api.service import (
     SweepView,
     UnknownParticipant,
 )
-from node.chain.records import ParticipantRecord, RulesKey
+from node.chain.records import ParticipantRecord
 from node.chain.types import Header, Outcome
 from node.chain.uetr import uetr_text
 from node.engine.wording import Wording, account_word, word
 from node.ledger.reasons import SETTLED, status_word
 from node.ledger.state import State
-from node.ledger.tables import RULES
-
-FIRST_RULES = 1
-"""Version of the rules at genesis."""
 
 
 def outcome_word(outcome: Outcome) -> str:
@@ -140,12 +136,6 @@ def assets_view(state: State) -> list[AssetView]:
     ]
 
 
-def rules_version(state: State) -> int:
-    """Version of the rules for the next block."""
-    rules = state.get(RULES, RulesKey())
-    return FIRST_RULES if rules is None else rules.version
-
-
 def parameters_view(state: State) -> ParametersView:
     """What the ledger goes by from the next block on."""
     parameters = state.parameters
@@ -155,7 +145,7 @@ def parameters_view(state: State) -> ParametersView:
         governance_threshold=parameters.governance_threshold,
         readiness_ms=parameters.readiness_ms,
         close_rule=word(parameters.close_rule),
-        rules=rules_version(state),
+        rules=state.rules_version,
     )
 
 

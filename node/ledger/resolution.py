@@ -13,21 +13,15 @@ from itertools import islice
 from typing import NamedTuple
 
 from node.chain.encoding import RESOLUTION, digest, encode
-from node.chain.records import RulesKey
 from node.chain.types import MAX_BALANCE, AccountKind, Together
 from node.ledger import limits
 from node.ledger.gridlock import Account, Debtor, Resolution, resolve_queues
 from node.ledger.lifecycle import settle_together
 from node.ledger.queue import Entry
-from node.ledger.tables import LIMITS, LINKS, RULES
+from node.ledger.rules import candidates
+from node.ledger.tables import LIMITS, LINKS
 from node.ledger.waiting import return_decided
 from node.ledger.work import Work
-
-CANDIDATES = 1_000
-"""Waiting entries of an account that one resolution looks at, by version 1 of the rules."""
-CANDIDATES_2 = 10_000
-"""The same by version 2 and later ones."""
-
 
 KINDS = (int(AccountKind.SETTLEMENT), int(AccountKind.CLIENT_RESERVE))
 """Kinds of accounts between which payments go."""
@@ -69,7 +63,7 @@ def _resolve_asset(work: Work, asset: str) -> bool:
 
 
 def waiting(work: Work, asset: str) -> Waiting:
-    bound, phase = _candidates(work), work.phase
+    bound, phase = candidates(work), work.phase
     first: dict[Account, list[Entry]] = {}
     debtors: dict[Account, Debtor] = {}
     truncated = False
@@ -89,11 +83,6 @@ def waiting(work: Work, asset: str) -> Waiting:
                 debtor = debtors.setdefault(account, Debtor(0, ()))
                 debtor.room = limits.room_of(record)
     return Waiting(first, debtors, truncated)
-
-
-def _candidates(work: Work) -> int:
-    rules = work.get(RULES, RulesKey())
-    return CANDIDATES if rules is None or rules.version == 1 else CANDIDATES_2
 
 
 def _link_waits(work: Work, asset: str) -> bool:

@@ -14,7 +14,8 @@ from node.chain.instruction import CheckedInstruction
 from node.chain.records import PaymentKey, PaymentRecord, RulesKey, RulesRecord
 from node.chain.types import AccountKind, OutcomePlace, PaymentClass, Together
 from node.ledger.apply import BlockContext, begin, conclude, execute
-from node.ledger.resolution import CANDIDATES, CANDIDATES_2, waiting
+from node.ledger.resolution import waiting
+from node.ledger.rules import CANDIDATES
 from node.ledger.tables import PAYMENTS, RULES
 from node.ledger.work import Work
 from tests.support.ledger_world import DAY_MS, HOUR_MS, World
@@ -198,13 +199,13 @@ def test_many_instructions_of_a_block_need_one_run(chain: Queueing) -> None:
 def test_a_queue_longer_than_it_looks_at_settles_over_the_blocks_that_follow_at_once() -> None:
     """Neither bank has money; what settles first is as many as a resolution looks at."""
     chain = Queueing()
-    count = CANDIDATES + 40
+    count = CANDIDATES[1] + 40
     there = [chain.payment(f"there {n}", "BANKA", "BANKB", 1 + n) for n in range(count)]
     back = [chain.payment(f"back {n}", "BANKB", "BANKA", 1 + n) for n in range(count)]
     chain.block(chain.send(*there))
     assert not chain.state.has_work
     block = chain.block(chain.send(*back))
-    assert sum(said == "ACSC" for _, said in chain.said(block)) == 2 * CANDIDATES
+    assert sum(said == "ACSC" for _, said in chain.said(block)) == 2 * CANDIDATES[1]
     assert len(chain.queue("BANKA")) == 40
     assert chain.state.next_due() == chain.state.time
     block = chain.block()
@@ -215,16 +216,16 @@ def test_a_queue_longer_than_it_looks_at_settles_over_the_blocks_that_follow_at_
 
 
 def test_the_second_version_of_the_rules_looks_at_more(chain: Queueing) -> None:
-    count = CANDIDATES + 40
+    count = CANDIDATES[1] + 40
     chain.block(chain.send(*(chain.payment(f"{n}", "BANKB", "PAYCO", 1) for n in range(count))))
     work = Work(chain.state, BlockContext(chain.state.height + 1, chain.state.time + 1))
     found = waiting(work, "EUR")
     assert found.truncated
-    assert len(found.first[chain.world.lei("BANKB"), 0]) == CANDIDATES
+    assert len(found.first[chain.world.lei("BANKB"), 0]) == CANDIDATES[1]
     work.put(RULES, RulesKey(), RulesRecord(2, None))
     found = waiting(work, "EUR")
     assert not found.truncated
-    assert len(found.first[chain.world.lei("BANKB"), 0]) == count + 1 < CANDIDATES_2
+    assert len(found.first[chain.world.lei("BANKB"), 0]) == count + 1 < CANDIDATES[2]
 
 
 # --- what it rests on -----------------------------------------------------------------------------

@@ -12,7 +12,8 @@ help:
 	@echo "make test     check, then all tests"
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
-	@echo "make sim      the consensus simulator, 20,000 seeds and more: or ARGS='--seeds 0..999 --n 7'"
+	@echo "make sim      the ledger against its model, 50,000 steps; the consensus simulator, 20,000"
+	@echo "              seeds and more: or of that alone ARGS='--seeds 0..999 --n 7'"
 	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
 	@echo "make bench    figures of this machine: ARGS='--catch-up', '--scale', … ('--help')"
 	@echo "make format   reformat the code"
@@ -36,6 +37,7 @@ test: check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 
 sim: venv
+	$(if $(ARGS),,$(BIN)/python -m tests.support.settlement_machine --steps 50000)
 	$(BIN)/python -m devnet.sim $(or $(ARGS),--suite --jobs $(WORKERS))
 
 soak: venv

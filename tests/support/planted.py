@@ -55,7 +55,8 @@ BUGS: dict[str, Bug] = {
     ),
     "nobody looks at a queue again when money comes in": Bug(
         "work",
-        "        if (participant, kind) in self.queued_in(asset):\n            self.stirred.add(asset)\n",
+        "        if (participant, kind) in self.queued_in(asset):\n"
+        "            self.stirred.add(asset)\n",
         "        pass\n",
     ),
     "a payment expires at its latest time, not after it": Bug(

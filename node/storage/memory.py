@@ -7,6 +7,7 @@ is not one batch would show half of itself.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ class MemoryStore:
         self._unsynced: list[Batch] = []
         self._interrupt: bool | None = None
         self._dead = False
+        self._whole = threading.Lock()
+        """Held while values and keys are changed or walked through: threads read beside a write."""
 
     def get(self, key: bytes) -> bytes | None:
         self._check_open()
@@ -41,10 +44,10 @@ class MemoryStore:
         high = prefix_end(prefix)
         if stop is not None and (high is None or stop < high):
             high = stop
-        first = bisect_left(self._keys, low)
-        last = len(self._keys) if high is None else bisect_left(self._keys, high)
-        keys = self._keys[first:last]
-        pairs = [(key, self._values[key]) for key in keys]
+        with self._whole:
+            first = bisect_left(self._keys, low)
+            last = len(self._keys) if high is None else bisect_left(self._keys, high)
+            pairs = [(key, self._values[key]) for key in self._keys[first:last]]
         return iter(pairs[::-1] if reverse else pairs)
 
     def write(self, batch: Batch, sync: bool = True) -> None:
@@ -56,6 +59,13 @@ class MemoryStore:
                 self._settle(len(self._unsynced))
             self._dead = True
             raise SimulatedCrash("in the middle of a write")
+        with self._whole:
+            self._apply(batch)
+        self._unsynced.append(batch)
+        if sync:
+            self._settle(len(self._unsynced))
+
+    def _apply(self, batch: Batch) -> None:
         for key, value in batch:
             if value is None:
                 if self._values.pop(key, None) is not None:
@@ -64,15 +74,13 @@ class MemoryStore:
                 if key not in self._values:
                     insort(self._keys, key)
                 self._values[key] = value
-        self._unsynced.append(batch)
-        if sync:
-            self._settle(len(self._unsynced))
 
     def snapshot(self) -> MemoryStore:
         """See `KeyValue.snapshot`."""
         self._check_open()
         copy = MemoryStore()
-        copy._values, copy._keys = dict(self._values), list(self._keys)
+        with self._whole:
+            copy._values, copy._keys = dict(self._values), list(self._keys)
         return copy
 
     def close(self) -> None:

@@ -15,6 +15,11 @@ from node.storage.kv import Batch, prefix_end
 from node.storage.simulated_disk import SimulatedCrash
 
 
+_whole = threading.Lock()
+"""Held while values and keys are changed or walked through: threads read beside a write. One for
+all stores, so that a test can copy a store deeply."""
+
+
 class MemoryStore:
     """`KeyValue` in memory."""
 
@@ -25,8 +30,6 @@ class MemoryStore:
         self._unsynced: list[Batch] = []
         self._interrupt: bool | None = None
         self._dead = False
-        self._whole = threading.Lock()
-        """Held while values and keys are changed or walked through: threads read beside a write."""
 
     def get(self, key: bytes) -> bytes | None:
         self._check_open()
@@ -44,7 +47,7 @@ class MemoryStore:
         high = prefix_end(prefix)
         if stop is not None and (high is None or stop < high):
             high = stop
-        with self._whole:
+        with _whole:
             first = bisect_left(self._keys, low)
             last = len(self._keys) if high is None else bisect_left(self._keys, high)
             pairs = [(key, self._values[key]) for key in self._keys[first:last]]
@@ -59,7 +62,7 @@ class MemoryStore:
                 self._settle(len(self._unsynced))
             self._dead = True
             raise SimulatedCrash("in the middle of a write")
-        with self._whole:
+        with _whole:
             self._apply(batch)
         self._unsynced.append(batch)
         if sync:
@@ -79,7 +82,7 @@ class MemoryStore:
         """See `KeyValue.snapshot`."""
         self._check_open()
         copy = MemoryStore()
-        with self._whole:
+        with _whole:
             copy._values, copy._keys = dict(self._values), list(self._keys)
         return copy
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from node.storage.kv import Batch, prefix_end
 from node.storage.simulated_disk import SimulatedCrash
 
-
 _whole = threading.Lock()
 """Held while values and keys are changed or walked through: threads read beside a write. One for
 all stores, so that a test can copy a store deeply."""

@@ -296,6 +296,18 @@ def test_a_reservation_sent_again_is_told_how_it_stands() -> None:
     assert s.chain.balance("BANKB") == 5
 
 
+def test_how_a_reservation_ended_is_told_by_its_reason() -> None:
+    s = stage()
+    s.play("""
+        reserve r A B 40 poster=C    | r reserved     | A 100/40
+        reserve q A B 40 poster=C    | q reserved     | A 100/80
+    """)
+    (voided,) = s.chain.block(*s.void("r", "B")).outcomes
+    assert (voided.status, voided.reason, voided.instruction) == ("CANC", "CN01", 0)
+    (expired,) = s.chain.block(time=s.soon("2")).outcomes
+    assert (expired.status, expired.reason, expired.instruction) == ("CANC", "AB03", None)
+
+
 def test_a_reservation_never_outlives_the_memory_of_its_uetr() -> None:
     """On a ledger that forgets UETRs after a day, nothing is set aside for longer."""
     s = Stage(settling_world(uetr_window_days=1))

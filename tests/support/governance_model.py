@@ -122,14 +122,16 @@ class GovernanceModel:
         still = [each for each in self.open if each.expires >= time]
         if len([each for each in still if each.proposer == sender]) >= 8:
             return "AM21"
-        after = self._after(body.changes)
+        changes = tuple(each for each in body.changes if isinstance(each, ValidatorChange))
+        assert len(changes) == len(body.changes), "this model knows validators alone"
+        after = self._after(changes)
         if isinstance(after, str):
             return after
         self.open = still
         if self._count(signing, height) >= self.threshold:
             self._pend(after, time)
         else:
-            self.open.append(Open(id, sender, body.changes, body.expires, signing))
+            self.open.append(Open(id, sender, changes, body.expires, signing))
         return None
 
     def _approve(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from node.chain.records import ConsentKey, Grouped, Queued
+from node.chain.records import ConsentKey, Grouped, PaymentKey, Queued
 from node.chain.types import (
     MAX_BALANCE,
     AccountKind,
@@ -55,7 +55,7 @@ from node.ledger.reasons import (
     ZERO_AMOUNT,
 )
 from node.ledger.state import Participant
-from node.ledger.tables import CONSENTS
+from node.ledger.tables import CONSENTS, PAYMENTS
 from node.ledger.work import Work
 
 CLIENT_RESERVE = int(AccountKind.CLIENT_RESERVE)
@@ -107,9 +107,19 @@ def owner_refusal(
         return NOT_OWN_ACCOUNT
     if not work.may_hold(sender):
         return NO_ACCESS_RIGHT
-    if standing is not None and standing.digest != origin.content:
-        return DUPLICATE
-    return None
+    if standing is None:
+        return DUPLICATE if _is_overdue(work, origin.payment.uetr) else None
+    return DUPLICATE if standing.digest != origin.content else None
+
+
+def _is_overdue(work: Work, uetr: bytes) -> bool:
+    """Whether a payment under this UETR is still undecided though the window has passed, in a block
+    with more that is due than it can do. By its row alone: a node that began with a snapshot may
+    not know its entry."""
+    if not work.is_behind:
+        return False
+    row = work.get(PAYMENTS, PaymentKey(uetr))
+    return row is not None and row.live is not None
 
 
 def refusal(work: Work, origin: Origin, *, returns: bool = False) -> str | None:

@@ -24,6 +24,7 @@ from node.ledger.entries import UetrEntry
 from node.ledger.reasons import (
     ACCEPTED,
     CANCELLED,
+    DUPLICATE,
     FINAL_SETTLED,
     REJECTED,
     SETTLED,
@@ -69,7 +70,7 @@ def reject(work: Work, origin: Origin, reason: str, standing: UetrEntry | None =
     """Record a rejection. It uses up the UETR unless that is used already, or the sender had no
     authority over the payment."""
     _first(work, origin, REJECTED, reason)
-    if standing is None and reason not in WITHOUT_AUTHORITY:
+    if standing is None and reason != DUPLICATE and reason not in WITHOUT_AUTHORITY:
         _use_up(work, origin, REJECTED, reason, None)
 
 

@@ -116,8 +116,11 @@ def _reprioritise(work: Work, index: int, queued: Queued, priority: Priority) ->
     changed = replace(queued, priority=priority, order=order)
     # It stays as it is, at another place.
     last = work.standing(queued.payments[0].uetr)
-    assert last is not None, "nothing stays undecided for longer than its UETR is remembered"
-    waiting.alter(work, queued, changed, last.status, last.reason, instruction=index)
+    if last is not None:
+        reason = last.reason
+    else:  # the window has passed, and the block has more that is due than it can do
+        reason = BY_CUSTOMER if queued.held else waiting.barred(work, queued.payments)
+    waiting.alter(work, queued, changed, HELD, reason, instruction=index)
 
 
 def release_due(work: Work, record: PaymentRecord) -> None:

@@ -132,6 +132,8 @@ def _plain_book(work: Work, sender: str, asset: str) -> Book | None:
     debtor = work.participant(sender)
     if debtor is None or not debtor.holds_accounts or not debtor.is_unrestricted:
         return None
+    if work.is_behind:
+        return None
     if work.phase not in (None, Phase.OPEN) or work.asset(asset) is None:
         return None
     if limits.has_limits(work, sender, asset):

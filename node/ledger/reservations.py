@@ -205,9 +205,12 @@ def _let_go(
 
 
 def _reservation(work: Work, uetr: bytes) -> tuple[PaymentRecord, Reserved] | str:
-    """The reservation under this UETR, or why there is none to be posted or voided."""
+    """The reservation under this UETR, or why there is none to be posted or voided. One whose time
+    is over is none, also in a block with more that is due than it can do."""
     record = work.get(PAYMENTS, PaymentKey(uetr))
     if record is not None and isinstance(record.live, Reserved):
+        if record.live.expires <= work.context.time:
+            return NOT_CHANGEABLE
         return record, record.live
     return UNKNOWN_REFERENCE if work.standing(uetr) is None else NOT_CHANGEABLE
 

@@ -495,6 +495,11 @@ class Work:
         if record.reached != reached:
             self.put(LEDGER, LedgerKey(), replace(record, reached=reached))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is due than this block can do: something may be undecided past its time."""
+        return self.ledger_record.reached is not None
+
     def put_expiring(self, close: tuple[int, int] | None) -> None:
         """Say after which close queues still have to expire; None: after none."""
         self.put(LEDGER, LedgerKey(), replace(self.ledger_record, expiring=close))

@@ -13,14 +13,20 @@ from node.chain.types import (
     Payment,
     PaymentClass,
     Phase,
+    Post,
     Priority,
     Release,
+    Reprioritise,
+    Reserve,
 )
+from node.engine.window import WindowBlock, rebuild
+from node.ledger.agenda import MAX_DUE
 from node.ledger.apply import BadBlock, BlockContext
+from node.ledger.ledger import load_state
 from node.ledger.queue import MAX_QUEUED, Queue, entry_of
-from node.ledger.reasons import LIMIT_REACHED
+from node.ledger.reasons import LIMIT_REACHED, NOT_CHANGEABLE
 from node.ledger.weight import weight
-from tests.support.ledger_world import Chain, World
+from tests.support.ledger_world import HOUR_MS, Chain, MemoryIndex, World, uetr
 from tests.support.queueing import Queueing
 
 
@@ -178,3 +184,77 @@ def test_a_sibling_does_not_see_how_a_payment_changes_in_the_block_being_committ
         assert chain.make(retry).digest == sibling.digest
         chain.commit(made)
     assert chain.make(retry).outcomes[0].status == "CANC"
+
+
+# --- more is due than a block can do --------------------------------------------------------------
+
+
+def behind(world: World, chain: Chain, *others: CheckedInstruction, latest: int | None) -> None:
+    """A block after which a group is queued that alone is as much as one block lets expire, and
+    what `others` bring."""
+    payments = [
+        world.payment("BANKC", "BANKB", 2_000, latest=latest, uetr=bytes([0]) * 6 + uetr(n)[6:])
+        for n in range(MAX_DUE)
+    ]
+    chain.block(world.pay("BANKC", *payments, all_or_none=True), *others)
+
+
+def test_nobody_posts_a_reservation_whose_time_is_over_though_the_block_could_not_let_it_expire(
+    world: World, chain: Chain
+) -> None:
+    expires = chain.state.time + HOUR_MS
+    payment = world.payment("BANKA", "BANKB", 100)
+    reserve = Reserve(payment, world.lei("BANKB"), None, expires)
+    behind(world, chain, world.order("BANKA", reserve), latest=expires - 2)
+    post = world.order("BANKB", Post(payment.uetr, None, None))
+    block = chain.block(post, time=expires)
+    assert block.state.has_work
+    assert [each.reason for each in block.outcomes[MAX_DUE:]] == [NOT_CHANGEABLE]
+    after = chain.block().outcomes
+    assert [(each.uetr, each.reason) for each in after] == [(payment.uetr, "AB03")]
+    assert chain.state.holding(world.lei("BANKA"), "EUR", 0) == (0, 0)
+
+
+def test_what_is_undecided_past_the_window_is_neither_paid_again_nor_lost(
+    world: World, chain: Chain
+) -> None:
+    held, other = world.payment("BANKA", "BANKB", 2_000), world.payment("BANKA", "BANKB", 2_000)
+    behind(world, chain, world.pay("BANKA", held, other), latest=None)
+    chain.block(world.order("BANKA", Hold(held.uetr)), time=chain.state.time + 1)
+    loaded = load_state(
+        chain.records.items(),
+        chain.blocks[-1].header,
+        chain.state.history,
+        MemoryIndex(),  # what a node has that began with a snapshot of a later height
+        chain.nodes.__getitem__,
+    )
+    time = chain.state.time + world.genesis.parameters.uetr_window_ms + 1
+    until = time + HOUR_MS
+    fresh = world.payment("BANKA", "BANKB", 1)
+    orders = [
+        world.issue("CENTRALBANK", "BANKA", 9_000, valid_until=until),
+        world.order("BANKA", Reprioritise(held.uetr, Priority.URGENT), valid_until=until),
+        world.pay("BANKA", other, valid_until=until),
+        world.pay("BANKA", replace(other, amount=1), valid_until=until),
+        world.pay("BANKA", other, fresh, all_or_none=True, valid_until=until),
+    ]
+    block = chain.make(*orders, time=time)
+    assert [(each.status, each.reason) for each in block.outcomes[MAX_DUE:]] == [
+        ("ACSC", None),
+        ("BLCK", "CUST"),
+        ("RJCT", "AM05"),
+        ("RJCT", "AM05"),
+        ("RJCT", "AM05"),
+        ("RJCT", "ED05"),
+    ]
+    assert chain.make(*orders, parent=loaded, time=time).digest == block.digest
+    window = rebuild(WindowBlock(block.raw, tuple(block.applied.outcomes)))
+    assert window.used.uetrs == block.applied.uetrs
+    chain.commit(block)
+    after = chain.block().outcomes
+    assert {(each.uetr, each.reason) for each in after} == {
+        (held.uetr, "AB03"),
+        (other.uetr, "AB03"),
+    }
+    assert chain.balance("BANKA") == 10_000
+    assert chain.state.queued_accounts() == []

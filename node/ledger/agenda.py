@@ -38,12 +38,14 @@ def _run_agenda(work: Work) -> None:
     left = MAX_DUE
     reached: Due | None = None
     for item in work.parent.agenda(work.context.time):
+        # A void entry must leave no trace: a node that started since does not have it.
+        if not holds(item, work.resident, work.window):
+            continue
         if left <= 0:
             work.put_reached(reached)
             return
-        if holds(item, work.resident, work.window):
-            left -= _size(work, item)
-            _run(work, item)
+        left -= _size(work, item)
+        _run(work, item)
         reached = item
     work.put_reached(None)
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from node.chain.types import MAX_PAYMENTS, Phase
+from node.chain.types import MAX_PAYMENTS, Cancel, Phase
 from node.ledger.agenda import MAX_DUE
 from node.ledger.close import MAX_EXPIRED
 from node.ledger.ledger import load_state
@@ -81,6 +81,19 @@ def test_very_many_payments_that_expire_at_once_do_so_over_blocks() -> None:
     assert chain.state.next_due() is None
     assert chain.state.queued_accounts() == []
     assert_a_restarted_node_goes_on_alike(chain, latest + 3)
+
+
+def test_a_node_that_still_has_void_reminders_goes_on_like_one_that_never_had_them() -> None:
+    """As many as one block does are due, and after them only what a cancelled payment had put on
+    the agenda: a node that started since does not know of it."""
+    world = World.make()
+    chain = Chain(world)
+    latest = chain.state.time + HOUR_MS
+    queue_up(chain, MAX_DUE, latest)
+    gone = world.payment("BANKC", "BANKA", 1, latest=latest + 1)
+    chain.block(world.pay("BANKC", gone))
+    chain.block(world.order("BANKC", Cancel(gone.uetr)))
+    assert_a_restarted_node_goes_on_alike(chain, latest + 5)
 
 
 def test_competing_blocks_go_on_from_the_same_place() -> None:

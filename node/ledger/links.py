@@ -90,6 +90,9 @@ def _refusal(
         return NOT_THE_PARTY
     if record is not None and sender in record.signed:
         return SAID_ALREADY
+    # Its time may be over in a block with more that is due than it can do.
+    if body.expires <= work.context.time:
+        return BAD_EXPIRY
     if record is None:
         if not good_expiry(work, body.expires):
             return BAD_EXPIRY
@@ -130,10 +133,10 @@ def settle_complete(work: Work) -> None:
     complete = sorted(
         (record.complete, key.id, record)
         for key, record in work.each_row(LINKS)
-        if record.complete is not None
+        if record.complete is not None and record.expires > work.context.time
     )
     settled = [record for _, id, record in complete[:MAX_TRIED] if _try_to_settle(work, id, record)]
-    if settled and len(settled) < len(complete):
+    if settled:
         _look_again(work, settled)
 
 

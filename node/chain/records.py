@@ -298,6 +298,9 @@ class LedgerRecord(_Canonical, frozen=True, tag="ledger/1"):
     expiring: tuple[Unsigned, Unsigned] | None = None
     """(height, instruction) of a close that lets the queues expire, until all that entered before
     it has."""
+    caught_up: Unsigned | None = None
+    """While `reached` says so: time of the last block after which nothing was left that was due,
+    milliseconds. What time jumped over since, it jumped over."""
 
 
 class DayRecord(_Canonical, frozen=True, tag="day/1"):

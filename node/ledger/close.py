@@ -42,7 +42,7 @@ def settle_for_the_last_time(work: Work, day: BusinessDay) -> None:
     payments can settle together, behind what a closed cycle still lacks."""
     now = work.context.time
     for close in day.closes:
-        if close.time == day.begins[Phase.CLOSED] and work.parent.time < close.time <= now:
+        if close.time == day.begins[Phase.CLOSED] and work.caught_up < close.time <= now:
             netting.close_due(work, close.asset)
     for _, asset, _ in work.queued_accounts():
         work.stir(asset)

@@ -9,6 +9,7 @@ could send, release or cancel in the phase that was lost, so nobody's queue may 
 `ProceedDay` begins the phase that the day waits for; the next one begins by time if that is still
 to come, and is waited for otherwise. Meanwhile payments settle by the rules of the phase that has
 begun, and what has a time of its own (a latest time, a cycle's close) goes on.
+Where more was due than a block does, the blocks that catch up count as one.
 
 **Phases without a length.** Of several phases of a day that begin at the same instant, the last
 begins and the others are left out that day.
@@ -80,7 +81,7 @@ def phase_due(work: Work, beginning: Beginning) -> None:
         _begin(work, following, None)
     elif running.waits_for is None:
         since = _began(work, running)
-        if work.parent.time < since < following.time:
+        if work.caught_up < since < following.time:
             _wait(work, running, following, None)
         else:
             _begin(work, following, None)

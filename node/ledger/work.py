@@ -491,9 +491,18 @@ class Work:
 
     def put_reached(self, reached: Due | None) -> None:
         """Say up to where what is due is done; None: all of it."""
-        record = self.ledger_record
-        if record.reached != reached:
-            self.put(LEDGER, LedgerKey(), replace(record, reached=reached))
+        caught_up = None if reached is None else self.caught_up
+        changed = replace(self.ledger_record, reached=reached, caught_up=caught_up)
+        if changed != self.ledger_record:
+            self.put(LEDGER, LedgerKey(), changed)
+
+    @property
+    def caught_up(self) -> int:
+        """Time of the last block before this one after which nothing was left that was due."""
+        record = self.parent.get(LEDGER, LedgerKey())
+        if record is None or record.caught_up is None:
+            return self.parent.time
+        return record.caught_up
 
     @property
     def is_behind(self) -> bool:

@@ -26,6 +26,7 @@ from node.ledger.ledger import load_state
 from node.ledger.queue import MAX_QUEUED, Queue, entry_of
 from node.ledger.reasons import LIMIT_REACHED, NOT_CHANGEABLE
 from node.ledger.weight import weight
+from tests.support.days import begun, day, days, phase, publish, settling_world
 from tests.support.ledger_world import HOUR_MS, Chain, MemoryIndex, World, uetr
 from tests.support.queueing import Queueing
 
@@ -258,3 +259,24 @@ def test_what_is_undecided_past_the_window_is_neither_paid_again_nor_lost(
     }
     assert chain.balance("BANKA") == 10_000
     assert chain.state.queued_accounts() == []
+
+
+def test_a_day_waits_after_an_outage_however_much_is_due_then() -> None:
+    """Between a block and its parent time jumped over phases; those that begin some blocks later,
+    behind all that expired meanwhile, were jumped over all the same."""
+    world = settling_world()
+    chain = Chain(world)
+    publish(chain, days(2))
+    chain.block(time=day(0).begins[Phase.OPEN])
+    stays = world.pay("BANKA", world.payment("BANKA", "BANKB", 1))
+    for begins in (Phase.CUSTOMER_CUTOFF, Phase.INTERBANK):
+        latest = day(0).begins[begins] - 1_000
+        payments = [world.payment("BANKC", "BANKB", 1, latest=latest) for _ in range(MAX_DUE)]
+        chain.block(world.pay("BANKC", *payments))
+    chain.block(stays)
+    time = day(1).begins[Phase.OPEN] - 1
+    assert begun(chain.block(time=time)) == []
+    assert begun(chain.block(time=time + 1)) == [(0, Phase.CUSTOMER_CUTOFF, False)]
+    assert begun(chain.block(time=time + 2)) == [(0, Phase.INTERBANK, True)]
+    assert phase(chain) == (0, Phase.CUSTOMER_CUTOFF)
+    assert len(chain.state.queued_accounts()) == 1

@@ -186,7 +186,9 @@ def records() -> dict[str, Any]:
     bilateral = r.BilateralLimit(B, 1_000_000, -5_000)
     multilateral = r.MultilateralLimit(9_000_000, 125_000)
     return lives | {
-        "LedgerRecord": r.LedgerRecord(302, (world.CNY, EUR), (NOON, 5, world.uetr(1)), (17, 3)),
+        "LedgerRecord": r.LedgerRecord(
+            302, (world.CNY, EUR), (NOON, 5, world.uetr(1)), (17, 3), NOON
+        ),
         "DayRecord": r.DayRecord(
             DATE, t.Phase.OPEN, t.Phase.INTERBANK, ((t.Phase.CLEARING, NOON),), 299
         ),

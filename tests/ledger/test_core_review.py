@@ -113,11 +113,11 @@ def test_who_waits_before_a_payment_is_known_without_looking_through_the_queue(
         payments.append(payment)
         queue.add(entry_of(queued(payment, number, held=number % 5 == 0)))
     while payments:
-        for phase in (None, *Phase):
+        for now in (None, *Phase):
             for priority in Priority:
-                waits = any(each.priority <= priority for each in queue.waiting(phase))
-                assert queue.waits_before(priority, phase) is waits
-                assert queue.copy().waits_before(priority, phase) is waits
+                waits = any(each.priority <= priority for each in queue.waiting(now))
+                assert queue.waits_before(priority, now) is waits
+                assert queue.copy().waits_before(priority, now) is waits
         assert queue.payments == len(queue.entries)
         if len(payments) % 2:
             queue.remove(payments.pop(0).uetr)

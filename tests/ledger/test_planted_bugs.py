@@ -1,4 +1,5 @@
-"""Bugs planted in the ledger are caught by the settlement machine, each within its short run."""
+"""Bugs planted in the ledger are caught by the settlement machine, each within its short run; bounds
+made so small that they are met change nothing about ledger and model."""
 
 from __future__ import annotations
 
@@ -24,6 +25,19 @@ def test_a_planted_bug_is_caught(name: str) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("caught after "), done.stdout
+
+
+def test_the_ledger_keeps_to_its_model_where_its_bounds_are_met() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.planted"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for full in ("Pay", "SetLimit", "Link", "Propose"):
+        assert f"{full} RJCT AM21" in done.stdout, full
 
 
 def test_a_patch_that_does_not_fit_the_source_is_an_error() -> None:

@@ -19,6 +19,7 @@ from node.chain.instruction import CheckedInstruction
 from node.chain.types import AccountKind, Mode, Payment, PaymentClass, Priority
 from tests.support.ledger_world import DAY_MS, HOUR_MS, lei
 from tests.support.settlement_model.rows import (
+    Bounds,
     SetAside,
     Tracked,
 )
@@ -90,8 +91,8 @@ class Chance:
 class Actions:
     """Helpers, the beginning, and the blocks that are made of what the others send."""
 
-    def __init__(self) -> None:
-        self.driver = Driver()
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.driver = Driver(bounds)
         self.links: list[t.Link] = []
         self.proposals: list[bytes] = []
 

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.support.settlement_actions import Actions, Chance, Choice
 from tests.support.settlement_governing import Governing
+from tests.support.settlement_model.rows import Bounds
 from tests.support.settlement_orders import Claims, Conditions, Orders
 
 T = TypeVar("T")
@@ -98,10 +99,11 @@ class Tally:
 # --- by seeds -------------------------------------------------------------------------------------
 
 
-def play(seed: int, tally: Tally, steps: int = STEPS) -> World:
-    """One run: the same seed does the same. Raises AssertionError on any disagreement."""
+def play(seed: int, tally: Tally, steps: int = STEPS, bounds: Bounds | None = None) -> World:
+    """One run: the same seed does the same. Raises AssertionError on any disagreement. `bounds`:
+    of the ledger, where they are not the usual ones."""
     choice = Chance(Random(seed))
-    world = World()
+    world = World(bounds)
     world.begin(choice)
     for _ in range(steps):
         tally.steps += 1

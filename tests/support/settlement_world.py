@@ -39,6 +39,7 @@ from tests.support.settlement_model.book import (
 from tests.support.settlement_model.records import records
 from tests.support.settlement_model.rows import (
     Asset,
+    Bounds,
     Key,
     Parameters,
     Party,
@@ -135,6 +136,8 @@ def book_of(genesis: Genesis) -> Book:
     return Book(genesis.chain_id, parameters, parties, assets, keys, operators, time=genesis.time)
 
 
+RESTART_EVERY = 4
+"""Blocks of which one is made by a node that started anew, too."""
 OF_VALIDATORS = ("epoch", "validator-set", "validator-key", "equivocation")
 """State keys that the model knows nothing of."""
 
@@ -142,10 +145,12 @@ OF_VALIDATORS = ("epoch", "validator-set", "validator-key", "equivocation")
 class Driver:
     """A chain and its model, and the instructions that wait for the next block."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        """`bounds`: those of the ledger that runs here, where they are not the usual ones."""
         self.world = replace(settlement_world(), _count=0)
         self.chain = Chain(self.world)
         self.book = book_of(self.world.genesis)
+        self.book.bounds = bounds or Bounds()
         self.invariants = Invariants(self.chain)
         self.pending: list[CheckedInstruction] = []
         self.last: list[CheckedInstruction] = []
@@ -225,6 +230,8 @@ class Driver:
         self.compare_outcomes(block.outcomes, expected)
         self.rejections_leave_no_trace(before, block, expected)
         self.proposes_the_same(before, block)
+        if block.header.height % RESTART_EVERY == 0:
+            self.a_restarted_node_makes_the_same(block)
         self.chain.commit(block)
         self.compare_records()
         self.invariants.check(block.outcomes)
@@ -296,18 +303,28 @@ class Driver:
             event = "" if outcome.event is None else type(outcome.event).__name__
             self.counts[f"{name} {outcome.status} {outcome.reason or ''} {event}".strip()] += 1
 
+    def a_restarted_node_makes_the_same(self, block: MadeBlock) -> None:
+        """What a node only remembers since it runs leaves no trace."""
+        again = self.chain.make(
+            *block.instructions, parent=self.loaded(), time=block.header.timestamp
+        )
+        assert again.header == block.header, "a node that started anew comes to another block"
+
     def restart(self) -> None:
-        """Go on with the state as storage holds it: queues and agenda are made anew."""
+        """Go on with the state as storage holds it."""
+        self.chain.ledger = Ledger(self.loaded())
+
+    def loaded(self) -> State:
+        """The committed state as storage holds it: queues and agenda are made anew."""
         state = self.chain.state
         header = self.chain.blocks[-1].header
-        loaded = load_state(
+        return load_state(
             self.chain.records.items(),
             header,
             state.history,
             self.chain.index,
             self.chain.nodes.__getitem__,
         )
-        self.chain.ledger = Ledger(loaded)
 
 
 def _diff(found: list[Outcome], expected: list[Outcome]) -> str:

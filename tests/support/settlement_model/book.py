@@ -19,6 +19,7 @@ from .rows import (
     SETTLEMENT,
     AccountId,
     Asset,
+    Bounds,
     Cycle,
     Day,
     Dispute,
@@ -52,6 +53,7 @@ class Book:
     """Keys of validators: nobody may register them."""
     validators: frozenset[str]
     """Who operates one."""
+    bounds: Bounds = field(default_factory=Bounds)
     height: int = 0
     time: int = 0
     before: int = 0

@@ -24,6 +24,7 @@ from .book import (
 from .entry import (
     admit,
     check,
+    check_room,
 )
 from .rows import (
     POSTED,
@@ -42,8 +43,6 @@ from .telling import (
     standing,
     word,
 )
-
-MAX_EVIDENCE = 64
 
 
 def known(book: Book, payment: Payment) -> Tracked:
@@ -108,7 +107,7 @@ def give_back(book: Book, index: int, sender: str, body: Return) -> None:
     payment, original = body.payment, body.original
     origin = Origin(index, 0, payment, returns=original.uetr)
     try:
-        consent = check(book, sender, payment, returns=True)
+        check(book, sender, payment, returns=True)
         found = original_of(book, original)
         if payment.debtor != original.creditor:
             raise Refused("DS0F")
@@ -123,13 +122,12 @@ def give_back(book: Book, index: int, sender: str, body: Return) -> None:
             raise Refused("AG02")
         if payment.amount > returnable(found):
             raise Refused("AM09")
+        check_room(book, [payment])
     except Refused as refused:
         begin(book, origin, REJECTED, refused.reason)
     except Retry as retry:
         repeat(book, index, 0, payment.uetr, retry.standing)
     else:
-        if consent:
-            del book.consents[origin.content]
         put(book, original.uetr, replace(found, recall="returned"))
         admit(book, [origin])
 
@@ -159,7 +157,7 @@ def submit_evidence(book: Book, index: int, sender: str, body: SubmitEvidence) -
         raise Refused("NOAS")
     if (sender, body.document) in dispute.evidence:
         raise Refused("DU02")
-    if len(dispute.evidence) >= MAX_EVIDENCE:
+    if len(dispute.evidence) >= book.bounds.evidence:
         raise Refused("AM21")
     evidence = (*dispute.evidence, (sender, body.document))
     book.disputes[body.uetr] = replace(dispute, evidence=evidence)
@@ -199,5 +197,7 @@ def consent(book: Book, index: int, sender: str, body: Consent) -> None:
         raise Refused("DT02")
     if body.payment in book.consents:
         raise Refused("DU02")
+    if len(book.consents) >= book.bounds.consents:
+        raise Refused("AM21")
     book.consents[body.payment] = (sender, body.expires)
     book.say(index, SETTLED)

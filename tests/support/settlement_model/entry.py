@@ -54,8 +54,8 @@ RESERVE = AccountKind.CLIENT_RESERVE
 # --- what keeps a payment from entering -----------------------------------------------------------
 
 
-def check(book: Book, sender: str, payment: Payment, *, returns: bool = False) -> bool:
-    """Refused with the first reason that holds, Retry, or: whether it uses up a consent."""
+def check(book: Book, sender: str, payment: Payment, *, returns: bool = False) -> None:
+    """Refused with the first reason that holds, or Retry."""
     if payment.debtor != sender:
         raise Refused("DS0H")
     debtor = book.parties[sender]
@@ -91,7 +91,7 @@ def check(book: Book, sender: str, payment: Payment, *, returns: bool = False) -
         raise Refused("AC03")
     if creditor.closed:
         raise Refused("AC04")
-    consent = _check_kinds(book, payment, debtor, creditor, returns)
+    _check_kinds(book, payment, debtor, creditor, returns)
     _check_indirect(book, payment)
     if book.phase == Phase.CLEARING or (
         book.phase in (Phase.CUSTOMER_CUTOFF, Phase.INTERBANK)
@@ -100,12 +100,11 @@ def check(book: Book, sender: str, payment: Payment, *, returns: bool = False) -
         raise Refused("DT05")
     if book.balance(credit_account(payment)) + payment.amount > LARGEST:
         raise Refused("AM02")
-    return consent
 
 
 def _check_kinds(
     book: Book, payment: Payment, debtor: Party, creditor: Party, returns: bool
-) -> bool:
+) -> None:
     source, target = payment.debtor_account, payment.creditor_account
     for kind, party in ((source, debtor), (target, creditor)):
         if kind not in (SETTLEMENT, RESERVE):
@@ -113,16 +112,15 @@ def _check_kinds(
         if kind == RESERVE and "payment-institution" not in party.roles:
             raise Refused("AC14")
     if source == SETTLEMENT or target == RESERVE:
-        return False
+        return
     if debtor.lei != creditor.lei:
         if payment.payment_class == PaymentClass.CUSTOMER and payment.ultimate_debtor:
-            return False
+            return
         if returns:
-            return False
+            return
     by_expires = book.consents.get(payment_digest(payment))
     if by_expires is None or by_expires[1] <= book.time:
         raise Refused("AG03")
-    return True
 
 
 def _check_indirect(book: Book, payment: Payment) -> None:
@@ -212,9 +210,35 @@ def note_returned(book: Book, returns: bytes | None, *, done: int = 0, pending: 
     )
 
 
+def check_room(book: Book, payments: Sequence[Payment]) -> None:
+    """Refused if these would have to wait and the queue has no room."""
+    if (
+        restriction(book, payments) is None
+        and waits_for(book, payments, payments[0].priority) is None
+    ):
+        return
+    account = debit_account(payments[0])
+    queued = [
+        payment
+        for _, entry in book.entries()
+        for payment in entry.payments
+        if debit_account(payment) == account
+    ]
+    if len(queued) + len(payments) > book.bounds.queued:
+        raise Refused("AM21")
+
+
+def use_consent(book: Book, payment: Payment) -> None:
+    """A consent serves one payment out of client reserve, once that is accepted."""
+    if payment.debtor_account == RESERVE:
+        book.consents.pop(payment_digest(payment), None)
+
+
 def admit(book: Book, origins: Sequence[Origin]) -> None:
     """Settle or queue payments that may enter; several are one entry."""
     payments = tuple(each.payment for each in origins)
+    for payment in payments:
+        use_consent(book, payment)
     first, returns = payments[0], origins[0].returns
     event = None if returns is None else Returns(returns)
     restricted = restriction(book, payments)
@@ -273,28 +297,25 @@ def enter(book: Book, sender: str, origin: Origin) -> None:
     """One payment."""
     payment = origin.payment
     try:
-        consent = check(book, sender, payment, returns=origin.returns is not None)
+        check(book, sender, payment, returns=origin.returns is not None)
         if payment.mode == Mode.NET:
             join(book, origin)
             return
+        check_room(book, [payment])
     except Refused as refused:
         begin(book, origin, REJECTED, refused.reason)
     except Retry as retry:
         repeat(book, origin.instruction, origin.number, payment.uetr, retry.standing)
     else:
-        if consent:
-            del book.consents[origin.content]
         admit(book, [origin])
 
 
 def _together(book: Book, sender: str, origins: list[Origin]) -> None:
     """All settle or wait as one, or none enters."""
     reasons: list[str | Tracked | None] = []
-    consents = []
     for origin in origins:
         try:
-            if check(book, sender, origin.payment):
-                consents.append(origin.content)
+            check(book, sender, origin.payment)
         except Refused as refused:
             reasons.append(refused.reason)
         except Retry as retry:
@@ -311,8 +332,11 @@ def _together(book: Book, sender: str, origins: list[Origin]) -> None:
         reasons = ["FF02" if why is None else why for why in reasons]
         failed = True
     if not failed and fresh:
-        for content in consents:
-            del book.consents[content]
+        try:
+            check_room(book, [each.payment for each in fresh])
+        except Refused as full:
+            reasons = [full.reason if why is None else why for why in reasons]
+            failed = True
     for origin, why in zip(origins, reasons, strict=True):
         if isinstance(why, Tracked):
             repeat(book, origin.instruction, origin.number, origin.payment.uetr, why)

@@ -54,9 +54,8 @@ from .rows import (
     Refused,
     SetAside,
 )
-from .supply import MAX_KEYS, key_used, proven
+from .supply import key_used, proven
 
-MAX_OPEN_PROPOSALS = 8
 MAX_AHEAD = 1_000_000
 
 
@@ -200,7 +199,7 @@ def replace_keys(book: Book, change: ReplaceKeys) -> None:
     _check_keys(book, change.register)
     for each in change.register:
         own[each.public_key] = Key(each.public_key, effective)
-    if len(own) > MAX_KEYS:
+    if len(own) > book.bounds.keys:
         raise Refused("DS0K")
     if sum(key.valid(effective) for key in own.values()) < change.threshold:
         raise Refused("DS0A")
@@ -388,7 +387,7 @@ def propose(
     if not book.time < body.expires <= book.time + MONTH_MS:
         raise Refused("DT01")
     still = {id: each for id, each in book.proposals.items() if each.expires >= book.time}
-    if sum(each.proposer == sender for each in still.values()) >= MAX_OPEN_PROPOSALS:
+    if sum(each.proposer == sender for each in still.values()) >= book.bounds.proposals:
         raise Refused("AM21")
     judge(book, body.changes)
     check_possessions(book, body.changes)

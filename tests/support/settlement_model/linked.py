@@ -6,7 +6,6 @@ from dataclasses import replace
 from hashlib import sha256
 
 from node.chain.build import link_id
-from node.chain.instruction import payment_digest
 from node.chain.types import (
     Link,
     LinkClosed,
@@ -27,6 +26,7 @@ from .entry import (
     count,
     restriction,
     transfer,
+    use_consent,
     waits_for,
 )
 from .rows import (
@@ -56,8 +56,6 @@ from .telling import (
     standing,
 )
 
-MAX_OPEN_LINKS = 1_000
-
 
 def good_expiry(book: Book, expires: int) -> bool:
     """Within a week, and while UETRs are remembered."""
@@ -72,7 +70,7 @@ def reserve(book: Book, index: int, sender: str, body: Reserve) -> None:
     payment = body.payment
     origin = Origin(index, 0, payment)
     try:
-        consent = check(book, sender, payment)
+        check(book, sender, payment)
         if payment.mode != Mode.GROSS:
             raise Refused("AG02")
         if body.poster is None and body.hash_lock is None:
@@ -92,8 +90,7 @@ def reserve(book: Book, index: int, sender: str, body: Reserve) -> None:
     except Retry as retry:
         repeat(book, index, 0, payment.uetr, retry.standing)
     else:
-        if consent:
-            del book.consents[origin.content]
+        use_consent(book, payment)
         count_debtor(book, payment, payment.amount)
         place = SetAside(payment, body.poster, body.hash_lock, body.expires)
         begin(book, origin, RESERVED, place=place)
@@ -178,16 +175,14 @@ def link(book: Book, index: int, sender: str, body: Link) -> None:
         if not book.time < body.expires <= book.time + min(WEEK_MS, book.parameters.window):
             raise Refused("DT02")
         opened = [each for each in book.links.values() if each.opened_by == sender]
-        if len(opened) >= MAX_OPEN_LINKS:
+        if len(opened) >= book.bounds.open_links:
             raise Refused("AM21")
         open_link = OpenLink(body, sender, (), None)
-    consents = []
     for _, leg in mine:
         if standing(book, leg.uetr) is not None:
             raise Refused("AM05")
         try:
-            if check(book, sender, leg):
-                consents.append(payment_digest(leg))
+            check(book, sender, leg)
         except Retry as retry:
             raise Refused("AM05") from retry
         if (leg.debtor_account, leg.creditor_account) != (SETTLEMENT, SETTLEMENT):
@@ -196,8 +191,6 @@ def link(book: Book, index: int, sender: str, body: Link) -> None:
             raise Refused("AG02")
         if leg.earliest is not None or leg.latest is not None:
             raise Refused("DT02")
-    for content in consents:
-        del book.consents[content]
     for number, leg in mine:
         begin(book, Origin(index, number, leg), ACCEPTED, place=Leg(leg, id), event=Together(id))
     signed = tuple(sorted((*open_link.signed, sender)))

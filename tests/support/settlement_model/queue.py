@@ -45,8 +45,6 @@ from .telling import (
     standing,
 )
 
-MAX_LIMITS = 256
-
 
 def find(book: Book, sender: str, uetr: bytes) -> tuple[bytes, Waiting]:
     """The queue entry that an order of its debtor is about, with its leader."""
@@ -160,7 +158,7 @@ def set_limit(book: Book, index: int, sender: str, body: SetLimit) -> None:
         book.limits[key] = replace(book.limits[key], amount=body.limit)
     else:
         own = [party for holder_, party in book.limits if holder_ == account and party]
-        if body.counterparty is not None and len(own) >= MAX_LIMITS:
+        if body.counterparty is not None and len(own) >= book.bounds.bilateral:
             raise Refused("AM21")
         book.limits[key] = Limit(body.limit, len(book.flows))
     book.say(index, SETTLED)
@@ -247,7 +245,8 @@ def resolve(book: Book, asset: str) -> None:
     for leader, entry in book.entries():
         if entry.payments[0].asset == asset and book.waiting(entry):
             queues.setdefault(debit_account(entry.payments[0]), []).append((leader, entry))
-    candidates = 1_000 if book.version == 1 else 10_000
+    candidates = book.bounds.candidates[book.version > 1]
+    has_more = any(len(entries) > candidates for entries in queues.values())
     queues = {account: entries[:candidates] for account, entries in queues.items()}
     while True:
         included = [entry for entries in queues.values() for _, entry in entries]
@@ -275,7 +274,7 @@ def resolve(book: Book, asset: str) -> None:
             )
         first = entry.payments[0]
         note_returned(book, entry.returns, done=first.amount, pending=-first.amount)
-    if settled and book.link_waits(asset):
+    if settled and (has_more or book.link_waits(asset)):
         book.again.add(asset)
 
 

@@ -32,6 +32,21 @@ SETTLEMENT = AccountKind.SETTLEMENT
 ACCOUNT_ROLES = {"direct-participant", "issuer", "depository", "payment-institution"}
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """How much there may be of things. A test may make them small, so that they are met."""
+
+    candidates: tuple[int, int] = (1_000, 10_000)
+    """Entries of one queue that resolution looks at, by versions 1 and 2 of the rules."""
+    queued: int = 100_000
+    bilateral: int = 256
+    open_links: int = 1_000
+    evidence: int = 64
+    consents: int = 10_000
+    proposals: int = 8
+    keys: int = 256
+
+
 class Refused(Exception):
     """The instruction is rejected for this reason."""
 

@@ -43,7 +43,6 @@ from .telling import (
     standing,
 )
 
-MAX_KEYS = 256
 MAX_SUPPLY = 2**62
 MAX_LINE = 2**50
 COLLATERAL, CAPITAL = AccountKind.COLLATERAL, AccountKind.CAPITAL
@@ -220,7 +219,7 @@ def proven(book: Book, public_key: bytes, lei: str, possession: bytes) -> bool:
 
 def register_key(book: Book, index: int, sender: str, body: RegisterKey) -> None:
     keys = book.parties[sender].keys
-    if len(keys) >= MAX_KEYS:
+    if len(keys) >= book.bounds.keys:
         raise Refused("DS0K")
     if key_used(book, body.public_key):
         raise Refused("DS15")

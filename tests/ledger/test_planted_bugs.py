@@ -1,5 +1,6 @@
-"""Bugs planted in the ledger are caught by the settlement machine, each within its short run; bounds
-made so small that they are met change nothing about ledger and model."""
+"""Bugs planted in the ledger are caught by the settlement machine, each within its short run. On a
+ledger whose bounds are so small that they are met, it still finds no difference to the model.
+"""
 
 from __future__ import annotations
 

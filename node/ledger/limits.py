@@ -100,13 +100,18 @@ def use(
     if record is None:
         return
     bilateral, multilateral = list(record.bilateral), record.multilateral
+    # Summed before it is counted: what comes in and goes out at once may be far more than a record
+    # can hold, and only the difference is known to fit.
+    everyone = 0
     for counterparty, flow in flows.items():
         place = None if counterparty is EVERYONE else _place(bilateral, counterparty)
         if place is not None:
             each = bilateral[place]
             bilateral[place] = replace(each, used=_sum(each.used, flow))
-        elif multilateral is not None:
-            multilateral = replace(multilateral, used=_sum(multilateral.used, flow))
+        else:
+            everyone += flow
+    if multilateral is not None:
+        multilateral = replace(multilateral, used=_sum(multilateral.used, everyone))
     work.put(LIMITS, key, LimitsRecord(multilateral, tuple(bilateral)))
 
 

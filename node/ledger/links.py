@@ -166,10 +166,10 @@ def _try_to_settle(work: Work, id: bytes, record: LinkRecord) -> bool:
     for (lei, asset, kind), gain in gains.items():
         book = work.book(asset, kind)
         book.balances[lei] = (book.load(lei) or 0) + gain
+    for (lei, asset), flows in _flows(legs).items():
+        limits.use(work, lei, asset, flows)
     for leg in legs:
-        limits.count(work, leg)
         work.credited(leg.creditor, leg.asset, SETTLEMENT)
-    for leg in legs:
         balances = work.book(leg.asset, SETTLEMENT).balances
         change(
             work,
@@ -218,16 +218,28 @@ def _covered(work: Work, gains: dict[AccountId, int]) -> bool:
 def _within_limits(work: Work, legs: tuple[Payment, ...]) -> bool:
     """Whether the limits of all that pay bear what the link as a whole brings their
     counterparties."""
-    flows: dict[tuple[str, str], dict[str, int]] = {(leg.debtor, leg.asset): {} for leg in legs}
+    payers = {(leg.debtor, leg.asset) for leg in legs}
+    return all(
+        limits.fits(work, *account, flows)
+        for account, flows in _flows(legs).items()
+        if account in payers
+    )
+
+
+def _flows(legs: tuple[Payment, ...]) -> dict[tuple[str, str], dict[str, int]]:
+    """What the link as a whole brings each party's counterparties, out − in, by (party, asset).
+
+    Limits count this at once and never leg by leg: legs that go there and back may be, one by one,
+    far beyond what a limit or its record could bear."""
+    flows: dict[tuple[str, str], dict[str, int]] = {}
     for leg in legs:
-        if leg.debtor == leg.creditor:
-            continue
-        out = flows[leg.debtor, leg.asset]
-        out[leg.creditor] = out.get(leg.creditor, 0) + leg.amount
-        back = flows.get((leg.creditor, leg.asset))
-        if back is not None:
-            back[leg.debtor] = back.get(leg.debtor, 0) - leg.amount
-    return all(limits.fits(work, lei, asset, each) for (lei, asset), each in flows.items())
+        for lei, other, amount in (
+            (leg.debtor, leg.creditor, leg.amount),
+            (leg.creditor, leg.debtor, -leg.amount),
+        ):
+            own = flows.setdefault((lei, leg.asset), {})
+            own[other] = own.get(other, 0) + amount
+    return flows
 
 
 # --- expiry ---------------------------------------------------------------------------------------

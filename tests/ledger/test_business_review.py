@@ -1,0 +1,61 @@
+"""What an attacker, a supervisor or an auditor would try on links, limits, days, cycles and
+governance: each test is a suspicion that was followed up."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.chain.types import MAX_BALANCE
+from tests.support.steps import Stage, restarted
+
+# --- links and what limits count ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 8])
+@pytest.mark.parametrize("counterparty", ["B", "all"])
+def test_legs_there_and_back_count_by_their_difference_however_large(
+    pairs: int, counterparty: str
+) -> None:
+    """Counted leg by leg, eight of them went beyond what a record can hold: no node could have
+    executed the block."""
+    stage = Stage()
+    stage.chain.block(*stage.limit("A", counterparty, "10"))
+    names = []
+    for debtor, creditor in (("B", "A"), ("A", "B")):
+        for number in range(pairs):
+            names.append(f"{debtor}{number}".lower())
+            stage.leg(names[-1], debtor, creditor, str(MAX_BALANCE))
+    stage.chain.block(*stage.agree("l", "A", "+".join(names)))
+    block = stage.chain.block(*stage.agree("l", "B"))
+    assert stage.told(block)[-1] == "link-settled"
+    assert stage.used("A", None if counterparty == "all" else "B") == 0
+    stage.check()
+
+
+def test_a_ring_of_legs_counts_by_its_difference_in_a_multilateral_limit() -> None:
+    stage = Stage()
+    for holder in "ABC":
+        stage.chain.block(*stage.limit(holder, "all", "10"))
+    names = []
+    for debtor, creditor in (("B", "A"), ("A", "C"), ("C", "B")):
+        for number in range(5):
+            names.append(f"{debtor}{number}".lower())
+            stage.leg(names[-1], debtor, creditor, str(MAX_BALANCE))
+    stage.chain.block(*stage.agree("l", "A", "+".join(names)))
+    stage.chain.block(*stage.agree("l", "B"))
+    block = stage.chain.block(*stage.agree("l", "C"))
+    assert stage.told(block)[-1] == "link-settled"
+    assert [stage.used(holder, None) for holder in "ABC"] == [0, 0, 0]
+    assert restarted(stage.chain).map.root == stage.chain.state.map.root
+
+
+def test_queued_payments_in_a_ring_count_by_their_difference_however_large() -> None:
+    stage = Stage()
+    stage.chain.block(*stage.limit("A", "all", "10"), *stage.limit("B", "A", "10"))
+    for number in range(8):
+        stage.chain.block(*stage.pay(f"b{number}", "B", "A", str(MAX_BALANCE)))
+    for number in range(8):
+        block = stage.chain.block(*stage.pay(f"a{number}", "A", "B", str(MAX_BALANCE)))
+    assert stage.told(block)[-1] == "settled"
+    assert (stage.used("A", None), stage.used("B", "A")) == (0, 0)
+    stage.check()

@@ -209,46 +209,4 @@ class Governing(Actions):
         return t.ActivateRules(version, self.driver.book.height + choice.number(0, 6))
 
 
-NOT_OFTEN[choice.number(0, 2)]))
-        lei = self.lei(party)
-        held = self.driver.book.parties.get(lei)
-        own = () if held is None else tuple(key.public_key for key in held.keys)
-        key = signer("settlement", party, "spare", choice.number(0, SPARE_KEYS - 1))
-        proven = t.ProvenKey(key.public_key, self._possession(key, lei))
-        threshold = 1 + (not choice.number(0, 9))
-        return t.ReplaceKeys(lei, own[: choice.number(0, 1)], (proven,), threshold)
-
-    def _add_asset(self, choice: Choice) -> Any:
-        code = choice.pick(("USD", "JPY", "XS0000000009", "XS0000000017", "usd"))
-        return t.AddAsset(code, 2, self.lei(choice.pick(("CENTRALBANK", "DEPOSITORY", "BANKA"))))
-
-    def _netting(self, choice: Choice) -> Any:
-        enabled = bool(choice.number(0, 2))
-        funding = choice.pick((0, MINUTE_MS, HOUR_MS))
-        return t.SetNetting(choice.pick(ASSETS), enabled, funding)
-
-    def _member(self, choice: Choice) -> Any:
-        lei = self.lei(choice.pick(PARTIES))
-        terms = (choice.number(0, 120), choice.number(0, 9), choice.number(0, 30))
-        return t.SetMember(lei, choice.pick(ASSETS), *terms)
-
-    def _parameters(self, choice: Choice) -> Any:
-        rule = t.CloseRule(choice.number(0, 1))
-        return t.SetParameters(choice.pick((1, 2, 2, 2, 9)), 60_000, rule)
-
-    def _schedule(self, choice: Choice) -> Any:
-        wait, length = choice.number(0, 20) * MINUTE_MS, 1 + choice.number(0, 60) * MINUTE_MS
-        days = self.schedule(wait, length, choice.number(1, 2), choice.number(0, 4))
-        if choice.number(0, 4):
-            return days
-        first = days.days[0]
-        odd = choice.pick((20_300_230, first.date + 1, 20_300_101))
-        begins = tuple(time + choice.pick((0, -1, DAY_MS)) for time in first.begins)
-        return t.PublishSchedule((t.BusinessDay(odd, begins, first.closes), *days.days[1:]))
-
-    def _rules(self, choice: Choice) -> Any:
-        version = self.driver.book.version + 1 + (not choice.number(0, 5))
-        return t.ActivateRules(min(version, 3), self.driver.book.height + choice.number(0, 6))
-
-
 NOT_OFTEN = ("BANKA", "CENTRALBANK", "WATCHDOG")

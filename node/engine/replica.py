@@ -204,6 +204,10 @@ class Replica:
         self._commit_wake = asyncio.Event()
         self._commit_done = asyncio.Event()
         self._told_pending: bool | None = None
+        self._has_built = False
+        """Whether this turn has built a block."""
+        self._next_build: Build | None = None
+        """What the core asked for beyond that: the next turn's."""
         self._serving: dict[int, asyncio.Task[None]] = {}
         """Answers to sync requests that are being read, by peer."""
 
@@ -250,12 +254,19 @@ class Replica:
     def pool_changed(self) -> None:
         """The pool gained or lost instructions, or time passed: tell the core whether a block has
         something to do."""
+        event = self._pending_event()
+        if event is not None:
+            self._give(event)
+
+    def _pending_event(self) -> Pending | None:
+        """What the core has to be told, if it does not know it."""
         pending = self._pending()
         if pending:
             self.view_log.pending()
-        if pending != self._told_pending:
-            self._told_pending = pending
-            self._give(Pending(pending))
+        if pending == self._told_pending:
+            return None
+        self._told_pending = pending
+        return Pending(pending)
 
     def _pending(self) -> bool:
         due = self._executor.next_due()
@@ -311,13 +322,15 @@ class Replica:
         self._absorb(self.core.start(self._now()))
         self.pool_changed()
         while True:
+            self._has_built = False
             self._take_events()
+            self._build_next()
             await self._flush()
             while self._database_lags():
                 self._commit_done.clear()
                 await self._commit_done.wait()
             self._rotate_journal()
-            if not self._inbox:
+            if not self._inbox and self._next_build is None:
                 await self._wait()
                 self.pool_changed()
 
@@ -341,6 +354,13 @@ class Replica:
             if timer is not None:
                 timer.cancel()
         self._wake.clear()
+
+    def _build_next(self) -> None:
+        """Build what the turn before left to this one, unless its view is over by now."""
+        effect, self._next_build = self._next_build, None
+        if effect is None or (effect.epoch, effect.view) != (self.core.epoch, self.core.view):
+            return
+        self._absorb([effect])
 
     def _until_something(self) -> float | None:
         """Seconds until the core's next deadline, or until the ledger has something to do."""
@@ -372,7 +392,9 @@ class Replica:
             self._absorb(self.core.handle(Tick(), now))
 
     def _absorb(self, effects: list[Effect]) -> None:
-        """Take effects into the turn. Execution and building answer at once, in the same turn."""
+        """Take effects into the turn. Execution and building answer at once, in the same turn, but
+        only one block is built in each: a member that is a quorum by itself could go on building
+        for ever, and nothing else would get to run."""
         queue = deque(effects)
         while queue:
             effect = queue.popleft()
@@ -381,14 +403,27 @@ class Replica:
                 if isinstance(effect.record, Certified):
                     self.view_log.certified(effect.record.certificate)
             elif isinstance(effect, Execute):
-                queue.extend(self.core.handle(self._execute(effect), self._now()))
+                executed = self._execute(effect)
+                queue.extend(self._tell_pending())  # a bad block, too, may bring instructions
+                queue.extend(self.core.handle(executed, self._now()))
             elif isinstance(effect, Build):
-                queue.extend(self.core.handle(self._build(effect), self._now()))
+                if self._has_built:
+                    self._next_build = effect
+                    continue
+                self._has_built = True
+                built = self._build(effect)
+                queue.extend(self._tell_pending())
+                queue.extend(self.core.handle(built, self._now()))
             else:
                 if isinstance(effect, EnteredView):
                     self._entering(effect)
                 self._outbox.append(effect)
         self.pool_changed()
+
+    def _tell_pending(self) -> list[Effect]:
+        """Tell the core at once whether a block has something to do, before it decides by that."""
+        event = self._pending_event()
+        return [] if event is None else self.core.handle(event, self._now())
 
     def _entering(self, effect: EnteredView) -> None:
         """What a given up block held is pending again *before* the next block is built: done after
@@ -403,7 +438,6 @@ class Replica:
         self._executed(effect.info.view, time.perf_counter() - started)
         if reason is None:
             self._pool.mark_in_flight(self._executor.instruction_digests(effect.info.digest))
-        self.pool_changed()  # a bad block, too, may have brought instructions
         if reason is None:
             return Executed(effect.info.digest, valid=True)
         log.warning("block of view %d is bad: %s", effect.info.view, reason)
@@ -418,7 +452,6 @@ class Replica:
             log.info("%d waiting instructions can never stand: %s, …", len(never), never[0].hex())
             self._on_dropped(self._pool.drop(never))
         self._pool.mark_in_flight(standing)
-        self.pool_changed()
         return Built(effect.view, block)
 
     def _executed(self, view: int, seconds: float) -> None:

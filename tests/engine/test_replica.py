@@ -228,3 +228,22 @@ async def test_what_comes_between_two_epochs_waits_from_the_first_view_of_the_ne
         assert isinstance(receipt, Receipt)
         await cluster.observe(lambda: member.core.epoch == 1, "the next epoch")
         assert member.pool._entries[payment.digest].view <= member.core.view
+
+
+async def test_a_validator_that_is_a_quorum_by_itself_lets_others_run_between_its_blocks() -> None:
+    """Each of its blocks is final as soon as it is built: the turn that builds one must not go on
+    to build the next for ever."""
+    async with Cluster(World.make(validators=1)) as cluster:
+        [member] = cluster.members
+        await cluster.fund("BANKA")
+        payments = [cluster.pay() for _ in range(3)]
+        for payment in payments:
+            [receipt] = await member.intake.submit([payment.raw])
+            assert isinstance(receipt, Receipt)
+        await cluster.until(
+            lambda: all(
+                member.store.uetr(payment.instruction.payments[0].uetr) for payment in payments
+            ),
+            "payments final",
+        )
+        assert member.height <= 4, "no block was built for nothing"

@@ -20,7 +20,9 @@ as in a system without a customer cut-off. OPEN is before CLOSED.
 Publishing replaces every day that is dated at or after the first published one; the day that runs
 and days that stand before it stay. The first published day must not have opened yet, and joins
 what stays without a gap. Where the schedule had ended, the ledger rested longer than it should: the
-gap is then counted from the block that publishes.
+gap is then counted from the block that publishes. If the ledger waits for an operator to open a day
+whose opening was jumped over, and that day is replaced, it waits no longer: the new one opens by
+time.
 """
 
 from __future__ import annotations
@@ -174,6 +176,13 @@ def publish(work: Work, change: PublishSchedule) -> None:
     for day in change.days:
         work.put(BUSINESS_DAYS, BusinessDayKey(day.date), day)
         work.remind(day_due(day))
+    running = work.get(DAY, DayKey())
+    if running is None or running.phase is not Phase.CLOSED or running.waits_for is None:
+        return
+    following = next(key.date for key, _ in work.rows(BUSINESS_DAYS) if key.date > running.date)
+    if following == change.days[0].date:
+        # The opening that was missed is off: nobody may open the new day before its time.
+        work.put(DAY, DayKey(), replace(running, waits_for=None))
 
 
 def with_delays(day: BusinessDay, running: DayRecord | None) -> BusinessDay:

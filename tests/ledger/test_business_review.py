@@ -5,7 +5,20 @@ from __future__ import annotations
 
 import pytest
 
-from node.chain.types import MAX_BALANCE
+from node.chain.types import MAX_BALANCE, BusinessDay, Phase, ProceedDay
+from tests.support.days import (
+    FIRST_DATE,
+    assert_rejected,
+    day,
+    days,
+    opening,
+    phase,
+    publication,
+    publish,
+    settling_world,
+    standing,
+)
+from tests.support.ledger_world import HOUR_MS, Chain
 from tests.support.steps import Stage, restarted
 
 # --- links and what limits count ------------------------------------------------------------------
@@ -59,3 +72,44 @@ def test_queued_payments_in_a_ring_count_by_their_difference_however_large() -> 
     assert stage.told(block)[-1] == "settled"
     assert (stage.used("A", None), stage.used("B", "A")) == (0, 0)
     stage.check()
+
+
+# --- the day --------------------------------------------------------------------------------------
+
+
+def waiting_to_open() -> Chain:
+    """Block time jumped over the close of the first day and the opening of the second."""
+    chain = Chain(settling_world())
+    publish(chain, days(3))
+    for which in Phase:
+        if which is not Phase.CLOSED:
+            chain.block(time=day(0).begins[which])
+    chain.block(time=opening(1) + 1)
+    record = standing(chain)
+    assert record is not None
+    assert record.waits_for is Phase.OPEN
+    return chain
+
+
+def test_nobody_opens_a_day_before_its_time_where_the_one_that_was_missed_is_replaced() -> None:
+    chain = waiting_to_open()
+    publish(chain, [BusinessDay(FIRST_DATE + 1, day(5).begins, ())])
+    until = chain.state.time + HOUR_MS
+    order = chain.world.order(
+        "CENTRALBANK", ProceedDay(FIRST_DATE + 1, Phase.OPEN), valid_until=until
+    )
+    assert_rejected(chain, order, "DT04")
+    assert restarted(chain).next_due() == chain.state.next_due() == opening(5)
+    chain.block(time=opening(5))
+    assert phase(chain) == (1, Phase.OPEN)
+
+
+def test_the_opening_that_was_missed_is_still_waited_for_where_later_days_are_replaced() -> None:
+    chain = waiting_to_open()
+    [outcome] = chain.block(publication(chain, [day(4)])).outcomes
+    assert outcome.reason is None
+    until = chain.state.time + HOUR_MS
+    chain.block(
+        chain.world.order("CENTRALBANK", ProceedDay(FIRST_DATE + 1, Phase.OPEN), valid_until=until)
+    )
+    assert phase(chain) == (1, Phase.OPEN)

@@ -286,6 +286,8 @@ def publish(book: Book, change: PublishSchedule) -> None:
         if not 0 <= first.begins[0] - max(closed, book.time) <= 14 * DAY_MS:
             raise Refused("DT03")
     book.days = standing | {day.date: day for day in change.days}
+    if book.day is not None and book.day.phase == Phase.CLOSED and max(standing) == book.day.date:
+        book.day = replace(book.day, waits_for=None)
 
 
 def _check_day(day: BusinessDay, before: BusinessDay | None) -> None:

@@ -6,7 +6,7 @@ whoever is named to post it, or whoever shows the preimage of its hash lock, can
 expires, whatever the phase of the day and whether or not a party is restricted by then. Two ledgers
 that lock under the same hash exchange money without trusting each other.
 
-Limits count a reservation when it is made; what is not posted makes room again.
+Limits count a reservation when it is made; what is not posted makes room again on the same day.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from __future__ import annotations
 from hashlib import sha256
 
 from node.chain.instruction import CheckedInstruction, payment_digest
-from node.chain.records import PaymentKey, PaymentRecord, Queued, Reserved
+from node.chain.records import BusinessDayKey, DayKey, PaymentKey, PaymentRecord, Queued, Reserved
 from node.chain.types import (
     MAX_BALANCE,
     MAX_VALIDITY_MS,
     Mode,
     Payment,
+    Phase,
     Post,
     Posted,
     Reserve,
@@ -46,7 +47,7 @@ from node.ledger.reasons import (
     VOIDED,
     ZERO_AMOUNT,
 )
-from node.ledger.tables import PAYMENTS
+from node.ledger.tables import BUSINESS_DAYS, DAY, PAYMENTS
 from node.ledger.work import Work
 
 MAX_EXPIRY_MS = MAX_VALIDITY_MS
@@ -127,7 +128,7 @@ def post(work: Work, index: int, checked: CheckedInstruction, body: Post) -> Non
     source = work.book(payment.asset, int(payment.debtor_account))
     target = work.book(payment.asset, int(payment.creditor_account))
     _set_aside(work, payment, -payment.amount)
-    _count(work, payment, amount - payment.amount)
+    _count_back(work, record, payment, payment.amount - amount)
     if payment.creditor_account == limits.SETTLEMENT and payment.creditor != payment.debtor:
         limits.use(work, payment.creditor, payment.asset, {payment.debtor: -amount})
     left = (source.load(payment.debtor) or 0) - amount
@@ -199,7 +200,7 @@ def _let_go(
     work: Work, record: PaymentRecord, payment: Payment, reason: str, instruction: int | None
 ) -> None:
     _set_aside(work, payment, -payment.amount)
-    _count(work, payment, -payment.amount)
+    _count_back(work, record, payment, payment.amount)
     work.credited(payment.debtor, payment.asset, int(payment.debtor_account))
     change(work, record, CANCELLED, reason, None, instruction=instruction)
 
@@ -223,6 +224,18 @@ def _set_aside(work: Work, payment: Payment, amount: int) -> None:
     book = work.book(payment.asset, int(payment.debtor_account))
     reserved, line = book.holding(payment.debtor)
     book.hold(payment.debtor, reserved + amount, line)
+
+
+def _count_back(work: Work, record: PaymentRecord, payment: Payment, amount: int) -> None:
+    """Let what the debtor did not pay after all make room under its limits again, unless it used
+    those of a former day: today's did not count it, and would allow more than they say."""
+    day = work.get(DAY, DayKey())
+    if day is not None:
+        today = work.get(BUSINESS_DAYS, BusinessDayKey(day.date))
+        assert today is not None, "the day that runs stays in the schedule"
+        if record.first.height <= day.closed_at or record.since < today.begins[Phase.OPEN]:
+            return
+    _count(work, payment, -amount)
 
 
 def _count(work: Work, payment: Payment, amount: int) -> None:

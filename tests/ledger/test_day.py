@@ -27,10 +27,12 @@ from node.chain.types import (
     Pledge,
     PostPrice,
     ProceedDay,
+    Reserve,
     SetLimit,
     SetPolicy,
     Statement,
     Sweep,
+    Void,
 )
 from node.ledger.ledger import Ledger, load_state
 from node.ledger.tables import LIMITS, LOANS, STATEMENTS
@@ -512,6 +514,25 @@ def test_limits_are_unused_again_when_the_next_day_opens(ledger: Ledgers) -> Non
 
 
 # --- statements ---------------------------------------------------------------------------------
+
+
+def test_a_reservation_of_the_day_before_makes_no_room_when_it_is_voided() -> None:
+    ledger = Ledgers(2)
+    a, b = ledger.lei("BANKA"), ledger.lei("BANKB")
+    ledger.at(begins(OPEN))
+    ledger.at(begins(OPEN) + 1, ledger.order("BANKA", SetLimit(a, "EUR", b, 100)))
+    aside = replace(
+        ledger.chain.world.payment("BANKA", "BANKB", 100), payment_class=PaymentClass.INTERBANK
+    )
+    expires = begins(CLOSED, 1)
+    ledger.at(begins(OPEN) + 2, ledger.order("BANKA", Reserve(aside, b, None, expires)))
+    for which in (CUTOFF, INTERBANK, CLEARING, CLOSED):
+        ledger.at(begins(which))
+    ledger.at(begins(OPEN, 1))
+    ledger.at(begins(OPEN, 1) + 1, ledger.order("BANKB", Void(aside.uetr)))
+    too_much, order = ledger.pay(101)
+    ledger.at(begins(OPEN, 1) + 2, order)
+    assert ledger.word(too_much) == ("PDNG", "AM14")
 
 
 def test_statements_tie_out_to_the_unit_for_every_account_and_day() -> None:

@@ -11,6 +11,7 @@ from node.chain.types import (
     LinkClosed,
     Mode,
     Payment,
+    Phase,
     Post,
     Posted,
     Reserve,
@@ -23,7 +24,6 @@ from .book import (
 )
 from .entry import (
     check,
-    count,
     restriction,
     transfer,
     use_consent,
@@ -128,8 +128,9 @@ def post(book: Book, index: int, sender: str, body: Post) -> None:
     if book.balance(credit_account(payment)) + amount > 2**63 - 1:
         raise Refused("AM02")
     book.move(debit_account(payment), credit_account(payment), amount)
-    count(book, payment, amount)
-    count_debtor(book, payment, -payment.amount)
+    if payment.debtor != payment.creditor:
+        book.count(credit_account(payment), payment.debtor, -amount)
+    count_back(book, body.uetr, payment.amount - amount)
     change(
         book,
         body.uetr,
@@ -140,6 +141,17 @@ def post(book: Book, index: int, sender: str, body: Post) -> None:
         event=Posted(amount),
         posted=amount,
     )
+
+
+def count_back(book: Book, uetr: bytes, amount: int) -> None:
+    """What was not paid after all makes room under limits, if it used those of the same day."""
+    found = book.payments[uetr]
+    if book.day is not None:
+        opened = book.days[book.day.date].begins[Phase.OPEN]
+        if found.first.height <= book.day.closed_at or found.since < opened:
+            return
+    assert found.payment is not None
+    count_debtor(book, found.payment, -amount)
 
 
 def void(book: Book, index: int, sender: str, body: Void) -> None:
@@ -154,8 +166,7 @@ def let_go(book: Book, uetr: bytes, reason: str, index: int | None) -> None:
     """The amount of a reservation is its debtor's again."""
     place = book.payments[uetr].place
     assert isinstance(place, SetAside)
-    payment = place.payment
-    count_debtor(book, payment, -payment.amount)
+    count_back(book, uetr, place.payment.amount)
     change(book, uetr, CANCELLED, reason, instruction=index)
 
 

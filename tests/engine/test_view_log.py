@@ -48,7 +48,8 @@ def block(view: int, height: int, instructions: int = 0) -> CommittedBlock:
     )
     ids = [InstructionEntry("LEI", str(i), 0, bytes(32), height, i) for i in range(instructions)]
     uetrs = [
-        UetrEntry(bytes(16), bytes(32), 0, height, i, 0, "ACSC", None, height, None) for i in range(instructions)
+        UetrEntry(bytes(16), bytes(32), 0, height, i, 0, "ACSC", None, height, None)
+        for i in range(instructions)
     ]
     return CommittedBlock(info=info, raw=b"", outcomes=(), records={}, ids=ids, uetrs=uetrs)
 

@@ -345,7 +345,6 @@ class _Reader:
             days = self.number(table, "storage", "keep_days", 1, MAX_KEEP_DAYS)
         return Retention(mode, days)
 
-
     def devnet_rules(self, document: dict[str, Any]) -> int | None:
         table = self.table(document, "devnet", {"rules"}, optional=True)
         if "rules" not in table:

@@ -3,9 +3,12 @@ governance: each test is a suspicion that was followed up."""
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from node.chain.types import MAX_BALANCE, BusinessDay, Phase, ProceedDay
+from tests.support.auditor import Auditor
 from tests.support.days import (
     FIRST_DATE,
     assert_rejected,
@@ -18,8 +21,63 @@ from tests.support.days import (
     settling_world,
     standing,
 )
-from tests.support.ledger_world import HOUR_MS, Chain
+from tests.support.ledger_world import HOUR_MS, Chain, MadeBlock
+from tests.support.settlement_actions import Chance
+from tests.support.settlement_machine import DECK, World
+from tests.support.settlement_world import Driver
 from tests.support.steps import Stage, restarted
+
+SEEDS = 40
+STEPS = 100
+"""Of one history."""
+
+
+# --- everything together --------------------------------------------------------------------------
+
+
+class Audited(Driver):
+    """Starts the node anew after every block, and has the block audited from what it says alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auditor = Auditor()
+
+    def block(self, step: int) -> MadeBlock:
+        made = super().block(step)
+        running = self.chain.state
+        self.restart()
+        loaded = self.chain.state
+        assert loaded.map.root == running.map.root
+        assert loaded.next_due() == running.next_due()
+        self.auditor.read(made)
+        assert self.auditor.held() == {
+            (each.participant, each.asset, int(each.kind)): balance
+            for each in loaded.accounts()
+            if (balance := loaded.balance(each.participant, each.asset, each.kind))
+        }
+        return made
+
+
+def test_a_node_that_starts_anew_after_every_block_goes_on_alike_and_all_ties_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Histories of everything that can happen, in which no block is executed on a state that was
+    not read from storage: the machine's model says what must come of each. An auditor who only
+    reads instructions and outcomes comes to every balance and to every statement."""
+    blocks = statements = 0
+    for seed in range(SEEDS):
+        world, choice = World(), Chance(Random(9_000_000 + seed))
+        driver = world.driver = Audited()
+        world.begin(choice)
+        for _ in range(STEPS):
+            getattr(world, choice.pick(DECK))(choice)
+        driver.block(1_000)
+        blocks += len(driver.chain.blocks)
+        statements += driver.auditor.statements
+    assert statements > SEEDS
+    with capsys.disabled():
+        print(f"\n{blocks:,} blocks, {statements:,} statements")
+
 
 # --- links and what limits count ------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ than the bound, or a link that waited for money: the rest was looked at.
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from node.chain.encoding import RESOLUTION, digest, encode
@@ -22,6 +22,11 @@ from node.ledger.rules import candidates
 from node.ledger.tables import LIMITS, LINKS
 from node.ledger.waiting import return_decided
 from node.ledger.work import Work
+
+MAX_LOOKED_AT = 100_000
+"""Payments that the resolutions of one block look at, shared evenly by assets and then by accounts,
+at least one entry an account. What settles leaves an outcome each, and a block's outcomes have to
+fit one answer to whoever fetches them."""
 
 KINDS = (int(AccountKind.SETTLEMENT), int(AccountKind.CLIENT_RESERVE))
 """Kinds of accounts between which payments go."""
@@ -40,14 +45,15 @@ class Waiting(NamedTuple):
 
 def resolve(work: Work) -> None:
     """Settle what can settle, in each stirred asset, in order of code."""
-    again = [asset for asset in sorted(work.stirred) if _resolve_asset(work, asset)]
+    stirred = sorted(work.stirred)
+    again = [each for each in stirred if _resolve_asset(work, each, MAX_LOOKED_AT // len(stirred))]
     if again:
         work.put_stirred({*work.ledger_record.stirred, *again})
 
 
-def _resolve_asset(work: Work, asset: str) -> bool:
+def _resolve_asset(work: Work, asset: str, share: int) -> bool:
     """Resolve the queues of one asset; whether the next block has to look again."""
-    found = waiting(work, asset)
+    found = waiting(work, asset, share)
     if not found.first:
         return False
     work.resolutions += 1
@@ -62,20 +68,26 @@ def _resolve_asset(work: Work, asset: str) -> bool:
     return found.truncated or _link_waits(work, asset)
 
 
-def waiting(work: Work, asset: str) -> Waiting:
+def waiting(work: Work, asset: str, share: int = MAX_LOOKED_AT) -> Waiting:
+    """The candidates of an asset, of about `share` payments."""
     bound, phase = candidates(work), work.phase
+    queues = {
+        (lei, kind): queue
+        for lei, kind in sorted(work.queued_in(asset))
+        if (queue := work.queue((lei, asset, kind))) is not None
+        and next(queue.waiting(phase), None) is not None
+    }
     first: dict[Account, list[Entry]] = {}
     debtors: dict[Account, Debtor] = {}
     truncated = False
-    for lei, kind in sorted(work.queued_in(asset)):
-        queue = work.queue((lei, asset, kind))
-        entries = [] if queue is None else list(islice(queue.waiting(phase), bound + 1))
-        if not entries:
-            continue
-        truncated |= len(entries) > bound
-        first[lei, kind] = entries[:bound]
-        available = work.book(asset, kind).available(lei)
-        debtors[lei, kind] = Debtor(available, first[lei, kind])
+    for (lei, kind), queue in queues.items():
+        entries = list(islice(queue.waiting(phase), bound + 1))
+        kept = entries[:bound]
+        if queue.payments > share // len(queues):
+            kept = _as_many(kept, share // len(queues))
+        truncated |= len(entries) > len(kept)
+        first[lei, kind] = kept
+        debtors[lei, kind] = Debtor(work.book(asset, kind).available(lei), kept)
     if first:
         for key, record in work.rows(LIMITS):
             if key.asset == asset:
@@ -83,6 +95,12 @@ def waiting(work: Work, asset: str) -> Waiting:
                 debtor = debtors.setdefault(account, Debtor(0, ()))
                 debtor.room = limits.room_of(record)
     return Waiting(first, debtors, truncated)
+
+
+def _as_many(entries: list[Entry], payments: int) -> list[Entry]:
+    """The first entries that together have so many payments; at least one."""
+    counts = accumulate(len(entry.credits) for entry in entries)
+    return entries[: max(1, sum(1 for count in counts if count <= payments))]
 
 
 def _link_waits(work: Work, asset: str) -> bool:

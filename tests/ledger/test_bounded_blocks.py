@@ -12,7 +12,10 @@ from node.ledger.agenda import MAX_DUE
 from node.ledger.close import MAX_EXPIRED
 from node.ledger.ledger import load_state
 from node.ledger.reasons import CANCELLED, QUEUED, SETTLED, SETTLEMENT_TIMEOUT
+from node.ledger.resolution import waiting
+from node.ledger.rules import candidates
 from node.ledger.state import State
+from node.ledger.work import BlockContext, Work
 from tests.support.days import day, days, publish, settling_world
 from tests.support.ledger_world import DAY_MS, HOUR_MS, Chain, MadeBlock, World
 
@@ -136,3 +139,19 @@ def test_a_close_lets_very_long_queues_expire_over_blocks(drained: bool) -> None
     else:
         assert expired(chain.block(time=day(1).begins[Phase.OPEN])) == REST
         assert chain.state.queued_accounts() == []
+
+
+def test_a_resolution_looks_at_a_share_of_long_queues_and_the_next_block_at_more() -> None:
+    world = World.make()
+    chain = Chain(world)
+    queue_up(chain, MAX_PAYMENTS, None)
+    state = chain.state
+    work = Work(state, BlockContext(state.height + 1, state.time + 1))
+    found = waiting(work, "EUR", 40)
+    [entries] = found.first.values()
+    assert len(entries) == 40
+    assert found.truncated
+    # The first entry counts even where it alone is more than the share.
+    [entries] = waiting(work, "EUR", 0).first.values()
+    assert len(entries) == 1
+    assert len(waiting(work, "EUR").first[world.lei("BANKA"), 0]) == candidates(work)

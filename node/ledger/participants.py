@@ -102,7 +102,11 @@ def admission_refusal(work: Work, change: AdmitParticipant) -> str | None:
     roles = change.roles
     if not roles or not set(roles) <= set(ROLES) or len(set(roles)) != len(roles):
         return BAD_PARAMETER
-    if (change.approvals > 0) is not (OPERATOR in roles) or change.threshold > len(change.keys):
+    if (change.approvals > 0) is not (OPERATOR in roles):
+        return BAD_PARAMETER
+    # More approvals than keys would be for keys that it registers itself: one that is stolen could
+    # make the others.
+    if max(change.threshold, change.approvals) > len(change.keys):
         return BAD_PARAMETER
     return _sponsor_refusal(work, change) or _fresh_refusal(work, change.keys)
 

@@ -169,6 +169,7 @@ ADMIT = [
     Case("no role", "FF03", lambda c: admission(c, "X", 50, roles=())),
     Case("an unknown role", "FF03", admitting("king")),
     Case("an operator without approvals", "FF03", admitting("operator", approvals=0)),
+    Case("more approvals than keys", "FF03", admitting("operator", approvals=2)),
     Case("approvals without being an operator", "FF03", admitting(approvals=1)),
     Case("more signatures than keys", "FF03", admitting(threshold=2)),
     Case(

@@ -112,7 +112,9 @@ def admit(book: Book, change: AdmitParticipant) -> None:
     roles = set(change.roles)
     if not roles or len(roles) < len(change.roles) or not roles <= set(ROLES):
         raise Refused("FF03")
-    if (change.approvals > 0) != ("operator" in roles) or change.threshold > len(change.keys):
+    if (change.approvals > 0) != ("operator" in roles):
+        raise Refused("FF03")
+    if max(change.threshold, change.approvals) > len(change.keys):
         raise Refused("FF03")
     if (change.sponsor is not None) != ("indirect-participant" in roles):
         raise Refused("FF03")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from node.chain.types import MAX_BALANCE, BusinessDay, Phase, ProceedDay
 from tests.support.auditor import Auditor
@@ -171,3 +172,32 @@ def test_the_opening_that_was_missed_is_still_waited_for_where_later_days_are_re
         chain.world.order("CENTRALBANK", ProceedDay(FIRST_DATE + 1, Phase.OPEN), valid_until=until)
     )
     assert phase(chain) == (1, Phase.OPEN)
+
+
+def test_a_leg_whose_uetr_is_used_up_in_between_ends_the_link_and_nothing_else() -> None:
+    """A UETR is public once the first debtor signed: whoever uses it up keeps the link from
+    completing, and no money moves by it."""
+    stage = Stage()
+    stage.play(
+        """
+        fund A 100             |             | A 100
+        fund B 100             |             | B 100
+        fund C 100             |             | C 100
+        leg p A B 40           |             |
+        leg q B A 30           |             |
+        agree l A p+q          | p accepted  |
+        """
+    )
+    stolen = stage.payments["q"]
+    stage.draft("thief", "C", "B", "1")
+    stage.payments["thief"] = replace(stage.payments["thief"], uetr=stolen.uetr)
+    thief = stage.payments["thief"]
+    until = stage.chain.state.time + HOUR_MS
+    stage.chain.block(stage.world.pay("BANKC", thief, valid_until=until))
+    assert [stage.holding((each, "EUR"))[0] for each in "ABC"] == [100, 101, 99]
+    [refused] = stage.chain.block(*stage.agree("l", "B")).outcomes
+    assert (refused.status, refused.reason) == ("RJCT", "AM05")
+    ended = stage.chain.block(time=stage.soon("2")).outcomes
+    assert [(each.status, each.reason) for each in ended] == [("CANC", "AB03")] * 2
+    assert [stage.holding((each, "EUR"))[0] for each in "ABC"] == [100, 101, 99]
+    stage.check()

@@ -215,7 +215,7 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
     height, time = work.context.height, work.context.time
     outcomes, leaves = work.outcomes, work.leaves
     changes, uetrs = work.changes, work.uetrs
-    payments = work.own_rows(PAYMENTS)
+    payments, new = work.own_rows(PAYMENTS), tuple.__new__
     finders: list[Callable[[PaymentKey], PaymentRecord | None]]
     finders = [payments.get, *work.parent.row_finders(PAYMENTS)]
     for uetr, debtor_balance, creditor_balance in settled:
@@ -247,17 +247,21 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
         leaves[len(outcomes)] = leaf
         changes.append((uetr, len(outcomes)))
         outcomes.append(outcome)
-        uetrs[uetr] = UetrEntry(
-            uetr,
-            content,
-            time,
-            first.height,
-            first.instruction,
-            first.payment,
-            SETTLED,
-            None,
-            height,
-            None,
+        # As UetrEntry(…), without the call of its own that it would make.
+        uetrs[uetr] = new(
+            UetrEntry,
+            (
+                uetr,
+                content,
+                time,
+                first.height,
+                first.instruction,
+                first.payment,
+                SETTLED,
+                None,
+                height,
+                None,
+            ),
         )
         if first.height == height:
             del payments[key]

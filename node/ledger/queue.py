@@ -27,6 +27,7 @@ MAX_QUEUED = 100_000
 they are rejected."""
 
 _order = attrgetter("order")
+INTERBANK = int(PaymentClass.INTERBANK)
 
 
 class Entry(NamedTuple):
@@ -119,8 +120,10 @@ class Queue:
     def remove_all(self, gone: Iterable[bytes]) -> None:
         """Take many entries out at once: linear in the queue, not in each."""
         names = set(gone)
-        for name in names:
-            self._count(self.entries.pop(name), -1)
+        for entry in map(self.entries.pop, names):
+            self.payments -= len(entry.credits)
+            if entry.eligible and entry.payment_class == INTERBANK:
+                self._interbank[entry.priority] -= 1
         self.lines = tuple([each for each in line if each.uetr not in names] for line in self.lines)
 
     def waiting(self, phase: Phase | None) -> Iterator[Entry]:

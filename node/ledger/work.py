@@ -793,11 +793,11 @@ class Work:
         for table, rows in self._tables.items():
             # Rows that may be in storage alone are not fetched to be compared: whoever puts one
             # changes it.
-            changed_rows = {
-                key: row
-                for key, row in rows.items()
-                if table.is_partial or row != self.parent.get(table, key)
-            }
+            changed_rows = rows
+            if not table.is_partial:
+                changed_rows = {
+                    key: row for key, row in rows.items() if row != self.parent.get(table, key)
+                }
             if changed_rows:
                 layer.tables[table] = changed_rows
         layer.queues = self._queues

@@ -14,23 +14,19 @@ from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
+from devnet.bench.books import CHAIN_ID, SIGNER, committed, holder
 from node.chain.build import build_pay, gross_payment
 from node.chain.encoding import encode
 from node.chain.instruction import CheckedInstruction, check_instruction
-from node.chain.merkle import Frontier
 from node.chain.records import (
     AssetRecord,
     EpochRecord,
-    KeyRecord,
     ParametersRecord,
-    ParticipantRecord,
 )
-from node.chain.signature import Ed25519Signer
-from node.chain.state_map import StateMap
 from node.chain.types import CloseRule, ValidatorSet
 from node.ledger.apply import BlockContext, apply
 from node.ledger.governed import Governed
-from node.ledger.state import Base, Layer, Participant, State, account_key, account_record
+from node.ledger.state import Base, State, account_key, account_record
 from node.storage.chain_store import ChainStore
 from node.storage.level import LevelStore
 
@@ -40,11 +36,9 @@ CREDITORS = 99
 ROUNDS = 80
 """Of which the best counts: the others were disturbed by something else on the machine."""
 TIME = 1_750_000_000_000
-CHAIN_ID = bytes(32)
 ISSUER = "BENCH000000000000000"
 WRITE_BATCH = 20_000
 """UETRs written to the index at once."""
-SIGNER = Ed25519Signer(bytes(32))
 
 
 def figures(directory: Path, uetrs: int = 1_000_000) -> dict[str, float]:
@@ -88,43 +82,13 @@ def make_state(accounts: int, store: ChainStore) -> State:
     governed.sets[0] = ValidatorSet(0, ())
     base = Base(
         parameters,
-        {lei: Participant(_participant(lei)) for lei in leis},
+        {lei: holder(lei) for lei in leis},
         {"EUR": AssetRecord("EUR", 2, ISSUER, security=False, issued=total, redeemed=0)},
         {("EUR", 0): dict.fromkeys(leis, balance)},
         governed=governed,
         recent=store,
     )
-    state = State(
-        base,
-        None,
-        Layer(),
-        chain_id=CHAIN_ID,
-        height=0,
-        time=TIME,
-        map=StateMap.empty().update(records),
-    )
-    state.seal(bytes(32), Frontier().append(bytes(32))[0])
-    state.commit()
-    return state
-
-
-def _participant(lei: str) -> ParticipantRecord:
-    return ParticipantRecord(
-        lei=lei,
-        bic="BENCDEFF",
-        name=lei,
-        roles=("direct-participant",),
-        keys=(KeyRecord(SIGNER.public_key, 0, None),),
-        threshold=1,
-        approvals=0,
-        sponsor=None,
-        suspended=False,
-        closed=False,
-        debit_frozen=False,
-        credit_frozen=False,
-        fifo_bypass=False,
-        sweeps=(),
-    )
+    return committed(base, TIME, records)
 
 
 def _best(state: State, rng: random.Random) -> float:

@@ -9,23 +9,20 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 
-from devnet.bench.execution import CHAIN_ID, ISSUER, SIGNER, TIME, participant
+from devnet.bench.books import CHAIN_ID, SIGNER, committed, holder
+from devnet.bench.execution import ISSUER, TIME, participant
 from node.chain.build import build, build_pay
 from node.chain.encoding import encode
 from node.chain.instruction import CheckedInstruction, check_instruction
-from node.chain.merkle import Frontier
 from node.chain.records import (
     AssetRecord,
     EpochRecord,
-    KeyRecord,
     MemberKey,
     MemberRecord,
     NettingKey,
     NettingRecord,
     ParametersRecord,
-    ParticipantRecord,
 )
-from node.chain.state_map import StateMap
 from node.chain.types import (
     MAX_PAYMENTS,
     AccountKind,
@@ -42,7 +39,7 @@ from node.ledger.apply import Applied, BlockContext, apply
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.netting import FIRST_CYCLE
-from node.ledger.state import Base, Layer, Participant, State, account_key, account_record
+from node.ledger.state import Base, State, account_key, account_record
 from node.ledger.tables import MEMBERS, NETTING
 
 HOLDING = 10**12
@@ -99,44 +96,14 @@ def _state(leis: Sequence[str]) -> State:
     supply = HOLDING * len(leis)
     base = Base(
         parameters,
-        {lei: Participant(_participant(lei)) for lei in leis},
+        {lei: holder(lei, ROLES) for lei in leis},
         {"EUR": AssetRecord("EUR", 2, ISSUER, security=False, issued=supply, redeemed=0)},
         {("EUR", 0): dict.fromkeys(leis, HOLDING)},
         governed=governed,
         recent=_Nothing(),
         tables={NETTING: dict(netting), MEMBERS: dict(members)},
     )
-    state = State(
-        base,
-        None,
-        Layer(),
-        chain_id=CHAIN_ID,
-        height=0,
-        time=TIME,
-        map=StateMap.empty().update(records),
-    )
-    state.seal(bytes(32), Frontier().append(bytes(32))[0])
-    state.commit()
-    return state
-
-
-def _participant(lei: str) -> ParticipantRecord:
-    return ParticipantRecord(
-        lei=lei,
-        bic="BENCDEFF",
-        name=lei,
-        roles=ROLES,
-        keys=(KeyRecord(SIGNER.public_key, 0, None),),
-        threshold=1,
-        approvals=0,
-        sponsor=None,
-        suspended=False,
-        closed=False,
-        debit_frozen=False,
-        credit_frozen=False,
-        fifo_bypass=False,
-        sweeps=(),
-    )
+    return committed(base, TIME, records)
 
 
 def _batch(

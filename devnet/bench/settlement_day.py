@@ -8,23 +8,20 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
-from devnet.bench.execution import CHAIN_ID, ISSUER, SIGNER, TIME, participant
+from devnet.bench.books import CHAIN_ID, SIGNER, committed, holder
+from devnet.bench.execution import ISSUER, TIME, participant
 from node.chain.block import encode_block
 from node.chain.build import build_pay, gross_payment
 from node.chain.encoding import decode, encode
 from node.chain.instruction import CheckedInstruction, check_instruction
-from node.chain.merkle import Frontier
 from node.chain.records import (
     AssetRecord,
     BusinessDayKey,
     DayKey,
     DayRecord,
     EpochRecord,
-    KeyRecord,
     ParametersRecord,
-    ParticipantRecord,
 )
-from node.chain.state_map import StateMap
 from node.chain.types import (
     BusinessDay,
     CloseRule,
@@ -42,7 +39,7 @@ from node.ledger.apply import Applied, BlockContext, apply
 from node.ledger.entries import InstructionEntry, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.reasons import CANCELLED
-from node.ledger.state import Base, Layer, Participant, State, account_key, account_record
+from node.ledger.state import Base, State, account_key, account_record
 from node.ledger.tables import BUSINESS_DAYS, DAY
 
 CURRENCIES = ("CNY", "EUR")
@@ -129,7 +126,7 @@ def _state(participants: int, index: _Index) -> State:
     governed.sets[0] = ValidatorSet(0, ())
     base = Base(
         ParametersRecord(35 * 24 * 3600 * 1000, 1, 0, CloseRule.EXPIRE),
-        {lei: Participant(_participant(number, lei)) for number, lei in enumerate(leis)},
+        {lei: holder(lei, sweeps=_sweeps(number)) for number, lei in enumerate(leis)},
         {
             code: AssetRecord(
                 code,
@@ -150,39 +147,12 @@ def _state(participants: int, index: _Index) -> State:
             DAY: {DayKey(): running},
         },
     )
-    state = State(
-        base,
-        None,
-        Layer(),
-        chain_id=CHAIN_ID,
-        height=0,
-        time=DAY_BEGINS[Phase.INTERBANK],
-        map=StateMap.empty().update(records),
-    )
-    state.seal(bytes(32), Frontier().append(bytes(32))[0])
-    state.commit()
-    return state
+    return committed(base, DAY_BEGINS[Phase.INTERBANK], records)
 
 
-def _participant(number: int, lei: str) -> ParticipantRecord:
+def _sweeps(number: int) -> tuple[Sweep, ...]:
     to = participant(1 if number != 1 else 2)
-    sweeps = (Sweep("CNY", to), Sweep("EUR", to)) if number % SWEPT == 0 else ()
-    return ParticipantRecord(
-        lei=lei,
-        bic="BENCDEFF",
-        name=lei,
-        roles=("direct-participant",),
-        keys=(KeyRecord(SIGNER.public_key, 0, None),),
-        threshold=1,
-        approvals=0,
-        sponsor=None,
-        suspended=False,
-        closed=False,
-        debit_frozen=False,
-        credit_frozen=False,
-        fifo_bypass=False,
-        sweeps=sweeps,
-    )
+    return (Sweep("CNY", to), Sweep("EUR", to)) if number % SWEPT == 0 else ()
 
 
 def _order(number: int, participants: int) -> CheckedInstruction:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from node.cli.errors import CommandError, usage
 
@@ -296,8 +296,3 @@ def key_paths(
     if connection.keystores:
         return list(connection.keystores)
     raise usage("say who signs with --from PARTICIPANT")
-
-
-def table_or_none(value: Any) -> str:
-    """A cell for people: a dash where there is nothing."""
-    return "-" if value is None else str(value)

@@ -120,9 +120,6 @@ def _tables(genesis: Genesis) -> dict[AnyTable, Rows]:
     """The rows that the file founds: the schedule, net systems and their members."""
     for fault in schedule.faults(genesis.schedule):
         raise BadGenesis(f"schedule ({schedule.dashed(fault.date)}): {fault.text}")
-    if genesis.schedule and genesis.schedule[0].begins[0] <= genesis.time:
-        # No block has the genesis time but the genesis block, which opens nothing.
-        raise BadGenesis("schedule[0].begins: the first day begins at the genesis time or before")
     return {
         BUSINESS_DAYS: {BusinessDayKey(day.date): day for day in genesis.schedule},
         NETTING: {

@@ -126,7 +126,7 @@ def load_state(
     """The committed state as storage holds it: the state records, the last final block's header
     and the history tree with that header in it. Raises StateDamaged, ConservationBroken.
 
-    The root is computed anew from the records (about 15 µs each): a record that rotted on disk
+    The root is computed anew from the records (about 8 µs each): a record that rotted on disk
     is named here, not as a disagreement with the other nodes some blocks later.
     """
     held = dict(records)

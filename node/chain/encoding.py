@@ -71,3 +71,5 @@ LINK = framed("nostro.link/1")
 """Names a linked settlement (`build.link_id`)."""
 RESOLUTION = framed("nostro.resolution/1")
 """Over an asset's code: names what queue resolution settled together."""
+UETR_PAGE = framed("nostro.uetr-page/1")
+"""A page of a tree of used UETRs (`uetr_tree`)."""

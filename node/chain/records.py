@@ -180,6 +180,14 @@ class RulesKey(_Canonical, frozen=True, tag="rules"):
     pass
 
 
+class UetrsKey(_Canonical, frozen=True, tag="uetrs"):
+    pass
+
+
+class UetrTreeKey(_Canonical, frozen=True, tag="uetr-tree"):
+    number: Unsigned
+
+
 StateKey = (
     LedgerKey
     | DayKey
@@ -199,6 +207,8 @@ StateKey = (
     | AcknowledgementKey
     | ConsentKey
     | RulesKey
+    | UetrsKey
+    | UetrTreeKey
     | ParametersKey
     | ParticipantKey
     | AssetKey
@@ -507,6 +517,35 @@ class RulesRecord(_Canonical, frozen=True, tag="rules/1"):
     """Of the next block."""
     pending: tuple[Unsigned, Unsigned] | None
     """(version, height) approved for later."""
+
+
+class UetrsRecord(_Canonical, frozen=True, tag="uetrs/1"):
+    """The UETRs that no tree has yet (`uetr_tree`). Present once a schedule was in force."""
+
+    next_tree: Unsigned
+    """Number of the tree to come."""
+    after: Unsigned
+    """Height: it begins with the next block."""
+    time: Unsigned
+    """Timestamp of that height's block, milliseconds."""
+    named: Unsigned
+    """Outcomes since then that name a UETR; one may be named several times."""
+
+
+class UetrTreeRecord(_Canonical, frozen=True, tag="uetr-tree/1"):
+    """The UETRs that the outcomes of blocks `after` + 1 to `through` name. Kept for ever."""
+
+    after: Unsigned
+    after_time: Unsigned
+    """Timestamp of the block at height `after`, milliseconds."""
+    through: Unsigned
+    through_time: Unsigned
+    date: Unsigned
+    """yyyymmdd of the business day that ended with it; 0: the day went on."""
+    count: Unsigned
+    """Different UETRs."""
+    root: Bytes32
+    """`uetr_tree.uetr_root`."""
 
 
 class PendingEpoch(_Canonical, frozen=True):

@@ -985,6 +985,27 @@ class CycleUnwound(_Canonical, frozen=True, tag="cycle-unwound/1"):
     cycle: Unsigned
 
 
+class AccountPosition(_Canonical, frozen=True):
+    """An account's side of what settled together."""
+
+    participant: LeiText
+    account: AccountKind
+    debits: Unsigned
+    credits: Unsigned
+
+
+class Resolved(_Canonical, frozen=True, tag="resolved/1"):
+    """Queued payments of an asset settled together; their outcomes stand before this one."""
+
+    asset: AssetCode
+    positions: tuple[AccountPosition, ...]
+    """Of every account that paid or was paid, ascending by LEI, then kind; their nets sum to zero.
+    """
+    payments: Unsigned
+    payments_root: Bytes32
+    """RFC 6962 root over the leaf hashes of the payments, in order of their outcomes."""
+
+
 class LinkClosed(_Canonical, frozen=True, tag="link-closed/1"):
     """What became of a linked settlement; its legs' outcomes stand beside."""
 
@@ -1023,6 +1044,7 @@ Event = (
     | CycleSettled
     | CycleShort
     | CycleUnwound
+    | Resolved
     | LinkClosed
     | RulesActivated
     | RestrictionChanged

@@ -36,9 +36,9 @@ from node.chain.genesis_file import (
     GenesisValidator,
 )
 from node.cli import joining
-from node.cli.auditor import write_whole
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
+from node.cli.files import write_whole
 from node.cli.output import Output, instant
 
 RECORD_FORMAT = "nostro-validator/1"

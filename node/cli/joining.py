@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from node.chain.genesis import Genesis
-from node.cli.auditor import write_whole
 from node.cli.errors import CommandError, Exit, usage
+from node.cli.files import write_whole
 from node.cli.output import Output
 
 if TYPE_CHECKING:

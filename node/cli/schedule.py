@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from node.chain.types import MAX_CYCLES_A_DAY, MAX_SCHEDULE_DAYS, BusinessDay, CycleClose, Phase
-from node.cli.auditor import write_whole
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
+from node.cli.files import write_whole
 from node.cli.output import Output
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ Blocks are read one by one; ids and UETRs are kept on disk, accounts in memory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -146,11 +146,30 @@ Progress = Callable[[AuditReport, int], None]
 """progress(report so far, last height of the chain), after each block."""
 
 
+class Replayed(NamedTuple):
+    """A block that was found sound, as the replay executed it."""
+
+    header: Header
+    digest: bytes
+    """Of the header."""
+    instructions: Sequence[CheckedInstruction]
+    applied: Applied
+    """Its state is the last committed one: it may be read until the next block."""
+
+
+Watcher = Callable[[Replayed], None]
+"""Is shown every block after genesis, in order. What comes after may still turn out bad: nothing
+made of them is good before the audit says VALID."""
+
+
 def audit_chain(
-    source: ChainSource, genesis_file: bytes, progress: Progress | None = None
+    source: ChainSource,
+    genesis_file: bytes,
+    progress: Progress | None = None,
+    watch: Watcher | None = None,
 ) -> AuditReport:
-    """Replay the chain from genesis. Errors of the source itself (a damaged database) pass
-    through."""
+    """Replay the chain from genesis. Errors of the source itself (a damaged database), and those
+    that `watch` raises, pass through."""
     report = AuditReport()
     try:
         self_check()
@@ -164,7 +183,7 @@ def audit_chain(
         return report
     index = ReplayIndex()
     try:
-        _Replay(source, genesis, index, report).run(tip, progress)
+        _Replay(source, genesis, index, report).run(tip, progress, watch)
     except _Stop as stop:
         report.finding = stop.finding
     except UnknownRules as error:
@@ -193,7 +212,7 @@ class _Replay:
             validator_set_digest(genesis.validator_set),
         )
 
-    def run(self, tip: int, progress: Progress | None) -> None:
+    def run(self, tip: int, progress: Progress | None, watch: Watcher | None) -> None:
         header = self._start()
         certified = 0
         for height in range(1, tip + 1):
@@ -208,6 +227,8 @@ class _Replay:
                 certified = height
             header = block.header
             self._count(block, checked, applied)
+            if watch is not None:
+                watch(Replayed(header, block.digest, checked, applied))
             if progress is not None:
                 progress(self._report, tip)
         if certified != tip:

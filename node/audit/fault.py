@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from node.chain.block import SUPPORTED_RULES
 
+MAX_SHOWN = 300
+"""Characters of a value that a line shows: what a forger writes can be as long as the file."""
+
 
 class Fault(Exception):
     """A check failed."""
@@ -24,8 +27,9 @@ class Absent(Exception):
 
 
 def shown(value: object) -> str:
-    """For people: bytes as hexadecimal digits."""
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """For people: bytes as hexadecimal digits; only the beginning of what is very long."""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def known(where: str, version: int) -> None:

@@ -1,14 +1,21 @@
-"""The part of a dossier that says that its block is final, and who made it so.
+"""Why the blocks of a piece of evidence are final, and who made them so.
 
-The links of epochs lead from the genesis file to the validators of the block's epoch; a quorum
-of those finalized the block itself, a later block of the epoch that has it in its history, or a
-carrier of the epoch's sealing block. Blocks of an epoch begin above the sealing block before it,
-and have every earlier sealing block in their history.
+Whatever the evidence proves, it stands in `blocks`, the last of which is the checkpoint C. The
+links of epochs lead from the genesis file to the validators of C's epoch; a quorum of those
+finalized C itself, or a carrier of it where it ends its epoch. Every other block is in the history
+of C or, if its epoch ended before, in that of the sealing block of its own epoch: so the validators
+of its own epoch signed for it, and nobody else's signature counts for it.
+
+Five checks, each of which stands alone. Dossiers, proofs of balance and proofs of absence all rest
+on them.
 """
 
 from __future__ import annotations
 
-from node.audit.dossier import Dossier, Finality, Place
+from collections.abc import Collection
+from typing import Protocol
+
+from node.audit.dossier import Block, EndedEpoch, Finality, Place
 from node.audit.epochs import check_carriers, check_finalization, follow
 from node.audit.fault import Fault, Missing, known, same
 from node.chain.block import header_digest, validator_set_digest
@@ -17,44 +24,67 @@ from node.chain.merkle import ProofError, history_leaf, verify_inclusion
 from node.chain.types import Header, Validator, ValidatorSet
 
 
-def check_chain(dossier: Dossier, genesis: Genesis) -> str:
-    header = dossier.header
+class Evidence(Protocol):
+    """What all kinds of evidence about a chain's blocks have."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Ascending by height; the last is the checkpoint. At least one."""
+
+    @property
+    def epochs(self) -> tuple[EndedEpoch, ...]:
+        """All epochs before the checkpoint's."""
+
+    @property
+    def finality(self) -> Finality | None:
+        """Of the checkpoint."""
+
+
+def check_chain(evidence: Evidence, genesis: Genesis) -> str:
+    """That every header is of the genesis file's chain, under rules that are known here."""
     meaning = "This is evidence about another chain than the genesis file describes."
-    same("header.chain_id", genesis.chain_id, header.chain_id, meaning)
-    same("envelope.chain_id", genesis.chain_id, dossier.signed.envelope.chain_id, meaning)
-    known("header.version", header.version)
+    for where, header in _headers(evidence):
+        same(f"{where}.chain_id", genesis.chain_id, header.chain_id, meaning)
+        known(f"{where}.version", header.version)
     return f"network {genesis.network}, chain {genesis.chain_id.hex()}"
 
 
-def check_validators(dossier: Dossier, genesis: Genesis) -> str:
-    header, links = dossier.header, [ended.link for ended in dossier.epochs]
-    validators = follow(genesis, links)[-1]
+def check_validators(evidence: Evidence, genesis: Genesis) -> str:
+    """Who the validators of each epoch were, from the genesis file's on, and that each block names
+    those of its own."""
+    links = [ended.link for ended in evidence.epochs]
+    sets = follow(genesis, links)
     meaning = "The block is of another epoch than the links lead to, so of other validators."
-    same("header.epoch", validators.epoch, header.epoch, meaning)
-    same("header.validator_set", validator_set_digest(validators), header.validator_set, meaning)
-    count = len(validators.validators)
+    same("checkpoint.epoch", sets[-1].epoch, checkpoint(evidence).epoch, meaning)
+    digests = [validator_set_digest(each) for each in sets]
+    for number, block in enumerate(evidence.blocks):
+        where, epoch = f"blocks[{number}].header", block.header.epoch
+        if epoch >= len(sets):
+            raise Fault(f"{where}.epoch", f"at most {sets[-1].epoch}", epoch, meaning)
+        same(f"{where}.validator_set", digests[epoch], block.header.validator_set, meaning)
+    count = len(sets[-1].validators)
     if not links:
         return f"the {count} validators of the genesis file, epoch 0"
     return (
-        f"the {count} validators of epoch {validators.epoch}; a quorum of each epoch's signed for "
+        f"the {count} validators of epoch {sets[-1].epoch}; a quorum of each epoch's signed for "
         "the next, from the genesis file's on"
     )
 
 
-def check_seals(dossier: Dossier, genesis: Genesis) -> str:
-    """That every sealing block so far is in the history that this epoch's validators signed."""
-    seals = [ended.link.seal for ended in dossier.epochs]
+def check_seals(evidence: Evidence, genesis: Genesis) -> str:
+    """That every sealing block so far is in the history that the next epoch's validators signed."""
+    top, seals = checkpoint(evidence), [ended.link.seal for ended in evidence.epochs]
     if not seals:
         return "no epoch ended before this block"
-    if dossier.header.height <= seals[-1].height:
+    if top.height <= seals[-1].height:
         raise Fault(
-            "header.height",
+            "checkpoint.height",
             f"above {seals[-1].height}, where epoch {seals[-1].epoch} ended",
-            dossier.header.height,
+            top.height,
             "The validators of one epoch decide no height of another.",
         )
-    for number, ended in enumerate(dossier.epochs):
-        after = seals[number + 1] if number + 1 < len(seals) else _certified(dossier)
+    for number, ended in enumerate(evidence.epochs):
+        after = seals[number + 1] if number + 1 < len(seals) else top
         included(
             f"epochs[{number}].path",
             history_leaf(header_digest(ended.link.seal)),
@@ -67,59 +97,130 @@ def check_seals(dossier: Dossier, genesis: Genesis) -> str:
     return f"{len(seals)} sealing block(s) in the history of what follows, last at {heights}"
 
 
-def check_finality(dossier: Dossier, genesis: Genesis) -> str:
-    finality, authority = _finality(dossier), dossier.authority
-    block, carriers = _certified(dossier), finality.carriers
-    validators = declared_validators(dossier, genesis)
-    check_carriers(block, carriers, validators, "carriers")
-    chain = (block, *carriers)
-    parent = None
-    if carriers:
-        parent = chain[-2]
-    elif finality.later is None and authority is not None:
-        parent = authority.parent
+def check_finality(evidence: Evidence, genesis: Genesis) -> str:
+    """That a quorum of its epoch's validators finalized the checkpoint."""
+    finality = evidence.finality
+    if finality is None:
+        raise Missing("there is no proof that the checkpoint is final")
+    last, carriers = evidence.blocks[-1], finality.carriers
+    validators = declared_validators(evidence, genesis)
+    check_carriers(last.header, carriers, validators, "finality.carriers")
+    chain = (last.header, *carriers)
     check_finalization(
-        finality.certificate, chain[-1], parent, validators, chain_id=genesis.chain_id
+        finality.certificate,
+        chain[-1],
+        chain[-2] if carriers else last.parent,
+        validators,
+        chain_id=genesis.chain_id,
     )
     signers, count = len(finality.certificate.signatures), len(validators.validators)
     through = f", through {len(carriers)} block(s) that carry it," if carriers else ""
-    return f"block {block.height}{through} finalized by {signers} of {count} validators"
+    return f"block {last.header.height}{through} finalized by {signers} of {count} validators"
 
 
-def check_ancestry(dossier: Dossier, genesis: Genesis) -> str:
-    later, header = _finality(dossier).later, dossier.header
-    if later is None:
-        return f"the certificate is for block {header.height} itself"
-    same("later.chain_id", genesis.chain_id, later.header.chain_id, "It is another chain's.")
-    same(
-        "later.epoch",
-        header.epoch,
-        later.header.epoch,
-        "A certificate of one epoch covers no block of another.",
+def check_history(
+    evidence: Evidence, genesis: Genesis, used: Collection[int], parents: Collection[int]
+) -> str:
+    """That every block is in the history that its own epoch's validators signed, and that none is
+    there for nothing.
+
+    `used`: heights of the blocks in which the evidence proves something; `parents`: of those where
+    it proves something in the state before. The checkpoint itself need not be used."""
+    top, below = checkpoint(evidence), -1
+    for number, block in enumerate(evidence.blocks):
+        where, height = f"blocks[{number}]", block.header.height
+        if height <= below:
+            meaning = "Blocks stand in the order of the chain, each once."
+            raise Fault(f"{where}.header.height", f"above {below}", height, meaning)
+        below = height
+        _check_in_history(evidence, block, where)
+        _check_parent(block, where)
+        meaning = "Nothing in this evidence stands in this block, or in the state before it."
+        if height not in used and block is not evidence.blocks[-1]:
+            raise Fault(where, "a block that is needed", f"block {height}", meaning)
+        if block.parent is not None and height not in parents:
+            raise Fault(f"{where}.parent", "none", f"block {height - 1}", meaning)
+    others = len(evidence.blocks) - 1
+    if not others:
+        return f"all stands in block {top.height} itself, {header_digest(top).hex()}"
+    return (
+        f"{others} earlier block(s), from {evidence.blocks[0].header.height} on, in the history of "
+        f"block {top.height}, {header_digest(top).hex()}"
     )
+
+
+def _check_in_history(evidence: Evidence, block: Block, where: str) -> None:
+    """Under the history that the last block of its epoch signed for, or of the checkpoint."""
+    header, top, ended = block.header, checkpoint(evidence), evidence.epochs
+    epoch = header.epoch
+    if epoch > top.epoch or (epoch < top.epoch and epoch >= len(ended)):
+        meaning = "No validators are shown who could have signed for it."
+        raise Fault(f"{where}.header.epoch", f"at most {len(ended)}", epoch, meaning)
+    first = ended[epoch - 1].link.seal.height + 1 if 0 < epoch <= len(ended) else 0
+    over = top if epoch == top.epoch else ended[epoch].link.seal
+    if not first <= header.height <= over.height:
+        raise Fault(
+            f"{where}.header.height",
+            f"{first} to {over.height}, heights of epoch {epoch}",
+            header.height,
+            "The validators of one epoch decide no height of another.",
+        )
+    if header.height == over.height:
+        meaning = "Two blocks of one height cannot both be in one history."
+        same(where, header_digest(over), header_digest(header), meaning)
+        same(f"{where}.path", 0, len(block.path), "The block itself needs no path.")
+        return
     included(
-        "later.path",
+        f"{where}.path",
         history_leaf(header_digest(header)),
-        Place(header.height, later.path),
-        size=later.header.height,
-        root=later.header.history_root,
-        meaning="The finalized block does not have this block in its history.",
+        Place(header.height, block.path),
+        size=over.height,
+        root=over.history_root,
+        meaning=f"The final block {over.height} does not have this block in its history.",
     )
-    return f"block {header.height} is in the history of block {later.header.height}"
+
+
+def _check_parent(block: Block, where: str) -> None:
+    parent = block.parent
+    if parent is None:
+        return
+    meaning = "What is proven in it is no state that this block builds on."
+    same(f"{where}.parent", block.header.parent, header_digest(parent), meaning)
+    same(f"{where}.parent.height", block.header.height - 1, parent.height, meaning)
 
 
 # --- what the other checks need ---------------------------------------------------------------
 
 
-def declared_validators(dossier: Dossier, genesis: Genesis) -> ValidatorSet:
-    """The set that the dossier's last link names; `check_validators` says whether it is true."""
-    return dossier.epochs[-1].link.validators if dossier.epochs else genesis.validator_set
+def checkpoint(evidence: Evidence) -> Header:
+    """The block as of which the evidence speaks."""
+    return evidence.blocks[-1].header
 
 
-def members(dossier: Dossier, genesis: Genesis) -> list[Validator]:
-    """Every validator of an epoch up to the block's, the latest epoch's last."""
-    sets = [genesis.validator_set, *(ended.link.validators for ended in dossier.epochs)]
+def declared_validators(evidence: Evidence, genesis: Genesis) -> ValidatorSet:
+    """The set that the last link names; `check_validators` says whether it is true."""
+    return evidence.epochs[-1].link.validators if evidence.epochs else genesis.validator_set
+
+
+def members(evidence: Evidence, genesis: Genesis) -> list[Validator]:
+    """Every validator of an epoch up to the checkpoint's, the latest epoch's last."""
+    sets = [genesis.validator_set, *(ended.link.validators for ended in evidence.epochs)]
     return [validator for each in sets for validator in each.validators]
+
+
+class BlocksByHeight:
+    """Finds the block that a part of the evidence says it stands in."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._blocks = {block.header.height: block for block in evidence.blocks}
+
+    def at(self, height: int, where: str) -> Block:
+        """Raises Fault if the evidence does not have it."""
+        block = self._blocks.get(height)
+        if block is None:
+            meaning = "It stands in a block that is not in the evidence."
+            raise Fault(where, "a height of one of the blocks", height, meaning)
+        return block
 
 
 def included(
@@ -133,13 +234,10 @@ def included(
         raise Fault(where, expected, error, meaning) from error
 
 
-def _certified(dossier: Dossier) -> Header:
-    """The block that the certificate is for, be it through carriers."""
-    later = _finality(dossier).later
-    return dossier.header if later is None else later.header
-
-
-def _finality(dossier: Dossier) -> Finality:
-    if dossier.finality is None:
-        raise Missing("there is no proof that the block is final")
-    return dossier.finality
+def _headers(evidence: Evidence) -> list[tuple[str, Header]]:
+    found = []
+    for number, block in enumerate(evidence.blocks):
+        found.append((f"blocks[{number}].header", block.header))
+        if block.parent is not None:
+            found.append((f"blocks[{number}].parent", block.parent))
+    return found

@@ -32,10 +32,10 @@ from node.chain.types import (
     NetPosition,
     SurvivorShare,
 )
+from node.chain.waterfall import ACCOUNT_OF, Means, Plan, Short, waterfall
 from node.ledger.due import DueKind, cycle_age, cycle_id
 from node.ledger.reasons import SETTLED
 from node.ledger.tables import CYCLES, MEMBERS, NETTING, POSITIONS
-from node.ledger.waterfall import ACCOUNT_OF, Means, Plan, Short, waterfall
 from node.ledger.work import Work
 
 OPERATOR = "operator"

@@ -21,9 +21,9 @@ from node.chain.types import (
     MoveOwn,
     Outcome,
 )
+from node.chain.waterfall import Movement, recompute
 from node.ledger.state import recount
 from node.ledger.tables import CYCLES, POSITIONS
-from node.ledger.waterfall import Movement, recompute
 from tests.support.ledger_world import MadeBlock, World
 from tests.support.netting_world import FUNDING_MS, MEMBERS, Clearing, balances, netting_world
 

@@ -20,7 +20,7 @@ from node.chain.types import (
     Shortfall,
     SurvivorShare,
 )
-from node.ledger.waterfall import (
+from node.chain.waterfall import (
     Means,
     Movement,
     NotReproducible,

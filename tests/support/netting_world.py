@@ -29,9 +29,9 @@ from node.chain.types import (
     OrderCycle,
     Payment,
 )
+from node.chain.waterfall import recompute
 from node.ledger.state import recount
 from node.ledger.tables import CYCLES
-from node.ledger.waterfall import recompute
 from tests.support.ledger_world import (
     GENESIS_TIME,
     Bank,

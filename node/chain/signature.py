@@ -87,6 +87,12 @@ class Ed25519Signer:
         signed: bytes = crypto_sign(preimage(domain, chain_id, payload), self._secret)
         return signed[:SIGNATURE_BYTES]
 
+    def sign_note(self, text: bytes) -> bytes:
+        """The 64-byte signature over the plain text of a note (c2sp.org/signed-note), which no
+        domain stands before: only for keys that sign nothing else."""
+        signed: bytes = crypto_sign(text, self._secret)
+        return signed[:SIGNATURE_BYTES]
+
 
 def preimage(domain: str, chain_id: bytes, payload: bytes) -> bytes:
     """The bytes that a signature covers."""

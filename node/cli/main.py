@@ -1,4 +1,4 @@
-"""The `nostro` command: parsing, dispatch, and the one place where errors become exit codes.
+"""The `nostro` command: which module has which command.
 
 Only the module of the command that was asked for is imported: `nostro verify` runs with the base
 dependencies alone, and no command waits for libraries that it does not use.
@@ -7,17 +7,16 @@ dependencies alone, and no command waits for libraries that it does not use.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from node.cli.errors import CommandError, Exit
+from node.cli.errors import Exit
 from node.cli.output import Output
+from node.cli.running import Parser, guarded
 
 Subparsers = Any
 """argparse's own type for it is private."""
@@ -82,31 +81,6 @@ COMMANDS: dict[str, Command] = {
     "devnet": Command("devnet.cli", "run a local network of real node processes"),
 }
 
-NODE_LIBRARIES = frozenset(
-    {
-        "aiohttp",
-        "cryptography",
-        "holidays",
-        "msgpack",
-        "plyvel",
-        "prometheus_client",
-        "stdnum",
-        "tzdata",
-    }
-)
-"""What the extra `node` installs."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Exits with 64 on wrong usage, where argparse would exit with 2: that means *unknown*."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # An abbreviated option would change its meaning when another is added.
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(Exit.USAGE, f"nostro: {message}\nSee what is possible with: {self.prog} --help\n")
-
 
 def build_parser(wanted: str | None) -> argparse.ArgumentParser:
     """The parser; only the command `wanted` has its options."""
@@ -139,41 +113,7 @@ def _version() -> str:
 def main(argv: Sequence[str]) -> int:
     """Run one command; its exit code. Reports every error itself."""
     output = Output(as_json="--json" in argv)
-    try:
-        return _dispatch(list(argv), output)
-    except SystemExit as stop:  # argparse has printed why
-        return stop.code if isinstance(stop.code, int) else Exit.USAGE
-    except CommandError as error:
-        output.error(str(error))
-        return error.code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        output.error("interrupted")
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone: nothing more can be said there, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.REFUSED
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in NODE_LIBRARIES:
-            return _internal(error, output)
-        output.error(
-            f"this command needs the library {error.name}, which is not installed; install the "
-            "node's libraries with: pip install 'nostro[node]'"
-        )
-        return Exit.REFUSED
-    except OSError as error:
-        if _debugging():
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        output.error(f"{where}{error.strerror or error}")
-        return Exit.USAGE if isinstance(error, FileNotFoundError) else Exit.REFUSED
-    except Exception as error:
-        from node.storage.errors import StorageError  # noqa: PLC0415
-
-        if isinstance(error, StorageError):
-            output.error(str(error))
-            return Exit.REFUSED
-        return _internal(error, output)
+    return guarded(lambda: _dispatch(list(argv), output), output)
 
 
 def _dispatch(argv: list[str], output: Output) -> int:
@@ -184,20 +124,6 @@ def _dispatch(argv: list[str], output: Output) -> int:
         parser.print_help(sys.stderr)
         return Exit.USAGE
     return handler(args, output)
-
-
-def _internal(error: Exception, output: Output) -> int:
-    if _debugging():
-        raise error
-    output.error(
-        f"internal error, please report it: {type(error).__name__}: {error}. Run the same command "
-        "with NOSTRO_DEBUG=1 in the environment to see where"
-    )
-    return Exit.INTERNAL
-
-
-def _debugging() -> bool:
-    return os.environ.get("NOSTRO_DEBUG", "") not in {"", "0"}
 
 
 def run() -> NoReturn:

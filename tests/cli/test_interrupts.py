@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from node.cli.errors import Exit
-from node.cli.main import _internal
 from node.cli.output import Output
+from node.cli.running import internal
 from tests.support.command import Net, devnet
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def test_a_reader_that_goes_away_causes_no_traceback(net: Net) -> None:
 
 
 def test_a_bug_of_ours_is_reported_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _internal(RuntimeError("oops"), Output(as_json=False)) == Exit.INTERNAL
+    assert internal(RuntimeError("oops"), Output(as_json=False)) == Exit.INTERNAL
     err = capsys.readouterr().err
     assert "RuntimeError: oops" in err
     assert "NOSTRO_DEBUG=1" in err

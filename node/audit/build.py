@@ -1,259 +1,258 @@
 """Making the dossier of one payment from a chain's store.
 
 Nothing here is trusted by anybody: a dossier proves itself (`verify`). What this must get right
-is to find the parts; storage that lacks one is named.
+is to find the parts, and to say what storage lacks. The checkpoint is the last final block, so the
+dossier tells what is true as of now.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
-
-import msgspec
-
-from consensus.messages import Certificate
+from node.audit.build_chain import EvidenceUnavailable, history_path, prove_blocks
+from node.audit.build_parts import DossierSource, Parts
+from node.audit.build_related import dispute_row, related
+from node.audit.build_together import settled_together
 from node.audit.dossier import (
-    Ancestry,
-    Authority,
+    MAX_DOSSIER_BYTES,
+    MAX_STEPS,
+    AccountRow,
+    Balances,
     Dossier,
-    EndedEpoch,
-    Finality,
     PaymentPart,
-    Place,
+    PaymentRow,
+    Pinned,
+    Step,
     encode_dossier,
 )
-from node.audit.epochs import EpochLink
-from node.chain.block import InspectedBlock, header_digest, inspect_block, outcome_leaf
-from node.chain.encoding import decode, encode
-from node.chain.instruction import parse_instruction, signed_envelope_leaf
-from node.chain.merkle import inclusion_proof, stored_inclusion_proof
-from node.chain.records import ParticipantKey, ParticipantRecord, ValidatorSetKey
-from node.chain.state_map import StateMap
+from node.chain.block import header_digest
+from node.chain.bodies import body_payments
+from node.chain.records import AccountKey, AccountRecord, PaymentKey, PaymentRecord
+from node.chain.statuses import FINAL_SETTLED
 from node.chain.types import (
-    Envelope,
-    Header,
+    AccountKind,
+    CycleSettled,
+    Issue,
+    MoveOwn,
     Outcome,
-    Signatures,
+    OutcomePlace,
+    Pay,
+    Payment,
+    Redeem,
+    Return,
     SignedEnvelope,
-    ValidatorSet,
 )
 from node.ledger.entries import UetrEntry
+from node.ledger.reasons import DUPLICATE, WITHOUT_AUTHORITY
+
+__all__ = ["DossierSource", "EvidenceUnavailable", "build_dossier"]
+
+SETTLEMENT = AccountKind.SETTLEMENT
+CHANGES_NOT_HERE = (
+    "A node that began with a snapshot knows nothing of what was before; an archive node does"
+)
 
 
-class Seal(Protocol):
-    """How an epoch ended."""
+def build_dossier(
+    source: DossierSource,
+    entry: UetrEntry,
+    *,
+    clear: str | None = None,
+    checkpoint: int | None = None,
+) -> bytes:
+    """The dossier of what `entry` says where to find: a payment, issue, redemption or move.
 
-    @property
-    def height(self) -> int:
-        """Of the sealing block."""
+    `clear`: who reads it, if the payments that settled together with it are to be shown: the LEI of
+    a participant, which sees its own in clear, or `all`. `checkpoint`: height of a block whose
+    place in this history is to be shown, for a reader who knows it.
 
-    @property
-    def carriers(self) -> tuple[bytes, ...]:
-        """The exact bytes of the blocks from its child to the one that `finalization` names."""
-
-    @property
-    def finalization(self) -> Certificate: ...
-
-
-class EpochSource(Protocol):
-    """What is read of the epochs of a chain."""
-
-    def header(self, height: int) -> Header | None: ...
-
-    def seal(self, epoch: int) -> Seal | None:
-        """How this epoch ended; None while it has not."""
-
-    def state_record(self, key: bytes) -> bytes | None:
-        """A record of the last final block's state."""
-
-
-class ProvenSource(EpochSource, Protocol):
-    """What is read to prove that a block is final."""
-
-    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
-        """The nearest finalization that makes `height` final, with the height that it, or a
-        carrier which it names, has."""
-
-    def history_node(self, level: int, index: int) -> bytes | None:
-        """A completed node of the history tree."""
-
-
-class DossierSource(ProvenSource, Protocol):
-    """What is read of a chain; `node.storage.chain_store.ChainStore` has all of it."""
-
-    def block(self, height: int) -> bytes | None:
-        """The exact bytes of a final block."""
-
-    def outcomes(self, height: int) -> list[bytes] | None:
-        """Canonical bytes of a block's outcomes, in tree order."""
-
-    def state_node(self, hash: bytes) -> bytes | None:
-        """A node of any height's state map."""
-
-
-class EvidenceUnavailable(Exception):
-    """The store lacks a part of the evidence; the text names it."""
-
-
-class _Parts(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="instruction/1"
-):
-    """An `Instruction` whose payments are not looked at: there may be thousands."""
-
-    envelope: Envelope
-    signatures: Signatures
-    payments: msgspec.Raw
-
-
-_parts = msgspec.msgpack.Decoder(_Parts)
-T = TypeVar("T")
-
-
-def build_dossier(source: DossierSource, entry: UetrEntry) -> bytes:
-    """The dossier of the payment, issue or redemption that `entry` says where to find.
-
-    Raises EvidenceUnavailable; `BrokenState` where a stored state node is damaged.
-    """
-    height = entry.height
-    raw = _required(source.block(height), f"block {height}")
-    block = inspect_block(raw)
-    parsed = parse_instruction(block.instructions[entry.instruction])
-    envelope, signatures = parsed.instruction.envelope, parsed.instruction.signatures
-    payment = None
-    if parsed.payment_digests:
-        payment = PaymentPart(
-            parsed.instruction.payments[entry.payment],
-            _place(parsed.payment_digests, entry.payment),
-        )
-    outcome, outcome_place = _outcome(source, entry)
-    certified, finality = prove_final(source, block.header)
-    return encode_dossier(
+    Raises EvidenceUnavailable."""
+    parts = Parts(source)
+    steps = _steps(parts, entry)
+    first = steps[0]
+    assert first.act is not None
+    body = first.act.signed.envelope.body
+    part = None
+    if isinstance(body, Pay):
+        part = parts.block(entry.height).payment_part(entry.instruction, entry.payment)
+    payment = _payment(first.act.signed, part, entry.payment)
+    stands = _stands(first.outcome)
+    row = _row(parts, entry, steps) if stands else None
+    together, decided = None, None
+    if payment is not None and stands:
+        together, decided = settled_together(parts, entry, payment, steps, clear)
+    moved = _moved_at(steps[-1].outcome, decided)
+    debtor, creditor = None, None
+    if moved is not None:
+        accounts = _accounts(first.act.signed, payment)
+        debtor, creditor = (_balances(parts, moved, key) for key in accounts)
+    about = related(parts, entry, payment) if payment is not None and stands else ()
+    dispute = dispute_row(parts, entry, payment) if payment is not None and stands else None
+    pinned = None if checkpoint is None else _pinned(parts, checkpoint)
+    proven = prove_blocks(source, parts.checkpoint, parts.needed)
+    data = encode_dossier(
         Dossier(
-            header=block.header,
-            signed=SignedEnvelope(envelope, signatures),
-            instruction=_place(_instruction_leaves(block), entry.instruction),
-            payment=payment,
-            outcome=outcome,
-            outcome_place=outcome_place,
-            authority=_authority(source, height, envelope.sender),
-            epochs=_ended_epochs(source, block.header.epoch, certified),
-            finality=finality,
+            blocks=proven.blocks,
+            epochs=proven.epochs,
+            finality=proven.finality,
+            payment=part,
+            steps=tuple(steps),
+            row=row,
+            debtor=debtor,
+            creditor=creditor,
+            together=together,
+            related=about,
+            dispute=dispute,
             receipt=None,
+            pinned=pinned,
         )
+    )
+    if len(data) > MAX_DOSSIER_BYTES:
+        raise EvidenceUnavailable(
+            f"the dossier would have {len(data):,} bytes, more than the {MAX_DOSSIER_BYTES:,} that "
+            "one may have; ask for it without the other payments in clear"
+        )
+    return data
+
+
+# --- what was ordered -----------------------------------------------------------------------------
+
+
+def _payment(signed: SignedEnvelope, part: PaymentPart | None, number: int) -> Payment | None:
+    """The payment that the first outcome is of; None: the body itself is what it moves."""
+    if part is not None:
+        return part.payment
+    body = signed.envelope.body
+    if isinstance(body, Issue | Redeem | MoveOwn):
+        return None
+    # Of a return the first is the payment itself, the second what it gives back.
+    payments = body_payments(body)[:1] if isinstance(body, Return) else body_payments(body)
+    if number < len(payments):
+        return payments[number]
+    raise EvidenceUnavailable(
+        f"a {type(body).__name__} has no payment {number}: the index and the block disagree"
     )
 
 
-def _place(leaves: list[bytes], index: int) -> Place:
-    return Place(index, tuple(inclusion_proof(leaves, index)))
+def _accounts(
+    signed: SignedEnvelope, payment: Payment | None
+) -> tuple[AccountKey | None, AccountKey | None]:
+    """(debtor's, creditor's) account."""
+    if payment is not None:
+        return (
+            AccountKey(payment.debtor, payment.asset, payment.debtor_account),
+            AccountKey(payment.creditor, payment.asset, payment.creditor_account),
+        )
+    body, sender = signed.envelope.body, signed.envelope.sender
+    match body:
+        case Issue():
+            return None, AccountKey(body.creditor, body.asset, SETTLEMENT)
+        case Redeem():
+            return AccountKey(sender, body.asset, SETTLEMENT), None
+        case MoveOwn():
+            return (
+                AccountKey(sender, body.asset, body.source),
+                AccountKey(sender, body.asset, body.target),
+            )
+        case other:
+            raise AssertionError(f"{type(other).__name__} moves nothing itself")
 
 
-def _instruction_leaves(block: InspectedBlock) -> list[bytes]:
-    leaves = []
-    for raw in block.instructions:
-        parts = _parts.decode(raw)
-        leaves.append(signed_envelope_leaf(SignedEnvelope(parts.envelope, parts.signatures)))
-    return leaves
+# --- what became of it ----------------------------------------------------------------------------
 
 
-def _outcome(source: DossierSource, entry: UetrEntry) -> tuple[Outcome, Place]:
-    stored = _required(source.outcomes(entry.height), f"the outcomes of block {entry.height}")
-    for index, raw in enumerate(stored):
-        if entry.uetr not in raw:
-            continue  # a cheap test before decoding: blocks have thousands of outcomes
-        outcome = decode(raw, Outcome)
-        if (outcome.instruction, outcome.payment) == (entry.instruction, entry.payment):
-            return outcome, _place([outcome_leaf(each) for each in stored], index)
+def _steps(parts: Parts, entry: UetrEntry) -> list[Step]:
+    """Every outcome up to the checkpoint, in order."""
+    steps: list[Step] = []
+    shown: tuple[int, int | None] | None = None
+    for height, index in _places(parts, entry):
+        placed = parts.placed(height, index)
+        outcome, act = placed.outcome, None
+        if outcome.instruction is not None and shown != (height, outcome.instruction):
+            act = parts.act(height, outcome.instruction)
+        shown = height, outcome.instruction
+        steps.append(Step(outcome, placed.place, act))
+    return steps
+
+
+def _places(parts: Parts, entry: UetrEntry) -> list[tuple[int, int]]:
+    """(height, index) of the payment's outcomes, the first one first."""
+    first = _first(parts, entry)
+    named = OutcomePlace(entry.height, entry.instruction, entry.payment)
+    if not _stands(parts.outcome(*first)):
+        return [first]
+    changes: list[tuple[int, int]] = []
+    for height, index in parts.source.outcomes_of(entry.uetr, entry.height):
+        if height > parts.checkpoint.height:
+            break  # it was not final when this began
+        outcome = parts.outcome(height, index)
+        if outcome.content is None or outcome.original != named:
+            continue  # its first one, or one of a payment that has taken its UETR since
+        if len(changes) + 1 == MAX_STEPS:
+            raise EvidenceUnavailable(f"the payment has more than {MAX_STEPS:,} outcomes")
+        changes.append((height, index))
+    return [first, *changes]
+
+
+def _first(parts: Parts, entry: UetrEntry) -> tuple[int, int]:
+    for index, outcome in parts.outcomes_where(entry.height, entry.uetr):
+        here = (outcome.instruction, outcome.payment) == (entry.instruction, entry.payment)
+        if here and outcome.uetr == entry.uetr and outcome.content is None:
+            return entry.height, index
     raise EvidenceUnavailable(
         f"block {entry.height} has no outcome [{entry.instruction}, {entry.payment}] under UETR "
         f"{entry.uetr.hex()}: the index and the block disagree"
     )
 
 
-def _authority(source: DossierSource, height: int, sender: str) -> Authority:
-    parent = _required(source.header(height - 1), f"header {height - 1}")
-    state = StateMap.load(parent.state_root, source.state_node)
-    record, proof = state.prove(encode(ParticipantKey(sender)))
-    found = _required(record, f"the record of {sender} in the state of height {height - 1}")
-    return Authority(parent, decode(found, ParticipantRecord), proof)
+def _stands(first: Outcome) -> bool:
+    """Whether this outcome used up the UETR. If not, the state under it is another order's."""
+    if first.original is not None:
+        return False
+    return first.reason != DUPLICATE and first.reason not in WITHOUT_AUTHORITY
 
 
-# --- finality and epochs ----------------------------------------------------------------------
+def _row(parts: Parts, entry: UetrEntry, steps: list[Step]) -> PaymentRow:
+    checkpoint = parts.checkpoint.height
+    record, proof = parts.proven(checkpoint, PaymentKey(entry.uetr), PaymentRecord)
+    first = OutcomePlace(entry.height, entry.instruction, entry.payment)
+    if record is not None and record.first == first:
+        found = sum(step.outcome.height > entry.height for step in steps)
+        if found != record.changes:
+            raise EvidenceUnavailable(
+                f"{record.changes} outcomes of the payment followed its first block, {found} are "
+                f"known here. {CHANGES_NOT_HERE}"
+            )
+    return PaymentRow(record, proof)
 
 
-def prove_final(source: ProvenSource, header: Header) -> tuple[Header, Finality]:
-    """Why this final block is final, and the block of its epoch that the certificate is for.
-
-    Raises EvidenceUnavailable."""
-    certified, certificate, carriers = _certified(source, header)
-    ancestry = None
-    if certified.height != header.height:
-        path = _history_path(source, header.height, certified.height)
-        ancestry = Ancestry(certified, path)
-    return certified, Finality(certificate, ancestry, carriers)
+# --- what it did to the books ---------------------------------------------------------------------
 
 
-def _certified(
-    source: ProvenSource, header: Header
-) -> tuple[Header, Certificate, tuple[Header, ...]]:
-    """The nearest certified block of the header's own epoch, at or above it."""
-    found = source.finalization_at_or_above(header.height)
-    if found is not None:
-        at, certificate = found
-        block = header if at == header.height else _header(source, at)
-        names = None if certificate.content is None else certificate.content.block
-        if block.epoch == header.epoch and names == header_digest(block):
-            return block, certificate, ()
-    seal = source.seal(header.epoch)
-    if seal is None:
+def _moved_at(last: Outcome, decided: Outcome | None) -> int | None:
+    """Height of the block in which money moved; None: none did."""
+    if decided is not None:
+        return decided.height if isinstance(decided.event, CycleSettled) else None
+    repeats = last.original is not None and last.content is None
+    return last.height if last.status in FINAL_SETTLED and not repeats else None
+
+
+def _balances(parts: Parts, height: int, account: AccountKey | None) -> Balances | None:
+    if account is None:
+        return None
+    parts.use(height, parent=True)
+    before, after = (
+        AccountRow(*parts.proven(each, account, AccountRecord)) for each in (height - 1, height)
+    )
+    return Balances(before, after)
+
+
+def _pinned(parts: Parts, height: int) -> Pinned | None:
+    """The place of an earlier block in the checkpoint's history; None: it is the checkpoint."""
+    checkpoint = parts.checkpoint.height
+    if height > checkpoint:
         raise EvidenceUnavailable(
-            f"a finalization of block {header.height} or above is not stored here"
+            f"block {height} is not final here: the last one that is has height {checkpoint}"
         )
-    return _header(source, seal.height), seal.finalization, _carriers(seal)
-
-
-def epoch_links(source: EpochSource, first: int, last: int) -> list[EpochLink]:
-    """The links of the ended epochs `first` to `last`. Raises EvidenceUnavailable."""
-    return [_epoch_link(source, epoch) for epoch in range(first, last + 1)]
-
-
-def _epoch_link(source: EpochSource, epoch: int) -> EpochLink:
-    seal = _required(source.seal(epoch), f"the end of epoch {epoch}")
-    key = encode(ValidatorSetKey(epoch + 1))
-    following = _required(source.state_record(key), f"the validator set of epoch {epoch + 1}")
-    return EpochLink(
-        _header(source, seal.height),
-        _carriers(seal),
-        seal.finalization,
-        decode(following, ValidatorSet),
-    )
-
-
-def _ended_epochs(source: ProvenSource, epoch: int, certified: Header) -> tuple[EndedEpoch, ...]:
-    links = epoch_links(source, 0, epoch - 1)
-    sizes = [*(link.seal.height for link in links), certified.height][1:]
-    return tuple(
-        EndedEpoch(link, _history_path(source, link.seal.height, size))
-        for link, size in zip(links, sizes, strict=True)
-    )
-
-
-def _carriers(seal: Seal) -> tuple[Header, ...]:
-    return tuple(inspect_block(raw).header for raw in seal.carriers)
-
-
-def _header(source: EpochSource, height: int) -> Header:
-    return _required(source.header(height), f"header {height}")
-
-
-def _history_path(source: ProvenSource, height: int, size: int) -> tuple[bytes, ...]:
-    """That the block of `height` is in the history of the block of height `size`."""
-
-    def node(level: int, index: int) -> bytes:
-        return _required(source.history_node(level, index), f"history node {level}/{index}")
-
-    return tuple(stored_inclusion_proof(node, height, size))
-
-
-def _required(value: T | None, what: str) -> T:
-    if value is None:
-        raise EvidenceUnavailable(f"{what} is not stored here")
-    return value
+    if height == checkpoint:
+        return None
+    digest = header_digest(parts.header(height))
+    return Pinned(height, digest, history_path(parts.source, height, checkpoint))

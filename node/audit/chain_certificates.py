@@ -14,7 +14,7 @@ from typing import Protocol
 from consensus.certificate import opposed
 from consensus.messages import Certificate, Kind
 from node.audit.accountability import check_certificate
-from node.audit.build import Seal
+from node.audit.build_chain import Seal
 from node.audit.epochs import check_carriers, check_finalization
 from node.audit.fault import Fault, same
 from node.chain.block import BodyMismatch, header_digest, inspect_block

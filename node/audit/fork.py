@@ -16,7 +16,7 @@ from typing import Protocol
 from consensus.certificate import opposed
 from consensus.messages import Certificate, Equivocation, Kind
 from node.audit.accountability import check_certificate, enough_culprits
-from node.audit.build import (
+from node.audit.build_chain import (
     EpochSource,
     EvidenceUnavailable,
     ProvenSource,

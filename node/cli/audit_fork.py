@@ -56,7 +56,7 @@ def _journaled(home: Home) -> list[Certificate]:
 
 def _audit_fork(args: argparse.Namespace, output: Output) -> int:
     from consensus.messages import MalformedMessage  # noqa: PLC0415
-    from node.audit.build import EvidenceUnavailable  # noqa: PLC0415
+    from node.audit.build_chain import EvidenceUnavailable  # noqa: PLC0415
     from node.audit.fork import NoFork, build_fork  # noqa: PLC0415
     from node.audit.verify_accountability import check_fork  # noqa: PLC0415
     from node.chain.genesis import BadGenesis, load_genesis  # noqa: PLC0415

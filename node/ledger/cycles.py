@@ -34,6 +34,7 @@ from node.chain.types import (
 )
 from node.chain.waterfall import ACCOUNT_OF, Means, Plan, Short, waterfall
 from node.ledger.due import DueKind, cycle_age, cycle_id
+from node.ledger.entries import ClosedEntry
 from node.ledger.reasons import SETTLED
 from node.ledger.tables import CYCLES, MEMBERS, NETTING, POSITIONS
 from node.ledger.work import Work
@@ -64,6 +65,8 @@ def close(work: Work, asset: str, index: int | None) -> None:
     work.put(NETTING, NettingKey(asset), replace(netting, open_cycle=key.cycle + 1))
     root = Frontier(cycle.payments, cycle.frontier).root()
     closed = CycleClosed(asset, key.cycle, cycle.positions, cycle.payments, root)
+    place = work.context.height, len(work.outcomes)
+    work.closed.append(ClosedEntry(asset, key.cycle, *place))
     work.emit(index, SETTLED, event=closed)
     cycle = _set_aside(work, key, cycle)
     if not lacking(cycle):

@@ -46,6 +46,30 @@ class UetrEntry(NamedTuple):
     """The clearing cycle that decides the payment, of its asset."""
 
 
+class JoinedEntry(NamedTuple):
+    """A payment of a clearing cycle. Nothing is under `state_root` of a single one but what the
+    cycle's root commits to, so storage keeps what evidence takes."""
+
+    asset: str
+    cycle: int
+    leaf: bytes
+    """The payment's leaf hash."""
+    height: int
+    instruction: int
+    payment: int
+    """With the two before: where it stands."""
+
+
+class ClosedEntry(NamedTuple):
+    """A clearing cycle that takes no more payments."""
+
+    asset: str
+    cycle: int
+    height: int
+    outcome: int
+    """Index of the outcome that says so in the block of this height."""
+
+
 class RecentIndex(Protocol):
     """Entries of final blocks, as storage serves them (forgetting is the ledger's business)."""
 

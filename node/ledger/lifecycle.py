@@ -20,7 +20,7 @@ from node.chain.merkle import OUTCOME_LEAF
 from node.chain.records import CycleKey, Live, PaymentKey, PaymentRecord
 from node.chain.types import Carried, Event, Outcome, OutcomePlace, Payment, Returns
 from node.ledger.due import payment_due
-from node.ledger.entries import UetrEntry
+from node.ledger.entries import JoinedEntry, UetrEntry
 from node.ledger.reasons import (
     ACCEPTED,
     CANCELLED,
@@ -101,6 +101,8 @@ def join(work: Work, origin: Origin, cycle: int, event: Event) -> None:
     """Record that a payment is in a clearing cycle, whose row decides it: it needs none itself."""
     _first(work, origin, ACCEPTED, None, event=event)
     _use_up(work, origin, ACCEPTED, None, cycle)
+    asset, place = origin.payment.asset, (work.context.height, origin.instruction, origin.number)
+    work.joined.append(JoinedEntry(asset, cycle, origin.content, *place))
 
 
 def begin(
@@ -208,11 +210,15 @@ def change(
         work.remind(item for item in payment_due(changed, work.window) if item not in known)
 
 
-def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event: Event) -> None:
+def settle_together(
+    work: Work, settled: Iterable[tuple[bytes, int, int]], event: Event
+) -> list[bytes]:
     """Record that queued payments settled, all at once: `change` for thousands of them.
 
-    `settled`: (UETR, debtor's balance, creditor's balance after all of them)."""
+    `settled`: (UETR, debtor's balance, creditor's balance after all of them). Returns their leaf
+    hashes."""
     height, time = work.context.height, work.context.time
+    contents: list[bytes] = []
     outcomes, leaves = work.outcomes, work.leaves
     changes, uetrs = work.changes, work.uetrs
     payments, new = work.own_rows(PAYMENTS), tuple.__new__
@@ -227,6 +233,7 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
                 break
         assert record is not None, "a queued payment has no row"
         first, content = record.first, record.content
+        contents.append(content)
         outcome = encode(
             Outcome(
                 height,
@@ -280,6 +287,7 @@ def settle_together(work: Work, settled: Iterable[tuple[bytes, int, int]], event
             record.recall,
             record.posted,
         )
+    return contents
 
 
 def settled_row(work: Work, payment: Payment, content: bytes) -> PaymentRecord | None:

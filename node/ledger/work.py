@@ -32,7 +32,7 @@ from node.chain.records import (
 )
 from node.chain.types import Event, Outcome, OutcomePlace, Phase, ValidatorSet
 from node.ledger.due import Due
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import ClosedEntry, InstructionEntry, JoinedEntry, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.open_cycle import OpenCycle
 from node.ledger.queue import AccountId, Queue
@@ -103,6 +103,10 @@ class Applied:
     later ones, in order: how a payment's history is found."""
     following: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(UETR, UETR of a payment that carries it on or gives it back)."""
+    joined: list[JoinedEntry] = field(default_factory=list)
+    """Payments that joined a clearing cycle, in order."""
+    closed: list[ClosedEntry] = field(default_factory=list)
+    """Clearing cycles that take no more payments."""
     next_validators: ValidatorSet | None = None
     """Of the next epoch, where this block is the last of its own; else None."""
     history_nodes: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
@@ -211,9 +215,11 @@ class Work:
         "_queues",
         "_tables",
         "changes",
+        "closed",
         "context",
         "due",
         "following",
+        "joined",
         "leaves",
         "open_cycles",
         "outcomes",
@@ -251,6 +257,8 @@ class Work:
         self._pledgers: dict[tuple[str, str], set[str]] | None = None
         self.changes: list[tuple[bytes, int]] = []
         self.following: list[tuple[bytes, bytes]] = []
+        self.joined: list[JoinedEntry] = []
+        self.closed: list[ClosedEntry] = []
         self.due: list[Due] = []
         """What this block put on the agenda."""
         self.stirred: set[str] = set()
@@ -772,6 +780,8 @@ class Work:
             uetrs=list(self.uetrs.values()),
             changes=self.changes,
             following=self.following,
+            joined=self.joined,
+            closed=self.closed,
             next_validators=next_validators,
             _history=parent.history,
         )

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from consensus.messages import Content, Equivocation, Kind
-from node.audit.build import EvidenceUnavailable
+from node.audit.build_chain import EvidenceUnavailable
 from node.audit.fork import ForkSource, NoFork, build_equivocation, build_fork, find_fork
 from node.audit.proofs import ForkProof, decode_proof
 from node.audit.report import UNDECIDED, VALID, Report

@@ -31,7 +31,8 @@ from node.chain.instruction import check_instruction
 from node.chain.merkle import EMPTY_ROOT
 from node.chain.signature import Ed25519Signer, prove_possession
 from node.chain.types import Header, Issue, Redeem, RegisterKey, RevokeKey, ValidatorSet
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.about import about
+from node.ledger.entries import InstructionEntry, JoinedEntry, UetrEntry
 from node.ledger.genesis import genesis_state
 from node.ledger.ledger import Ledger
 from node.ledger.state import State
@@ -99,6 +100,10 @@ class SmallChain:
     records: dict[bytes, bytes] = field(default_factory=dict)
     ids: dict[tuple[str, str], InstructionEntry] = field(default_factory=dict)
     uetrs: dict[bytes, UetrEntry] = field(default_factory=dict)
+    changes: list[tuple[bytes, int, int]] = field(default_factory=list)
+    """(UETR, height, index) of outcomes of payments that have several."""
+    spoken: list[tuple[bytes, int, int]] = field(default_factory=list)
+    """(UETR, height, index) of accepted instructions about payments of others."""
 
     def __post_init__(self) -> None:
         start = genesis_state(self.genesis, self)
@@ -151,6 +156,7 @@ class SmallChain:
             certificate = self.certificate(validators, view, Kind.FINALIZE, content, signers)
             self.finalizations[height] = certificate
         self._store(header, instructions, applied)
+        self.spoken += [(uetr, height, at) for uetr, at in about(checked, applied.outcomes)]
         self.ledger.commit(applied.state)
         self.tip = header
         return header
@@ -232,6 +238,7 @@ class SmallChain:
                 self.records[key] = record
         self.ids.update({(entry.sender, entry.id): entry for entry in applied.ids})
         self.uetrs.update({entry.uetr: entry for entry in applied.uetrs})
+        self.changes += [(uetr, height, index) for uetr, index in applied.changes]
 
     @property
     def state(self) -> State:
@@ -292,6 +299,23 @@ class SmallChain:
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return self.uetrs.get(uetr)
+
+    def outcomes_of(self, uetr: bytes, first: int) -> Iterator[tuple[int, int]]:
+        return ((at, index) for of, at, index in self.changes if of == uetr and at >= first)
+
+    def about(self, uetr: bytes, first: int) -> Iterator[tuple[int, int]]:
+        return ((at, index) for of, at, index in self.spoken if of == uetr and at >= first)
+
+    def joined(self, asset: str, cycle: int) -> Iterator[JoinedEntry]:
+        each = (entry for applied in self.applied.values() for entry in applied.joined)
+        return (entry for entry in each if (entry.asset, entry.cycle) == (asset, cycle))
+
+    def cycle_closed(self, asset: str, cycle: int) -> tuple[int, int] | None:
+        for applied in self.applied.values():
+            for entry in applied.closed:
+                if (entry.asset, entry.cycle) == (asset, cycle):
+                    return entry.height, entry.outcome
+        return None
 
 
 def issue(chain: SmallChain, number: int, *, asset: str = EUR, amount: int = 10**9) -> bytes:

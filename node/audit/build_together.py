@@ -1,0 +1,285 @@
+"""What settled together with a payment: by queue resolution, as a linked settlement, in a clearing
+cycle.
+
+The other payments are shown as their leaf hashes, or not at all: only their root and the positions
+of the accounts are needed to check what settled. Who may see more asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from itertools import islice
+from typing import Any, NamedTuple
+
+from node.audit.build_chain import EvidenceUnavailable, required
+from node.audit.build_parts import Parts
+from node.audit.dossier import (
+    MAX_MEMBERS,
+    MAX_STEPS,
+    Agreement,
+    Gridlocked,
+    Linked,
+    Members,
+    Netted,
+    Place,
+    Step,
+)
+from node.chain.build import link_id
+from node.chain.encoding import RESOLUTION, digest, encode
+from node.chain.instruction import payment_digest
+from node.chain.merkle import EMPTY_ROOT, NODE_PREFIX, root
+from node.chain.records import CycleKey, CycleRecord
+from node.chain.statuses import FINAL_SETTLED
+from node.chain.types import (
+    CycleClosed,
+    CycleSettled,
+    CycleUnwound,
+    Event,
+    Joined,
+    Link,
+    LinkClosed,
+    Outcome,
+    OutcomePlace,
+    Payment,
+    Resolved,
+    Together,
+)
+from node.ledger.entries import UetrEntry
+
+ALL = "all"
+"""A reader who may see every payment in clear: a supervisor, an auditor."""
+
+
+class Own(NamedTuple):
+    """The payment whose dossier it is, and who reads it."""
+
+    payment: Payment
+    leaf: bytes
+    clear: str | None
+    """LEI of a participant, or `ALL`: may see payments in clear. None: needs none."""
+
+
+class Member(NamedTuple):
+    """A payment that settled together with others."""
+
+    leaf: bytes
+    place: OutcomePlace
+
+
+def settled_together(
+    parts: Parts, entry: UetrEntry, payment: Payment, steps: Sequence[Step], clear: str | None
+) -> tuple[Gridlocked | Linked | Netted | None, Outcome | None]:
+    """What the payment settled or waits together with, and the outcome that decided its clearing
+    cycle. Raises EvidenceUnavailable."""
+    last, own = steps[-1].outcome, Own(payment, entry.digest, clear)
+    match last.event:
+        case Together(group=group) if group == digest(RESOLUTION, encode(payment.asset)):
+            return _gridlocked(parts, own, last.height, group), None
+        case Together(group=group):
+            return _linked(parts, payment, steps, group), None
+        case Joined(cycle=cycle):
+            netted = _netted(parts, own, CycleKey(payment.asset, cycle))
+            return netted, None if netted.decided is None else netted.decided.outcome
+    return None, None
+
+
+# --- queue resolution -----------------------------------------------------------------------------
+
+
+def _gridlocked(parts: Parts, own: Own, height: int, group: bytes) -> Gridlocked:
+    asset = own.payment.asset
+    at, summary = _event_at(
+        parts, height, (Resolved,), lambda event: event.asset == asset, f"resolution of {asset}"
+    )
+    event = summary.event
+    assert isinstance(event, Resolved)
+    members = []
+    for index, outcome in parts.outcomes_where(height, group):
+        if index < at and outcome.event == Together(group):
+            assert outcome.content is not None
+            assert outcome.original is not None
+            members.append(Member(outcome.content, outcome.original))
+    what = f"block {height} has other payments of the {asset} resolution than it says"
+    place, shown = _set(parts, own, members, event.payments_root, what)
+    return Gridlocked(parts.placed(height, at), place, shown)
+
+
+# --- linked settlement ----------------------------------------------------------------------------
+
+
+def _linked(parts: Parts, payment: Payment, steps: Sequence[Step], id: bytes) -> Linked:
+    act = steps[0].act
+    assert act is not None
+    body, last = act.signed.envelope.body, steps[-1].outcome
+    if not isinstance(body, Link) or link_id(body.legs, body.expires) != id:
+        raise EvidenceUnavailable("the link and its outcomes disagree: the store is damaged")
+    others = sorted({leg.debtor for leg in body.legs} - {payment.debtor})
+    found = [_agreement(parts, body, debtor, id) for debtor in others]
+    agreements = tuple(each for each in found if each is not None)
+    if last.status not in FINAL_SETTLED:
+        return Linked(agreements, None)
+    if len(agreements) < len(others):
+        raise EvidenceUnavailable("the agreement of a debtor to the link is not known here")
+    at, _ = _event_at(
+        parts, last.height, (LinkClosed,), lambda event: event.link == id, "end of the link"
+    )
+    return Linked(agreements, parts.placed(last.height, at))
+
+
+def _agreement(parts: Parts, link: Link, debtor: str, id: bytes) -> Agreement | None:
+    """The debtor's own order of this link; None: it has given none yet."""
+    leg = next(leg for leg in link.legs if leg.debtor == debtor)
+    for height, index in islice(parts.source.outcomes_of(leg.uetr, 0), MAX_STEPS):
+        if height > parts.checkpoint.height:
+            break
+        outcome = parts.outcome(height, index)
+        if outcome.content is None and outcome.event == Together(id):
+            assert outcome.instruction is not None
+            return Agreement(height, parts.act(height, outcome.instruction))
+    return None
+
+
+# --- clearing cycles ------------------------------------------------------------------------------
+
+
+def _netted(parts: Parts, own: Own, key: CycleKey) -> Netted:
+    found, proof = parts.proven(parts.checkpoint.height, key, CycleRecord)
+    record = required(found, f"clearing cycle {key.cycle} of {key.asset}")
+    if record.status == "open":
+        return Netted(record, proof, None, None, None, ())
+    name = f"clearing cycle {key.cycle} of {key.asset}"
+    at = required(parts.source.cycle_closed(key.asset, key.cycle), f"the close of {name}")
+    closed = parts.placed(*at)
+    event = closed.outcome.event
+    if not isinstance(event, CycleClosed):
+        raise EvidenceUnavailable(f"the close of {name} is not where the index has it")
+    members = (
+        Member(each.leaf, OutcomePlace(each.height, each.instruction, each.payment))
+        for each in parts.source.joined(key.asset, key.cycle)
+    )
+    what = f"not all of the {record.payments:,} payments of {name} are known here"
+    place, shown = _set(parts, own, members, event.payments_root, what)
+    decided = None
+    if record.decided is not None:
+        where, _ = _event_at(
+            parts,
+            record.decided,
+            (CycleSettled, CycleUnwound),
+            lambda event: (event.asset, event.cycle) == (key.asset, key.cycle),
+            f"decision of {name}",
+        )
+        decided = parts.placed(record.decided, where)
+    return Netted(record, proof, closed, decided, place, shown)
+
+
+# --- the set --------------------------------------------------------------------------------------
+
+
+def _set(
+    parts: Parts, own: Own, members: Iterable[Member], expected: bytes, what: str
+) -> tuple[Place | None, Members]:
+    """The payment's place in the set, or the whole set for a reader who may see (part of) it.
+
+    `expected`: the root over the set; `what`: that it is another one."""
+    if own.clear is None:
+        tree = PathTree(own.leaf)
+        for member in members:
+            tree.add(member.leaf)
+        computed, place = tree.finish()
+        if computed != expected or place is None:
+            raise EvidenceUnavailable(what)
+        return place, ()
+    listed = list(islice(members, MAX_MEMBERS + 1))
+    if len(listed) > MAX_MEMBERS:
+        raise EvidenceUnavailable(
+            f"more than {MAX_MEMBERS:,} payments settled together; ask for a dossier without them"
+        )
+    if root([member.leaf for member in listed]) != expected:
+        raise EvidenceUnavailable(what)
+    return None, _in_clear(parts, listed, own.clear)
+
+
+def _in_clear(parts: Parts, members: Sequence[Member], clear: str) -> Members:
+    """The payments that this reader may see, and the leaf hashes of the others."""
+    shown: list[Payment | bytes] = [member.leaf for member in members]
+    # Block by block: only a few are open at a time.
+    for at in sorted(range(len(members)), key=lambda each: members[each].place.height):
+        leaf, place = members[at]
+        payment = parts.block(place.height).carried(place.instruction, place.payment)
+        if clear == ALL or clear in parties(payment):
+            if payment_digest(payment) != leaf:
+                raise EvidenceUnavailable(
+                    f"block {place.height} has another payment at [{place.instruction}, "
+                    f"{place.payment}] than settled from there"
+                )
+            shown[at] = payment
+    return tuple(shown)
+
+
+def parties(payment: Payment) -> tuple[str | None, ...]:
+    """Whose payment it is: LEIs of those that pay, are paid, or have it done for them."""
+    return (
+        payment.debtor,
+        payment.creditor,
+        payment.debtor_indirect,
+        payment.creditor_indirect,
+    )
+
+
+class PathTree:
+    """An RFC 6962 tree that is read once, leaf by leaf, and keeps the path of one leaf: a cycle may
+    have millions."""
+
+    def __init__(self, wanted: bytes) -> None:
+        self._wanted = wanted
+        self._size = 0
+        self._index: int | None = None
+        self._peaks: list[tuple[bytes, bool]] = []
+        """Roots of the complete subtrees, largest first, and whether the leaf is below."""
+        self._path: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """The next leaf. The first one that is as wanted is the one."""
+        here = leaf == self._wanted and self._index is None
+        if here:
+            self._index = self._size
+        node, size = leaf, self._size
+        peaks = self._peaks
+        while size & 1:
+            left, below = peaks.pop()
+            if below or here:
+                self._path.append(node if below else left)
+                here = True
+            node = sha256(NODE_PREFIX + left + node).digest()
+            size >>= 1
+        peaks.append((node, here))
+        self._size += 1
+
+    def finish(self) -> tuple[bytes, Place | None]:
+        """(root, place of the leaf); None: it was not among them."""
+        if not self._peaks:
+            return EMPTY_ROOT, None
+        node, here = self._peaks[-1]
+        for left, below in reversed(self._peaks[:-1]):
+            if below or here:
+                self._path.append(node if below else left)
+                here = True
+            node = sha256(NODE_PREFIX + left + node).digest()
+        place = None if self._index is None else Place(self._index, tuple(self._path))
+        return node, place
+
+
+def _event_at(
+    parts: Parts,
+    height: int,
+    kinds: tuple[type[Event], ...],
+    wanted: Callable[[Any], bool],
+    what: str,
+) -> tuple[int, Outcome]:
+    """(index, outcome) of the one event of these kinds in a block. Raises EvidenceUnavailable."""
+    for kind in kinds:
+        for index, outcome in parts.outcomes_where(height, encode(kind.__struct_config__.tag)):
+            if isinstance(outcome.event, kind) and wanted(outcome.event):
+                return index, outcome
+    raise EvidenceUnavailable(f"block {height} does not tell of the {what}")

@@ -20,6 +20,7 @@ from node.chain.types import Header, Outcome
 from node.ledger.entries import InstructionEntry, UetrEntry
 from tests.support import wire, world
 from tests.support.small_chain import SmallChain, finalization, issue, pay, sample
+from tests.support.world import BANKA
 
 
 def copied() -> SmallChain:
@@ -201,9 +202,9 @@ def test_without_chain_or_genesis_file_nothing_is_decided() -> None:
     [
         ({"creditor_balance": 1}, "outcome 0.creditor_balance"),
         ({"debtor_balance": 1}, "outcome 0.debtor_balance"),
-        ({"status": "RJCT"}, "issued − redeemed of EUR"),
+        ({"status": "RJCT"}, f"balance of {(BANKA.lei, 'EUR', 0)}"),
         ({"uetr": None}, "outcome 0.uetr"),
-        ({"payment": 1}, "outcome 0"),
+        ({"payment": 1}, "outcome 0.uetr"),
     ],
 )
 def test_outcomes_that_do_not_follow_from_the_orders_disagree_with_the_books(
@@ -214,9 +215,10 @@ def test_outcomes_that_do_not_follow_from_the_orders_disagree_with_the_books(
     chain.add(raw)
     checked = [check_instruction(raw, chain.genesis.chain_id)]
     outcome = decode(chain.stored_outcomes[1][0], Outcome)
-    Books().post(checked, [encode(outcome)], chain.state)
+    records = chain.applied[1].records
+    Books().post(checked, [encode(outcome)], chain.state, records)
     with pytest.raises(BooksDisagree) as caught:
-        Books().post(checked, [encode(replace(outcome, **change))], chain.state)
+        Books().post(checked, [encode(replace(outcome, **change))], chain.state, records)
     assert caught.value.where == where
     for outcomes in ([], [encode(outcome)] * 2):
         with pytest.raises(BooksDisagree):

@@ -45,6 +45,7 @@ from node.chain.instruction import (
 )
 from node.chain.types import MAX_VALIDITY_MS, Header, ValidatorSet
 from node.engine.mempool import Mempool, PoolRefused
+from node.ledger.about import about
 from node.ledger.apply import Applied, BadBlock, BlockContext
 from node.ledger.check import ALREADY_EXECUTED, UNKNOWN_SENDER, NotAdmissible
 from node.ledger.ledger import Ledger
@@ -388,6 +389,9 @@ class Executor:
                     uetrs=e.applied.uetrs,
                     changes=e.applied.changes,
                     following=e.applied.following,
+                    about=about(e.instructions, e.applied.outcomes),
+                    joined=e.applied.joined,
+                    closed=e.applied.closed,
                     finalization=finalized.get(e.info.digest),
                 )
                 for e in executed

@@ -466,6 +466,9 @@ class StateSync:
                 rebuilt.used.uetrs,
                 changes=rebuilt.used.changes,
                 following=rebuilt.used.following,
+                about=rebuilt.about,
+                joined=rebuilt.used.joined,
+                closed=rebuilt.used.closed,
             )
             if height == answer.finalized and height < manifest.header.height:
                 self._keep_finalization(block, answer, history)

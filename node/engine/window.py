@@ -27,6 +27,7 @@ from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
 from node.chain.instruction import InstructionRefused, ParsedInstruction
 from node.chain.types import (
     MAX_VALIDITY_MS,
+    CycleClosed,
     Header,
     Joined,
     Outcome,
@@ -34,7 +35,8 @@ from node.chain.types import (
     Returns,
     Unsigned,
 )
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.about import about
+from node.ledger.entries import ClosedEntry, InstructionEntry, JoinedEntry, UetrEntry
 from node.ledger.movements import MOVEMENTS, movement_digest
 from node.ledger.reasons import DUPLICATE, REJECTED, UNDECIDED, WITHOUT_AUTHORITY
 from node.storage.chain_store import ChainStore
@@ -81,6 +83,8 @@ class Used(NamedTuple):
     uetrs: list[UetrEntry]
     changes: list[tuple[bytes, int]]
     following: list[tuple[bytes, bytes]]
+    joined: list[JoinedEntry]
+    closed: list[ClosedEntry]
 
 
 class Rebuilt(NamedTuple):
@@ -89,6 +93,7 @@ class Rebuilt(NamedTuple):
     block: InspectedBlock
     ids: list[InstructionEntry]
     used: Used
+    about: list[tuple[bytes, int]]
 
 
 def window_answer(store: ChainStore, first: int) -> WindowAnswer:
@@ -147,7 +152,8 @@ def rebuild(each: WindowBlock) -> Rebuilt:
     if outcomes_root(each.outcomes) != header.outcomes_root:
         raise BadWindow(f"the outcomes of block {header.height} do not have the header's root")
     try:
-        return Rebuilt(block, _ids(header, parsed), used(header, parsed, each.outcomes))
+        found = used(header, parsed, each.outcomes)
+        return Rebuilt(block, _ids(header, parsed), found, about(parsed, each.outcomes))
     except (Malformed, *UNDECODABLE, IndexError) as error:
         raise BadWindow(f"an outcome of block {header.height}: {error}") from error
 
@@ -180,11 +186,16 @@ def used(header: Header, parsed: Sequence[ParsedInstruction], outcomes: Sequence
     uetrs: dict[bytes, UetrEntry] = {}
     changes: list[tuple[bytes, int]] = []
     following: list[tuple[bytes, bytes]] = []
+    joins: list[JoinedEntry] = []
+    closed: list[ClosedEntry] = []
     decode_outcome = _outcome.decode
     for place, raw in enumerate(outcomes):
         outcome = decode_outcome(raw)
         uetr, reason = outcome.uetr, outcome.reason
         if uetr is None:
+            if isinstance(outcome.event, CycleClosed):
+                event = outcome.event
+                closed.append(ClosedEntry(event.asset, event.cycle, header.height, place))
             continue
         if outcome.content is not None:
             uetrs[uetr] = _changed(header, outcome, uetr, outcome.content)
@@ -209,13 +220,16 @@ def used(header: Header, parsed: Sequence[ParsedInstruction], outcomes: Sequence
         )
         if outcome.status in UNDECIDED and joined is None:
             changes.append((uetr, place))
+        if joined is not None and payment is not None:
+            at = header.height, outcome.instruction, outcome.payment
+            joins.append(JoinedEntry(payment.asset, joined, content, *at))
         if outcome.status == REJECTED:
             continue
         if payment is not None and payment.previous is not None:
             following.append((payment.previous, uetr))
         if isinstance(outcome.event, Returns):
             following.append((outcome.event.original, uetr))
-    return Used(list(uetrs.values()), changes, following)
+    return Used(list(uetrs.values()), changes, following, joins, closed)
 
 
 def _changed(header: Header, outcome: Outcome, uetr: bytes, content: bytes) -> UetrEntry:

@@ -13,7 +13,7 @@ from consensus.interface import BlockInfo, Floor
 from consensus.messages import Certificate
 from node.chain.encoding import encode
 from node.chain.types import Header
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import ClosedEntry, InstructionEntry, JoinedEntry, UetrEntry
 from node.storage.chain_store import (
     _FLOOR_KEY,
     _FORMAT_KEY,
@@ -86,6 +86,9 @@ class ChainLoader:
         *,
         changes: Iterable[tuple[bytes, int]] = (),
         following: Iterable[tuple[bytes, bytes]] = (),
+        about: Iterable[tuple[bytes, int]] = (),
+        joined: Iterable[JoinedEntry] = (),
+        closed: Iterable[ClosedEntry] = (),
     ) -> None:
         """A block with its outcomes, and what the ledger remembers of it. Ascending heights: a
         later block's entry takes the place of an earlier one's."""
@@ -98,6 +101,9 @@ class ChainLoader:
             uetrs=list(uetrs),
             changes=list(changes),
             following=list(following),
+            about=list(about),
+            joined=list(joined),
+            closed=list(closed),
         )
         start = len(self._batch)
         _put_block(self._batch, block)

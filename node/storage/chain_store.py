@@ -11,10 +11,9 @@ Keys are one letter and a big-endian number or digest, so that heights iterate i
     e epoch → what sealed it      c epoch view kind → other certificates
     x epoch view voter → an equivocation that this node holds both votes of
     i sender NUL id → executed instruction                u UETR → latest outcome
-    g UETR height index → (an outcome of a payment that has several)
-    k UETR UETR → (the second carries on or gives back the first)
     s state key → record          t level index → history node
     n hash → state node, and the last height that made it                m name → floor, format
+    a, g, j, k, y: what leads from a payment to its evidence (`evidence_index`)
 
 `p` is the mempool's (`node.engine.pool_store`), in the same database but another batch.
 """
@@ -42,12 +41,13 @@ from consensus.messages import (
 )
 from node.chain.encoding import HEADER, UNDECODABLE, Malformed, decode, digest, encode
 from node.chain.types import Header, Outcome
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import ClosedEntry, InstructionEntry, JoinedEntry, UetrEntry
 from node.storage.errors import StoreCorrupt
+from node.storage.evidence_index import EvidenceIndex, put_cycles, put_following, put_places
 from node.storage.kv import KeyValue
 from node.storage.uetr_filter import UetrFilter
 
-FORMAT = b"nostro-chain-store/3"
+FORMAT = b"nostro-chain-store/4"
 HEIGHT_BYTES = 8
 WARM_SLICE = 2_000
 """UETRs read before others get to run: about a millisecond."""
@@ -81,6 +81,12 @@ class CommittedBlock:
     """(UETR, index in `outcomes`) for payments with more than one outcome, ever."""
     following: Sequence[tuple[bytes, bytes]] = ()
     """(UETR, UETR of a payment that carries it on or gives it back)."""
+    about: Sequence[tuple[bytes, int]] = ()
+    """(UETR, index of an accepted instruction about the payment); see `node.ledger.about`."""
+    joined: Sequence[JoinedEntry] = ()
+    """Payments that joined a clearing cycle, in order."""
+    closed: Sequence[ClosedEntry] = ()
+    """Clearing cycles that take no more payments."""
     finalization: Certificate | None = None
     """The certificate that names this very block, if it is not final through a descendant only.
     Several commits may share one batch; a stored finalization lets a peer sync up to here."""
@@ -137,13 +143,14 @@ _id_value = msgspec.msgpack.Decoder(tuple[int, bytes, int, int])
 _outcomes = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
-class ChainStore:
+class ChainStore(EvidenceIndex):
     """Typed access to the chain on any `KeyValue`. Implements the ledger's `RecentIndex`.
 
     Reads may come from any thread; commits from one at a time."""
 
     def __init__(self, kv: KeyValue) -> None:
         """Raises StoreCorrupt if the database is another format's or contradicts itself."""
+        super().__init__(kv)
         self._kv = kv
         self.writing = threading.Lock()
         """Held over each commit, and by the pruner from its last look at state nodes until they
@@ -358,10 +365,7 @@ class ChainStore:
         """Where the outcomes of a payment stand, in order: (height, index in the outcome tree).
 
         Retries are not among them. A node that began with a snapshot knows none below it."""
-        found = []
-        for key, _ in self._kv.iterate(b"g" + uetr):
-            place = key[1 + len(uetr) :]
-            found.append((int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")))
+        found = list(self.outcomes_of(uetr, 0))
         if found:
             return found
         entry = self.uetr(uetr)
@@ -374,10 +378,6 @@ class ChainStore:
             if outcome.uetr == uetr and outcome.original is None:
                 return [(entry.height, index)]
         return []
-
-    def following(self, uetr: bytes) -> list[bytes]:
-        """UETRs of the payments that carry this one on or give it back, ascending."""
-        return [key[1 + len(uetr) :] for key, _ in self._kv.iterate(b"k" + uetr)]
 
     # --- state and history trees ----------------------------------------------------------------
 
@@ -446,10 +446,9 @@ def _put_block(batch: list[tuple[bytes, bytes | None]], block: CommittedBlock) -
         add((_id_key(entry.sender, entry.id), encode(entry[2:])))
     # One put per payment: no objects beyond its key and value.
     batch.extend([(b"u" + used[0], encode(used[1:])) for used in block.uetrs])
-    number = _number(height)
-    for uetr, index in block.changes:
-        add((b"g" + uetr + number + index.to_bytes(4, "big"), b""))
-    batch.extend([(b"k" + uetr + other, b"") for uetr, other in block.following])
+    batch.extend(put_places(height, block.changes, block.about))
+    batch.extend(put_cycles(block.joined, block.closed))
+    batch.extend(put_following(block.following))
 
 
 def _encode_floor(floor: Floor) -> bytes:

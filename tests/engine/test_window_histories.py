@@ -21,3 +21,5 @@ def test_ids_uetrs_changes_and_what_follows_are_those_that_execution_noted(seed:
         assert rebuilt.used.uetrs == block.applied.uetrs
         assert rebuilt.used.changes == block.applied.changes
         assert rebuilt.used.following == block.applied.following
+        assert rebuilt.used.joined == block.applied.joined
+        assert rebuilt.used.closed == block.applied.closed

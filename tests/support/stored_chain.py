@@ -31,6 +31,11 @@ def stored(chain: SmallChain, kv: KeyValue) -> ChainStore:
                 applied.history_nodes,
                 applied.ids,
                 applied.uetrs,
+                applied.changes,
+                applied.following,
+                [(uetr, index) for uetr, at, index in chain.spoken if at == height],
+                applied.joined,
+                applied.closed,
             )
         )
         if height and certificate is None:

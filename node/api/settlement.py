@@ -421,6 +421,14 @@ class DisputesPage(_View, frozen=True, kw_only=True):
     next: str | None
 
 
+class PartyView(_View, frozen=True, kw_only=True):
+    """Somebody behind the debtor or the creditor, as the payment says."""
+
+    role: str
+    """`ultimate_debtor`, `debtor_agent`, `debtor_indirect` and the same of the creditor."""
+    name: str
+
+
 class TraceView(_View, frozen=True, kw_only=True):
     """A payment with all that follow from it."""
 
@@ -444,6 +452,12 @@ class TraceView(_View, frozen=True, kw_only=True):
     recall: str | None = None
     """`asked`, `refused` or `returned`."""
     dispute: DisputeView | None = None
+    settled_at: int | None = None
+    """Block time of settlement; null if not settled."""
+    parties: list[PartyView] = []
+    """The ends behind the participants: ultimate and indirect parties, agents."""
+    evidence: str | None = None
+    """Where on this node its dossier is."""
     following: list[TraceView] = []
 
 

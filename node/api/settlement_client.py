@@ -121,12 +121,22 @@ class SettlementCalls(_Asking):
 
     async def movements(self, statement: AccountStatementView) -> list[MovementView]:
         """Every movement that a statement covers, in order."""
+        account = statement.asset, statement.account
+        return await self.movements_between(
+            statement.lei, account, statement.begins, statement.ends
+        )
+
+    async def movements_between(
+        self, participant: str, account: tuple[str, str], begins: str, ends: str
+    ) -> list[MovementView]:
+        """Movements of an account, (asset, kind), from one HEIGHT:INDEX to before another."""
+        asset, kind = account
         path = _path(
-            f"/v1/statements/{statement.lei}/movements",
-            asset=statement.asset,
-            account=statement.account,
-            begins=statement.begins,
-            ends=statement.ends,
+            f"/v1/statements/{quote(participant, safe='')}/movements",
+            asset=asset,
+            account=kind,
+            begins=begins,
+            ends=ends,
         )
         return [each for page in await self._pages(path, MovementsPage) for each in page.movements]
 

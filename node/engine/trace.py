@@ -7,12 +7,14 @@ answer for ever. A payment that this node no longer holds stands in the tree by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from node.api.problems import Refused
 from node.api.service import PaymentView
-from node.api.settlement import TraceDocument, TraceView
+from node.api.settlement import PartyView, TraceDocument, TraceView
+from node.chain.encoding import decode
 from node.chain.records import DisputeKey
+from node.chain.types import Payment
 from node.chain.uetr import parse_uetr, uetr_text
 from node.engine.credit_views import dispute_view
 from node.engine.payment_views import Payments
@@ -25,6 +27,9 @@ MAX_DEPTH = 64
 """Payments from the source to a leaf."""
 MAX_PAYMENTS = 500
 """Payments of one answer."""
+TEXT_PARTIES = ("ultimate_debtor", "debtor_agent", "creditor_agent", "ultimate_creditor")
+INDIRECT_PARTIES = ("debtor_indirect", "creditor_indirect")
+"""Fields of a payment that name whom it is for besides the participants."""
 
 
 class _Tracer:
@@ -109,12 +114,25 @@ class _Tracer:
             returned=view.returned,
             recall=view.recall,
             dispute=None if dispute is None else dispute_view(self._state, uetr, dispute),
+            settled_at=view.settled_at,
+            parties=_parties(view, name),
+            evidence=f"/v1/payments/{view.uetr}/evidence",
             following=following,
         )
 
     @property
     def count(self) -> int:
         return len(self._seen)
+
+
+def _parties(view: PaymentView, name: Callable[[str], str]) -> list[PartyView]:
+    if view.payment is None:
+        return []
+    payment = decode(bytes.fromhex(view.payment), Payment)
+    said = [(role, getattr(payment, role)) for role in TEXT_PARTIES]
+    indirect = [(role, getattr(payment, role)) for role in INDIRECT_PARTIES]
+    known = [(role, name(lei)) for role, lei in indirect if lei is not None]
+    return [PartyView(role=role, name=text) for role, text in [*said, *known] if text is not None]
 
 
 def trace_view(state: State, recorded: Recorded, uetr: bytes) -> TraceDocument | None:

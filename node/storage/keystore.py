@@ -32,7 +32,8 @@ from node.storage.disk import write_file
 from node.storage.errors import KeystoreError, WrongPassphrase
 
 FORMAT = "nostro-key/1"
-ROLES = ("participant", "vote", "node")
+ROLES = ("participant", "vote", "node", "checkpoint", "witness")
+"""The last two sign notes alone (`node.audit.checkpoint`)."""
 SEED_BYTES = 32
 MAX_KEYSTORE_BYTES = 16 * 1024
 MIN_PASSPHRASE_CHARACTERS = 10
@@ -81,7 +82,7 @@ class KeyInfo:
     """What a key file says in clear, under its seal."""
 
     role: str
-    """participant, vote or node."""
+    """One of `ROLES`."""
     name: str
     """Short name of the holder: a participant, or a node."""
     lei: str

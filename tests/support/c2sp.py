@@ -1,4 +1,5 @@
 """Notes, keys and cosignatures that others published, to hold our reading against theirs."""
+# ruff: noqa: E501 - what others published stays in one piece
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from node.chain.carried import CarriedPayment, carried_payment
 from node.chain.encoding import decode, encode
 from node.chain.instruction import ParsedInstruction
 from node.chain.records import AccountKey, AccountRecord, AssetKey, AssetRecord
-from node.chain.statuses import FINAL_SETTLED, UNDECIDED
+from node.chain.statuses import FINAL_SETTLED, REJECTED, SETTLED, UNDECIDED
 from node.chain.types import AccountKind, InstructionBody, Outcome, Payment
 from node.ledger.state import State
 
@@ -287,6 +287,8 @@ class Books:
 
     def _event(self, at: int, outcome: Outcome) -> None:
         where, event = f"outcome {at}.event", outcome.event
+        if event is not None and outcome.status in (REJECTED, *UNDECIDED):
+            raise BooksDisagree(f"outcome {at}.status", SETTLED, outcome.status)
         match event:
             case t.Moved():
                 self._move(

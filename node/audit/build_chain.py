@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 from consensus.messages import Certificate
-from node.audit.dossier import Block, EndedEpoch, Finality
+from node.audit.dossier import EndedEpoch, Finality, ProvenBlock
 from node.audit.epochs import EpochLink
 from node.chain.block import header_digest, inspect_block
 from node.chain.encoding import decode, encode
@@ -80,7 +80,7 @@ class HeadedSource(ProvenSource, Protocol):
 class Proven(NamedTuple):
     """Blocks, and why they are final: fields of a `Dossier` and of the proofs of states."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[ProvenBlock, ...]
     epochs: tuple[EndedEpoch, ...]
     finality: Finality
 
@@ -106,7 +106,7 @@ def prove_blocks(source: ProvenSource, checkpoint: Header, needed: Mapping[int, 
         last = seals[header.epoch] if header.epoch < checkpoint.epoch else checkpoint
         parent = stored_header(source, height - 1) if needed.get(height) else None
         path = () if height == last.height else history_path(source, height, last.height)
-        blocks.append(Block(header, parent, path))
+        blocks.append(ProvenBlock(header, parent, path))
     sizes = [*(seal.height for seal in seals[1:]), checkpoint.height]
     epochs = tuple(
         EndedEpoch(link, history_path(source, link.seal.height, size))

@@ -72,7 +72,7 @@ class Place(_Canonical, frozen=True):
 # --- blocks and why they are final ----------------------------------------------------------------
 
 
-class Block(_Canonical, frozen=True):
+class ProvenBlock(_Canonical, frozen=True):
     """A block that a part of the evidence stands in."""
 
     header: Header
@@ -84,7 +84,7 @@ class Block(_Canonical, frozen=True):
     that block itself."""
 
 
-Blocks = Annotated[tuple[Block, ...], Meta(min_length=1, max_length=2 * MAX_STEPS)]
+Blocks = Annotated[tuple[ProvenBlock, ...], Meta(min_length=1, max_length=2 * MAX_STEPS)]
 """Ascending by height; the last is the checkpoint. None is there that nothing stands in."""
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from node.audit.dossier import Block, EndedEpoch, Finality, Place
+from node.audit.dossier import EndedEpoch, Finality, Place, ProvenBlock
 from node.audit.epochs import check_carriers, check_finalization, follow
 from node.audit.fault import Fault, Missing, known, same
 from node.chain.block import header_digest, validator_set_digest
@@ -28,7 +28,7 @@ class Evidence(Protocol):
     """What all kinds of evidence about a chain's blocks have."""
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[ProvenBlock, ...]:
         """Ascending by height; the last is the checkpoint. At least one."""
 
     @property
@@ -149,7 +149,7 @@ def check_history(
     )
 
 
-def _check_in_history(evidence: Evidence, block: Block, where: str) -> None:
+def _check_in_history(evidence: Evidence, block: ProvenBlock, where: str) -> None:
     """Under the history that the last block of its epoch signed for, or of the checkpoint."""
     header, top, ended = block.header, checkpoint(evidence), evidence.epochs
     epoch = header.epoch
@@ -180,7 +180,7 @@ def _check_in_history(evidence: Evidence, block: Block, where: str) -> None:
     )
 
 
-def _check_parent(block: Block, where: str) -> None:
+def _check_parent(block: ProvenBlock, where: str) -> None:
     parent = block.parent
     if parent is None:
         return
@@ -214,7 +214,7 @@ class BlocksByHeight:
     def __init__(self, evidence: Evidence) -> None:
         self._blocks = {block.header.height: block for block in evidence.blocks}
 
-    def at(self, height: int, where: str) -> Block:
+    def at(self, height: int, where: str) -> ProvenBlock:
         """Raises Fault if the evidence does not have it."""
         block = self._blocks.get(height)
         if block is None:
@@ -232,6 +232,12 @@ def included(
     except ProofError as error:
         expected = f"a path from leaf {place.index} of {size} to {root.hex()}"
         raise Fault(where, expected, error, meaning) from error
+
+
+def headers_of(evidence: Evidence) -> list[Header]:
+    """Every header that the evidence shows to be of its history, if its checks pass."""
+    headers = [header for _, header in _headers(evidence)]
+    return [*(ended.link.seal for ended in evidence.epochs), *headers]
 
 
 def _headers(evidence: Evidence) -> list[tuple[str, Header]]:

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 
 from consensus import messages
-from node.audit import dossier, epochs, proofs
-from node.chain import encoding, records, state_map, types
+from node.audit import dossier, epochs, proofs, state_proofs
+from node.chain import encoding, records, state_map, types, uetr_tree
 from node.engine import gossip, snapshot, window
 from node.network import frames, transport
 from node.storage import backup
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "byte-formats.md").read_text()
 MODULES = (
-    types, records, state_map, messages, epochs, dossier, proofs, frames, gossip,
-    snapshot, window, backup,
+    types, records, state_map, uetr_tree, messages, epochs, dossier, state_proofs, proofs,
+    frames, gossip, snapshot, window, backup,
 )  # fmt: skip
 
 

@@ -44,6 +44,30 @@ class Culprit:
     """What the two votes say, in words."""
 
 
+@dataclass(frozen=True)
+class PaymentFacts:
+    """What a VALID dossier is of, and as of when it speaks."""
+
+    uetr: str
+    amount_minor: int
+    """Minor units."""
+    amount: str | None
+    """In the asset's own decimals; None: the genesis file does not know the asset."""
+    currency: str
+    """Or security: the asset's code."""
+    debtor: str | None
+    """LEI; None: money that was issued."""
+    creditor: str | None
+    """LEI; None: money that was redeemed."""
+    height: int
+    """Of the block of its first outcome."""
+    decided_height: int | None
+    """Of the block in which its money moved; None: none did, up to the checkpoint."""
+    checkpoint_height: int
+    checkpoint_digest: str
+    """Of the header, hexadecimal."""
+
+
 @dataclass
 class Report:
     """What a file of evidence proves."""
@@ -52,9 +76,12 @@ class Report:
     undecided: bool = False
     """A mandatory part is missing."""
     kind: str | None = None
-    """What the file is: "dossier", "equivocation" or "fork"; None if it is none of them."""
+    """What the file is: "dossier", "balance", "absence", "equivocation" or "fork"; None if it is
+    none of them."""
     status: str | None = None
-    """The proved status of a dossier's payment, "settled" or "rejected"; None unless VALID."""
+    """The proved status of a dossier's payment, one of `statuses.WORDS`; None unless VALID."""
+    payment: PaymentFacts | None = None
+    """None unless VALID, and of a payment."""
     dossier: Dossier | None = None
     """The dossier, if the file is one."""
     culprits: list[Culprit] = field(default_factory=list)

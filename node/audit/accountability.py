@@ -20,7 +20,7 @@ from node.audit.report import Culprit
 from node.chain.block import header_digest
 from node.chain.encoding import encode
 from node.chain.merkle import ProofError, history_leaf, verify_inclusion
-from node.chain.signature import verify
+from node.chain.signature import Verify, verify
 from node.chain.types import ValidatorSet
 
 OTHER_EPOCH = "The votes of one epoch's validators count in that epoch only."
@@ -61,11 +61,15 @@ def _statement(vote: Vote | Certificate) -> Statement:
 
 
 def check_certificate(
-    certificate: Certificate, validators: ValidatorSet, chain_id: bytes, where: str = "certificate"
+    certificate: Certificate,
+    validators: ValidatorSet,
+    chain_id: bytes,
+    where: str = "certificate",
+    verify: Verify = verify,
 ) -> None:
     """Check that a quorum of this epoch's validators signed it. Raises Fault."""
     same(f"{where}.epoch", validators.epoch, certificate.epoch, OTHER_EPOCH)
-    check_signatures(certificate, validators, chain_id, where)
+    check_signatures(certificate, validators, chain_id, where, verify)
 
 
 def check_vote(vote: Vote, validators: ValidatorSet, chain_id: bytes, where: str) -> None:

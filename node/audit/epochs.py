@@ -24,7 +24,7 @@ from node.audit.fault import Fault, known, same
 from node.chain.block import header_digest, validator_set_digest
 from node.chain.genesis import Genesis
 from node.chain.merkle import EMPTY_ROOT
-from node.chain.signature import verify
+from node.chain.signature import Verify, verify
 from node.chain.types import Header, ValidatorSet, _Canonical
 
 MAX_EPOCHS = 65_536
@@ -161,6 +161,7 @@ def check_finalization(
     *,
     chain_id: bytes,
     where: str = "certificate",
+    verify: Verify = verify,
 ) -> None:
     """Check that a quorum of these validators finalized this header's block. Raises Fault.
 
@@ -177,11 +178,15 @@ def check_finalization(
     if parent is not None and content is not None:
         view = parent.view if parent.epoch == header.epoch else 0
         same(f"{where}.parent_view", view, content.parent_view, what)
-    check_signatures(certificate, validators, chain_id, where)
+    check_signatures(certificate, validators, chain_id, where, verify)
 
 
 def check_signatures(
-    certificate: Certificate, validators: ValidatorSet, chain_id: bytes, where: str
+    certificate: Certificate,
+    validators: ValidatorSet,
+    chain_id: bytes,
+    where: str,
+    verify: Verify = verify,
 ) -> None:
     """Check that q..n of these validators signed what the certificate says. Raises Fault.
 
@@ -190,12 +195,17 @@ def check_signatures(
     try:
         certificates.check(certificate, keys, lambda k, d, p, s: verify(k, d, chain_id, p, s))
     except certificates.BadCertificate as error:
-        raise Fault(
-            f"{where}.signatures",
-            f"signatures of a quorum of the validators of epoch {validators.epoch}",
-            error.reason,
-            "It is not shown to be agreed.",
-        ) from error
+        raise bad_signatures(where, validators, error.reason) from error
+
+
+def bad_signatures(where: str, validators: ValidatorSet, reason: str) -> Fault:
+    """What `check_signatures` raises, for this reason."""
+    return Fault(
+        f"{where}.signatures",
+        f"signatures of a quorum of the validators of epoch {validators.epoch}",
+        reason,
+        "It is not shown to be agreed.",
+    )
 
 
 def check_next_set(validators: ValidatorSet, seal: Header, where: str) -> None:

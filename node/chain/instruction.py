@@ -23,7 +23,7 @@ import msgspec
 from node.chain.bodies import body_identifiers, body_payments, body_uetrs, disorder
 from node.chain.encoding import INSTRUCTION, UNDECODABLE, digest, encode
 from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, root
-from node.chain.signature import INSTRUCTION_DOMAIN, verify
+from node.chain.signature import INSTRUCTION_DOMAIN, Verify, verify
 from node.chain.types import (
     NODE_ID_PREFIX,
     NODE_SIGNED,
@@ -159,8 +159,13 @@ def check_instruction(raw: bytes, chain_id: bytes) -> CheckedInstruction:
     return check_parsed(parse_instruction(raw), chain_id)
 
 
-def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstruction:
-    """The rest of `check_instruction` for an instruction already parsed."""
+def check_parsed(
+    parsed: ParsedInstruction, chain_id: bytes, verify: Verify = verify
+) -> CheckedInstruction:
+    """The rest of `check_instruction` for an instruction already parsed.
+
+    `verify`: who checks signatures elsewhere meanwhile says yes here, and answers for it: nothing
+    that rests on them may be used before."""
     instruction = parsed.instruction
     envelope = instruction.envelope
     if envelope.chain_id != chain_id:
@@ -170,7 +175,7 @@ def check_parsed(parsed: ParsedInstruction, chain_id: bytes) -> CheckedInstructi
         )
     # Signatures first: what thousands of payments say costs more to judge than 32 signatures,
     # and whoever signed can be held to it.
-    _check_signatures(instruction)
+    _check_signatures(instruction, verify)
     body = envelope.body
     if type(body) is Pay:
         _check_names(envelope, instruction.payments, ())
@@ -279,7 +284,7 @@ def _check_uetrs(payments: Sequence[Payment], of_body: Iterable[bytes]) -> None:
             seen.add(uetr)
 
 
-def _check_signatures(instruction: Instruction) -> None:
+def _check_signatures(instruction: Instruction, verify: Verify) -> None:
     previous = b""
     for signature in instruction.signatures:
         if signature.public_key <= previous:
@@ -298,10 +303,14 @@ def _check_signatures(instruction: Instruction) -> None:
             payload,
             signature.signature,
         ):
-            raise InstructionRefused(
-                Refusal.SIGNATURE,
-                f"the signature of key {signature.public_key.hex()} does not fit this envelope",
-            )
+            raise bad_signature(signature.public_key)
+
+
+def bad_signature(public_key: bytes) -> InstructionRefused:
+    """What `check_parsed` raises about a signature by this key that does not verify."""
+    return InstructionRefused(
+        Refusal.SIGNATURE, f"the signature of key {public_key.hex()} does not fit this envelope"
+    )
 
 
 # --- digests ----------------------------------------------------------------------------------

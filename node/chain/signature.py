@@ -13,6 +13,7 @@ elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from nacl.bindings import (
@@ -107,6 +108,10 @@ def verify(
     Keys of low order and non-canonical encodings of key or signature give False.
     """
     return verify_bytes(public_key, preimage(domain, chain_id, payload), signature)
+
+
+Verify = Callable[[bytes, str, bytes, bytes, bytes], bool]
+"""`verify`, or what puts it off: (public key, domain, chain id, payload, signature)."""
 
 
 def verify_bytes(public_key: bytes, message: bytes, signature: bytes) -> bool:

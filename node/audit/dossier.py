@@ -315,9 +315,7 @@ def decode_dossier(data: bytes) -> Dossier:
     if not data:
         raise BadDossier("the file is empty")
     if len(data) > MAX_DOSSIER_BYTES:
-        raise BadDossier(
-            f"the file has {len(data):,} bytes, no dossier has more than {MAX_DOSSIER_BYTES:,}"
-        )
+        raise BadDossier(f"no dossier has more than {MAX_DOSSIER_BYTES:,} bytes, this file has")
     if data[1:11] in OLD_TAGS:
         raise BadDossier("it has an old format, which no node makes any more; have it made anew")
     try:

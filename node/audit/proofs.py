@@ -79,9 +79,7 @@ def encode_proof(proof: ForkProof | EquivocationProof) -> bytes:
 def decode_proof(data: bytes, kind: type[Proof]) -> Proof:
     """Read a file. Raises BadProof."""
     if len(data) > MAX_PROOF_BYTES:
-        raise BadProof(
-            f"the file has {len(data):,} bytes, no proof has more than {MAX_PROOF_BYTES:,}"
-        )
+        raise BadProof(f"no proof has more than {MAX_PROOF_BYTES:,} bytes, this file has")
     try:
         return decode(data, kind)
     except Malformed as error:

@@ -74,7 +74,7 @@ def _with_receipt(path: Path, dossier: bytes, receipt: bytes, genesis: bytes) ->
     word here and decides nothing: whoever verifies has their own."""
     from node.audit.dossier import BadDossier, attach_receipt, decode_dossier  # noqa: PLC0415
     from node.audit.fault import Fault  # noqa: PLC0415
-    from node.audit.verify_order import check_receipt  # noqa: PLC0415
+    from node.audit.verify_known import check_receipt  # noqa: PLC0415
     from node.chain.genesis import BadGenesis, load_genesis  # noqa: PLC0415
 
     try:

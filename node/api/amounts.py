@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 
+from node.chain.amounts import format_amount
 from node.chain.types import MAX_AMOUNT
+
+__all__ = ["MAX_AMOUNT_TEXT", "BadAmount", "format_amount", "parse_amount"]
 
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 MAX_AMOUNT_TEXT = 64
@@ -49,12 +52,3 @@ def parse_amount(text: str, exponent: int, code: str, *, zero: bool = False) -> 
             f"amount {text} is too large: at most {format_amount(MAX_AMOUNT, exponent)} {code}"
         )
     return minor
-
-
-def format_amount(minor: int, exponent: int) -> str:
-    """The decimal text of minor units, always with all of the asset's decimals."""
-    if exponent == 0:
-        return str(minor)
-    sign = "-" if minor < 0 else ""
-    digits = str(abs(minor)).rjust(exponent + 1, "0")
-    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}"

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
+from typing import IO
 
 from node.cli.errors import CommandError
 
@@ -28,3 +35,58 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BufferedRandom]:
+    """A file that is too large to be made in memory: it takes the name in one step, complete and on
+    the disk, once the block is left without an error. Until then it grows beside it under a name
+    that begins with a dot; one that a killed command left there is overwritten by the next.
+
+    Raises CommandError, for every OSError of the block too: a disk that is full.
+    """
+    try:
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise CommandError(f"cannot write {path}: it is there, and no regular file")
+        partial = path.absolute().with_name(f".{path.name}.part")
+        # Read too: what is written is digested at the end.
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "w+b") as file:
+            _own(file, partial, path)
+            try:
+                file.truncate(0)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(partial, path)
+                _sync_directory(partial.parent)
+            except BaseException:
+                os.unlink(partial)
+                raise
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _own(file: IO[bytes], partial: Path, path: Path) -> None:
+    """Be the only one that writes it. Raises CommandError, OSError."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have finished in between: then this is its file, under its own name.
+        own, named = os.fstat(file.fileno()), os.stat(partial)
+        busy = (own.st_dev, own.st_ino) != (named.st_dev, named.st_ino)
+    except (BlockingIOError, FileNotFoundError):
+        busy = True
+    if busy:
+        raise CommandError(f"another command is writing {path}; wait for it, or name another file")
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the name durable as well. Some file systems cannot, and say so."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)

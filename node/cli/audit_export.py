@@ -1,0 +1,256 @@
+"""`nostro audit export`: the books of a verified chain, as a file for other tools."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from node.cli.common import date_option
+from node.cli.connection import read_input
+from node.cli.errors import CommandError, Exit, usage
+from node.cli.files import writing
+from node.cli.output import Output
+from node.cli.stopped import stopped
+
+if TYPE_CHECKING:
+    from node.audit.chain_audit import AuditReport, ChainSource
+    from node.audit.export import Span, Summary, Writer
+    from node.chain.genesis import Genesis
+
+FORMATS = ("beancount", "csv", "parquet")
+"""Formats of the books."""
+MAX_HEIGHT_DIGITS = 18
+MAX_EVERY = 1_000_000
+"""Blocks between two checkpoints."""
+
+
+class Bound(NamedTuple):
+    """An end of the stretch that is exported."""
+
+    height: int | None
+    date: int | None
+    """yyyymmdd, UTC."""
+
+
+def bound_option(text: str) -> Bound:
+    """A height, or a date with hyphens."""
+    if text.isascii() and text.isdigit() and len(text) <= MAX_HEIGHT_DIGITS:
+        return Bound(int(text), None)
+    if "-" not in text:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is neither a height nor a date such as 2026-03-02"
+        )
+    return Bound(None, date_option(text))
+
+
+def every_option(text: str) -> int:
+    """A number of blocks."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 7 else 0
+    if not 1 <= number <= MAX_EVERY:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to {MAX_EVERY:,}")
+    return number
+
+
+def register(commands: Any) -> None:
+    """Add `audit export` to the parser."""
+    export = commands.add_parser(
+        "export",
+        help="write the books of a chain for other tools, after checking it",
+        description="Replays the chain as `audit chain` does and writes what moved, from the "
+        "replay alone. A chain that is not sound gives no file.",
+    )
+    export.add_argument("--format", choices=FORMATS, required=True)
+    export.add_argument("--home", metavar="DIR", type=Path, required=True, help="a node's home")
+    export.add_argument("--genesis", metavar="FILE", type=Path, required=True)
+    export.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
+    export.add_argument(
+        "--from",
+        dest="first",
+        metavar="HEIGHT|DATE",
+        type=bound_option,
+        help="the first block, or the first of this UTC date; what there was before is carried in",
+    )
+    export.add_argument(
+        "--to",
+        dest="last",
+        metavar="HEIGHT|DATE",
+        type=bound_option,
+        help="the last block, or the last of this UTC date",
+    )
+    export.add_argument(
+        "--account", metavar="PARTICIPANT", help="movements of this participant's accounts alone"
+    )
+    export.add_argument(
+        "--checkpoint-every",
+        dest="every",
+        metavar="BLOCKS",
+        type=every_option,
+        help="beancount: confirm the balances after so many blocks, not only at the end of each "
+        "UTC date",
+    )
+    export.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    export.set_defaults(handler=_export)
+
+
+class _Unsound(Exception):
+    """The replay did not end with VALID."""
+
+    def __init__(self, report: AuditReport) -> None:
+        super().__init__(report.verdict)
+        self.report = report
+
+
+def _export(args: argparse.Namespace, output: Output) -> int:
+    from node.audit.export import CannotExport  # noqa: PLC0415
+
+    if args.every is not None and args.format != "beancount":
+        raise usage("--checkpoint-every is for --format beancount: a table has no balances")
+    try:
+        return _books(args, output)
+    except CannotExport as error:
+        raise CommandError(str(error)) from error
+    except _Unsound as unsound:
+        report = unsound.report
+        output.document(
+            {
+                "verdict": report.verdict,
+                "file": None,
+                "height": report.height,
+                "finding": None if report.finding is None else report.finding._asdict(),
+                "undecided": report.undecided,
+            }
+        )
+        output.line(report.text().rstrip("\n"))
+        output.note(f"{args.output} was not written: only a chain that is sound is exported")
+        return report.exit_code
+
+
+def _books(args: argparse.Namespace, output: Output) -> int:
+    from node.audit.chain_audit import audit_chain  # noqa: PLC0415
+    from node.audit.export import Exporter  # noqa: PLC0415
+    from node.audit.report import VALID  # noqa: PLC0415
+
+    def progress(so_far: AuditReport, last: int) -> None:
+        output.progress(so_far.height, last, "blocks")
+
+    genesis_file = read_input(args.genesis, "the genesis file")
+    genesis = _genesis(args.genesis, genesis_file)
+    span = _span(args.first, args.last)
+    if args.format == "parquet":
+        from node.audit.export_parquet import require_pyarrow  # noqa: PLC0415
+
+        require_pyarrow()
+    with complete_chain(args.home) as source, writing(args.output) as file:
+        exporter = Exporter(
+            _writer(args, file), genesis, span=span, holder=args.account, every=args.every
+        )
+        try:
+            report = audit_chain(source, genesis_file, progress, exporter.watch)
+        finally:
+            output.clear_progress()
+        if report.verdict != VALID:
+            raise _Unsound(report)
+        summary = exporter.finish()
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _tell(output, args, genesis, summary, digest)
+    return Exit.DONE
+
+
+def _tell(
+    output: Output, args: argparse.Namespace, genesis: Genesis, summary: Summary, digest: str
+) -> None:
+    first, last = summary.first, summary.last
+    assert first is not None
+    assert last is not None
+    turnover = summary.turnover_text()
+    output.document(
+        {
+            "verdict": "VALID",
+            "file": str(args.output),
+            "format": args.format,
+            "sha256": digest,
+            "chain_id": genesis.chain_id.hex(),
+            "from": first.height + 1,
+            "to": last.height,
+            "block": last.digest.hex(),
+            "movements": summary.movements,
+            "accounts": summary.accounts,
+            "checkpoints": summary.checkpoints,
+            "turnover": turnover,
+        }
+    )
+    output.line(
+        f"{args.output}: {summary.movements:,} movements of blocks {first.height + 1} to "
+        f"{last.height}, {summary.accounts:,} accounts; sha256 {digest}"
+    )
+    for asset, amount in turnover.items():
+        output.line(f"  {asset}: {amount} moved")
+    output.line(
+        f"  as of block {last.height} {last.digest.hex()} of chain {genesis.chain_id.hex()}"
+    )
+
+
+@contextmanager
+def complete_chain(path: Path) -> Iterator[ChainSource]:
+    """The chain of a stopped node that holds all of it. Raises CommandError."""
+    with stopped(path) as node:
+        if node.lowest > 1:
+            raise CommandError(
+                f"{path} holds blocks from height {node.lowest} on only: the others were pruned, "
+                "or it began with a snapshot. Export from the home of a node that keeps everything",
+                Exit.UNKNOWN,
+            )
+        yield node.store
+
+
+def _genesis(path: Path, data: bytes) -> Genesis:
+    from node.chain.genesis import BadGenesis, load_genesis  # noqa: PLC0415
+
+    try:
+        return load_genesis(data)
+    except BadGenesis as error:
+        raise CommandError(f"{path}: {error}", Exit.UNKNOWN) from error
+
+
+def _writer(args: argparse.Namespace, file: IO[bytes]) -> Writer:
+    """What writes this format."""
+    if args.format == "csv":
+        from node.audit.export_table import CsvWriter  # noqa: PLC0415
+
+        return CsvWriter(file)
+    if args.format == "parquet":
+        from node.audit.export_parquet import ParquetWriter  # noqa: PLC0415
+
+        return ParquetWriter(file)
+    from node.audit.export_beancount import BeancountWriter  # noqa: PLC0415
+
+    return BeancountWriter(file, whole=args.account is None, stretches=args.every is not None)
+
+
+def _span(first: Bound | None, last: Bound | None) -> Span:
+    from node.audit.export import DAY_MS, Span  # noqa: PLC0415
+
+    span = Span()
+    if first is not None:
+        if first.date is not None:
+            span = span._replace(since=_midnight(first.date))
+        else:
+            span = span._replace(first=max(first.height or 0, 1))
+    if last is not None:
+        if last.date is not None:
+            span = span._replace(until=_midnight(last.date) + DAY_MS - 1)
+        else:
+            span = span._replace(last=last.height)
+    return span
+
+
+def _midnight(day: int) -> int:
+    """The beginning of a UTC date, milliseconds since the Unix epoch."""
+    moment = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=UTC)
+    return int(moment.timestamp()) * 1000

@@ -814,7 +814,8 @@ class Joined(_Canonical, frozen=True, tag="joined/1"):
 
 
 class Together(_Canonical, frozen=True, tag="together/1"):
-    """It settled with all others of the block that say the same."""
+    """It settled with all others of the block that say the same; in a resolution, with those up to
+    the next `Resolved` of the asset: a block that closes a day may have two."""
 
     group: Bytes32
     """Of a resolution: the digest of the asset's code; of a link: its id."""

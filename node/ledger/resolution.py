@@ -9,15 +9,19 @@ than the bound, or a link that waited for money: the rest was looked at.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from node.chain.encoding import RESOLUTION, digest, encode
-from node.chain.types import MAX_BALANCE, AccountKind, Together
+from node.chain.merkle import root
+from node.chain.types import MAX_BALANCE, AccountKind, AccountPosition, Resolved, Together
 from node.ledger import limits
 from node.ledger.gridlock import Account, Debtor, Resolution, resolve_queues
 from node.ledger.lifecycle import settle_together
 from node.ledger.queue import Entry
+from node.ledger.reasons import SETTLED
 from node.ledger.rules import candidates
 from node.ledger.tables import LIMITS, LINKS
 from node.ledger.waiting import return_decided
@@ -27,9 +31,14 @@ MAX_LOOKED_AT = 100_000
 """Payments that the resolutions of one block look at, shared evenly by assets and then by accounts,
 at least one entry an account. What settles leaves an outcome each, and a block's outcomes have to
 fit one answer to whoever fetches them."""
+MAX_VALUE = 2**64 - 1
+"""Minor units that an account may pay or be paid in one resolution: more could not be written down.
+It is twice all the money there can be, but payments in a ring may come to more."""
 
 KINDS = (int(AccountKind.SETTLEMENT), int(AccountKind.CLIENT_RESERVE))
 """Kinds of accounts between which payments go."""
+
+_amount = attrgetter("amount")
 
 
 class Waiting(NamedTuple):
@@ -58,13 +67,19 @@ def _resolve_asset(work: Work, asset: str, share: int) -> bool:
         return False
     work.resolutions += 1
     resolution = resolve_queues(found.debtors)
-    if not resolution.included:
+    settled = _settled(found, resolution)
+    positions = _positions(resolution, settled)
+    if any(max(each.debits, each.credits) > MAX_VALUE for each in positions):
+        found = _worth_less(found)
+        resolution = resolve_queues(found.debtors)
+        settled = _settled(found, resolution)
+        positions = _positions(resolution, settled)
+    if not settled:
         return False
-    settled = {
-        account: found.first[account][:count] for account, count in resolution.included.items()
-    }
     _move(work, asset, resolution)
-    _record(work, asset, settled)
+    contents = _record(work, asset, settled)
+    work.emit(None, SETTLED, event=Resolved(asset, positions, len(contents), root(contents)))
+    _count_returns(work, settled)
     return found.truncated or _link_waits(work, asset)
 
 
@@ -103,6 +118,36 @@ def _as_many(entries: list[Entry], payments: int) -> list[Entry]:
     return entries[: max(1, sum(1 for count in counts if count <= payments))]
 
 
+def _value(entries: list[Entry]) -> int:
+    return sum(map(_amount, entries))
+
+
+def _worth_less(found: Waiting) -> Waiting:
+    """Candidates of at most `MAX_VALUE` in all: of each account an even share, at least one entry;
+    where that is still too much, those with the most stay out. So nobody keeps others from settling
+    by queueing what nobody could ever pay."""
+    share = MAX_VALUE // len(found.first)
+    cut = {}
+    for account, entries in found.first.items():
+        sums = accumulate(map(_amount, entries))
+        cut[account] = entries[: max(1, sum(1 for value in sums if value <= share))]
+    left = MAX_VALUE
+    for value, account in sorted((_value(entries), account) for account, entries in cut.items()):
+        left -= value
+        if left < 0:
+            cut[account] = []
+    debtors = {
+        account: replace(debtor, candidates=cut.get(account, ()))
+        for account, debtor in found.debtors.items()
+    }
+    return Waiting({account: kept for account, kept in cut.items() if kept}, debtors, True)
+
+
+def _settled(found: Waiting, resolution: Resolution) -> dict[Account, list[Entry]]:
+    """The entries that a resolution includes."""
+    return {account: found.first[account][:count] for account, count in resolution.included.items()}
+
+
 def _link_waits(work: Work, asset: str) -> bool:
     """Whether a complete linked settlement in this asset waits, for money that may be there now."""
     return any(
@@ -121,8 +166,20 @@ def _move(work: Work, asset: str, resolution: Resolution) -> None:
         limits.use(work, lei, asset, used)
 
 
-def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None:
-    """Take what settled out of the queues and record its outcomes: by account, in queue order."""
+def _positions(
+    resolution: Resolution, settled: dict[Account, list[Entry]]
+) -> tuple[AccountPosition, ...]:
+    """What each account paid and was paid."""
+    positions = []
+    for account, gained in sorted(resolution.gained.items()):
+        (lei, kind), debits = account, _value(settled.get(account, []))
+        positions.append(AccountPosition(lei, AccountKind(kind), debits, debits + gained))
+    return tuple(positions)
+
+
+def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> list[bytes]:
+    """Take what settled out of the queues and record its outcomes: by account, in queue order.
+    Returns the leaf hashes of the payments, in that order."""
     balances = {kind: work.book(asset, kind).balances for kind in KINDS}
     changes: list[tuple[bytes, int, int]] = []
     for (lei, kind), entries in sorted(settled.items()):
@@ -138,7 +195,11 @@ def _record(work: Work, asset: str, settled: dict[Account, list[Entry]]) -> None
                 (payment.uetr, balance, balances[creditor_kind][creditor])
                 for payment, (creditor, creditor_kind, _) in paid
             ]
-    settle_together(work, changes, Together(digest(RESOLUTION, encode(asset))))
+    return settle_together(work, changes, Together(digest(RESOLUTION, encode(asset))))
+
+
+def _count_returns(work: Work, settled: dict[Account, list[Entry]]) -> None:
+    """What was given back is given back for good."""
     for entries in settled.values():
         for entry in entries:
             if entry.queued.returns is not None:

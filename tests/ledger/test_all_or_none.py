@@ -83,6 +83,7 @@ def test_what_the_balance_does_not_cover_together_waits_together(
     assert [(o.status, o.original and o.original.payment) for o in paid.outcomes[1:]] == [
         ("ACSC", 0),
         ("ACSC", 1),
+        ("ACSC", None),
     ]
     assert [chain.balance(name) for name in ("BANKA", "BANKB", "BANKC")] == [0, 100, 1]
 
@@ -114,6 +115,7 @@ def test_money_that_comes_in_later_in_the_block_settles_what_waits(
     assert [(o.status, o.reason, o.instruction) for o in block.outcomes] == [
         ("PDNG", "AM04", 0),
         ("ACSC", None, 1),
+        ("ACSC", None, None),
         ("ACSC", None, None),
     ]
     assert chain.balance("BANKC") == 10

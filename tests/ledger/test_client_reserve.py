@@ -16,6 +16,7 @@ from node.chain.build import gross_payment
 from node.chain.instruction import CheckedInstruction, payment_digest
 from node.chain.types import (
     AccountKind,
+    AccountPosition,
     Consent,
     InstructionBody,
     Link,
@@ -24,6 +25,7 @@ from node.chain.types import (
     PaymentClass,
     Recall,
     Reserve,
+    Resolved,
     Return,
     SetLimit,
 )
@@ -182,7 +184,13 @@ def test_a_payment_of_client_reserve_waits_in_a_queue_of_its_own(town: Town) -> 
     assert town.status(town.pay(first)) == [("PDNG", "AM04")]
     assert town.status(town.pay(own)) == [("ACSC", None)]
     more = town.draft("BANKA", "PAYCO", 150, to=CLIENTS)
-    assert town.status(town.pay(more)) == [("ACSC", None), ("ACSC", None)]
+    [*both, summary] = town.block(town.pay(more)).outcomes
+    assert [(each.status, each.reason) for each in both] == [("ACSC", None), ("ACSC", None)]
+    assert isinstance(summary.event, Resolved)
+    assert summary.event.positions == (
+        AccountPosition(town.world.lei("BANKB"), OWN, 0, 600),
+        AccountPosition(town.world.lei("PAYCO"), CLIENTS, 600, 0),
+    )
     assert (town.clients, town.on("BANKB")) == (50, 690)
 
 

@@ -18,6 +18,7 @@ from node.chain.types import (
     Pledge,
     PostPrice,
     ReleaseCollateral,
+    Resolved,
 )
 from node.ledger.credit import MAX_LINE, value
 from node.ledger.ledger import load_state
@@ -182,7 +183,9 @@ def test_a_higher_line_lets_a_queued_payment_settle_in_the_same_block(bank: Bank
     [waits] = bank.block(bank.pay(1_500)).outcomes
     assert waits.status == "PDNG"
     made = bank.block(bank.pledge(50))
-    assert (made.outcomes[-1].status, made.outcomes[-1].debtor_balance) == ("ACSC", -500)
+    *_, settled, summary = made.outcomes
+    assert (settled.status, settled.debtor_balance) == ("ACSC", -500)
+    assert isinstance(summary.event, Resolved)
 
 
 def test_released_securities_let_a_queued_delivery_settle(bank: Bank) -> None:

@@ -104,8 +104,8 @@ TABLES = {
         leg m A B 100                |                                    |
         leg d A C 20                 |                                    |
         fund A 20                    |                                    | A 120
-        agree k A m+d | m accepted d accepted m settled d settled link-settled p settled \
-            | A 0 B 20 C 100
+        agree k A m+d | m accepted d accepted m settled d settled link-settled \
+            p settled resolved=1 | A 0 B 20 C 100
     """,
     "what is set aside is not there": """
         fund A 100                   |                                    | A 100

@@ -42,7 +42,7 @@ def chain() -> Queueing:
 def test_a_cancelled_payment_is_over_and_lets_those_behind_it_settle(chain: Queueing) -> None:
     block = chain.block(chain.cancel("large"))
     assert chain.said(block) == [("large", "CANC CUST"), ("small", "ACSC"), ("tiny", "ACSC")]
-    by_order, settled, _ = block.outcomes
+    by_order, settled, *_ = block.outcomes
     assert by_order.instruction == 0
     assert settled.instruction is None
     assert isinstance(settled.event, Together)
@@ -180,6 +180,7 @@ def test_orders_of_one_block_act_one_after_another(chain: Queueing) -> None:
         "PDNG AM19",
         "CANC CUST",
         "RJCT ARDT",
+        "ACSC",
         "ACSC",
     ]
 

@@ -104,25 +104,25 @@ TABLES = {
         reserve r A B 60 poster=C    | r reserved           | A 100/60
         reserve s A C 41 poster=C    | s rejected/AM04      |
         pay p A C 41                 | p queued/AM04        |
-        void r B                     | r voided p settled   | A 59 C 41
+        void r B                     | r voided p settled resolved=1 | A 59 C 41
     """,
     "what a part leaves lets a queued payment settle in the same block": """
         fund A 100                   |                            | A 100
         reserve r A B 60 poster=C    | r reserved                 | A 100/60
         pay p A C 70                 | p queued/AM04              |
-        post r C 30                  | r posted=30 p settled      | A 0 B 30 C 70
+        post r C 30                  | r posted=30 p settled resolved=1 | A 0 B 30 C 70
     """,
     "what it brings lets the creditor's queue settle in the same block": """
         fund A 100                   |                            | A 100
         reserve r A B 60 poster=C    | r reserved                 | A 100/60
         pay p B C 50                 | p queued/AM04              |
-        post r C                     | r posted=60 p settled      | A 40 B 10 C 50
+        post r C                     | r posted=60 p settled resolved=1 | A 40 B 10 C 50
     """,
     "what expires lets the queue settle": """
         fund A 100                         |                      | A 100
         reserve r A B 60 poster=C hours=1  | r reserved           | A 100/60
         pay p A C 70                       | p queued/AM04        |
-        wait 2                             | r expired p settled  | A 30 C 70
+        wait 2                             | r expired p settled resolved=1 | A 30 C 70
     """,
     "several at once, each by itself": """
         fund A 100                   |                | A 100
@@ -333,7 +333,7 @@ def test_limits_count_a_reservation_when_it_is_made_and_make_room_for_what_is_no
     assert s.used("A", "B") == 40
     assert s.used("A", None) == 0
     assert s.used("B", "A") == 0
-    s.play("post r C 15 | r posted=15 p settled | A 74 B 26")
+    s.play("post r C 15 | r posted=15 p settled resolved=1 | A 74 B 26")
     assert s.used("A", "B") == 26
     assert s.used("B", "A") == -26
     s.play("""

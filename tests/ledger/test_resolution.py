@@ -11,8 +11,18 @@ import pytest
 
 from node.chain.encoding import RESOLUTION, digest, encode
 from node.chain.instruction import CheckedInstruction
+from node.chain.merkle import root
 from node.chain.records import PaymentKey, PaymentRecord, RulesKey, RulesRecord
-from node.chain.types import AccountKind, OutcomePlace, PaymentClass, Together
+from node.chain.types import (
+    MAX_BALANCE,
+    AccountKind,
+    AccountPosition,
+    Outcome,
+    OutcomePlace,
+    PaymentClass,
+    Resolved,
+    Together,
+)
 from node.ledger.apply import BlockContext, begin, conclude, execute
 from node.ledger.resolution import waiting
 from node.ledger.rules import CANDIDATES
@@ -35,6 +45,21 @@ def runs(chain: Queueing, *instructions: CheckedInstruction, time: int | None = 
     conclude(work)
     chain.block(*instructions, time=time)
     return work.resolutions
+
+
+def resolved(chain: Queueing, settled: list[Outcome]) -> Resolved:
+    """What is to be said of these outcomes: of payments between settlement accounts in EUR."""
+    sides: dict[str, list[int]] = {}
+    for outcome in settled:
+        payment = chain.made[outcome.uetr or b""]
+        sides.setdefault(payment.debtor, [0, 0])[0] += payment.amount
+        sides.setdefault(payment.creditor, [0, 0])[1] += payment.amount
+    positions = [
+        AccountPosition(lei, AccountKind.SETTLEMENT, debits, credits)
+        for lei, (debits, credits) in sorted(sides.items())
+    ]
+    leaves = [each.content or b"" for each in settled]
+    return Resolved("EUR", tuple(positions), len(leaves), root(leaves))
 
 
 @pytest.fixture
@@ -76,7 +101,8 @@ def test_outcomes_come_by_account_and_queue_with_the_balances_after_all(chain: Q
     chain.pay("A to C", "BANKA", "BANKC", 1, priority=URGENT)
     before = {name: chain.row(name) for name in chain.names.values()}
     block = chain.fund(11, "BANKA")
-    _, *settled = block.outcomes
+    _, *settled, summary = block.outcomes
+    assert summary.event == resolved(chain, settled)
     assert chain.said(block) == [
         (name, "ACSC") for name in ("A to C", "A to B", "B to C", "C to A")
     ]
@@ -112,6 +138,45 @@ def test_a_payment_that_enters_and_settles_in_one_block_leaves_no_row(chain: Que
     assert chain.row("A to B").live is None
 
 
+def test_what_settled_together_is_summed_up_asset_by_asset_after_its_outcomes(
+    chain: Queueing,
+) -> None:
+    chain.pay("yuan", "BANKB", "BANKC", 7, asset="CNY")
+    issue = chain.world.issue
+    block = chain.block(issue("CENTRALBANK", "BANKA", 10), issue("CENTRALBANK", "BANKB", 9, "CNY"))
+    by_asset = [each for each in block.outcomes if isinstance(each.event, Resolved)]
+    assert [each.event.asset for each in by_asset if isinstance(each.event, Resolved)] == [
+        "CNY",
+        "EUR",
+    ]
+    places = [block.outcomes.index(each) for each in by_asset]
+    assert places == [3, 7]
+    assert by_asset[1].event == resolved(chain, block.outcomes[4:7])
+    for each in by_asset:
+        assert (each.instruction, each.uetr, each.status) == (None, None, "ACSC")
+        assert isinstance(each.event, Resolved)
+        assert sum(p.credits - p.debits for p in each.event.positions) == 0
+
+
+def test_queues_of_more_than_can_be_written_down_settle_over_several_blocks() -> None:
+    """Three payments each way of all that an account can ever hold: what either bank pays does not
+    fit the summary. One honest payment beside them is not kept from settling."""
+    chain = Queueing()
+    there = [chain.payment(f"there {n}", "BANKA", "BANKB", MAX_BALANCE) for n in range(3)]
+    back = [chain.payment(f"back {n}", "BANKB", "BANKA", MAX_BALANCE) for n in range(3)]
+    chain.pay("honest", "BANKC", "PAYCO", 5)
+    block = chain.block(
+        chain.send(*there), chain.send(*back), chain.world.issue("CENTRALBANK", "BANKC", 5)
+    )
+    settled = [name for name, said in chain.said(block) if said == "ACSC"]
+    assert settled == ["honest"]
+    while chain.state.has_work:
+        block = chain.block()
+        [summary] = [each.event for each in block.outcomes if isinstance(each.event, Resolved)]
+        assert all(each.debits <= 2**64 - 1 for each in summary.positions)
+    assert chain.state.queued_accounts() == []
+
+
 def test_accounts_of_one_bank_have_queues_of_their_own() -> None:
     chain = Queueing()
     reserve = AccountKind.CLIENT_RESERVE
@@ -138,7 +203,7 @@ def test_assets_are_resolved_by_themselves_in_order_of_code(chain: Queueing) -> 
         chain.pay(name, debtor, creditor, 7, asset="CNY", priority=HIGH)
     assert chain.queue("BANKA") == ["A to B"]
     block = chain.fund(10, "BANKA")
-    assert [words(each) for each in block.outcomes[1:]] == ["ACSC"] * 3
+    assert [words(each) for each in block.outcomes[1:]] == ["ACSC"] * 4
     groups = [each.event.group for each in block.outcomes if isinstance(each.event, Together)]
     assert set(groups) == {digest(RESOLUTION, encode("EUR"))}
 

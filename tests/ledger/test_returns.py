@@ -160,7 +160,7 @@ def test_a_return_that_is_cancelled_or_expires_makes_room_for_another() -> None:
 def test_a_return_that_waited_and_settled_stays_counted() -> None:
     s = waiting()
     s.play("""
-        pay d C B 30                 | d settled x settled  | A 90 C 10
+        pay d C B 30                 | d settled x settled resolved=1 | A 90 C 10
         giveback y p 11              | y rejected/AM09      |
         fund B 10                    |                      | B 10
         giveback z p 10              | z settled            | A 100 B 0
@@ -243,7 +243,7 @@ def test_a_return_that_waits_longer_than_its_original_is_known_disturbs_no_succe
     s.payments["p"] = replace(s.payments["p"], amount=200)
     s.play("""
         again p                      | p queued/AM04     |
-        pay d C B 30                 | d settled x settled | A 90 C 10
+        pay d C B 30                 | d settled x settled resolved=1 | A 90 C 10
     """)
     row = s.record("p")
     assert row is not None

@@ -113,6 +113,10 @@ def events() -> dict[str, Any]:
     share = t.SurvivorShare(C, 300_000, 310_000)
     shortfall = t.Shortfall(A, 90_000, 50_000, (cover,))
     positions = (t.NetPosition(A, 90_000, 0), t.NetPosition(B, 0, 90_000))
+    accounts = (
+        t.AccountPosition(A, t.AccountKind.SETTLEMENT, 90_000, 30_000),
+        t.AccountPosition(B, t.AccountKind.CLIENT_RESERVE, 30_000, 90_000),
+    )
     return {
         "Joined": t.Joined(7),
         "Together": t.Together(link_id(_legs(), NOON)),
@@ -135,6 +139,8 @@ def events() -> dict[str, Any]:
         "CycleSettled": t.CycleSettled(EUR, 7, (shortfall,), (share,)),
         "CycleShort": t.CycleShort(EUR, 7, ((A, 40_000),), NOON),
         "CycleUnwound": t.CycleUnwound(EUR, 7),
+        "AccountPosition": accounts[0],
+        "Resolved": t.Resolved(EUR, accounts, 3, ONE),
         "LinkClosed": t.LinkClosed(link_id(_legs(), NOON), True),
         "RulesActivated": t.RulesActivated(2),
         "RestrictionChanged": t.RestrictionChanged(C, True, False, True),
@@ -162,6 +168,8 @@ def keys() -> dict[str, Any]:
         "AcknowledgementKey": r.AcknowledgementKey(world.uetr(1), ONE),
         "ConsentKey": r.ConsentKey(ONE),
         "RulesKey": r.RulesKey(),
+        "UetrsKey": r.UetrsKey(),
+        "UetrTreeKey": r.UetrTreeKey(300),
     }
 
 
@@ -228,6 +236,10 @@ def records() -> dict[str, Any]:
         "AcknowledgementRecord": r.AcknowledgementRecord(B, TWO, 300),
         "ConsentRecord": r.ConsentRecord(CENTRAL, NOON),
         "RulesRecord": r.RulesRecord(1, (2, 100_000)),
+        "UetrsRecord": r.UetrsRecord(301, 70_000, NOON, 9_999),
+        "UetrTreeRecord": r.UetrTreeRecord(
+            69_000, NOON - 86_400_000, 70_000, NOON, DATE, 20_000, TWO
+        ),
     }
 
 

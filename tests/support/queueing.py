@@ -44,6 +44,7 @@ class Queueing(Chain):
         super().__init__(world or World.make(banks=BANKS))
         self.names: dict[bytes, str] = {}
         """What a test calls its payments."""
+        self.made: dict[bytes, Payment] = {}
 
     # --- payments and orders --------------------------------------------------------------------
 
@@ -53,6 +54,7 @@ class Queueing(Chain):
         """A payment that a test calls `name`."""
         made = replace(self.world.payment(debtor, creditor, amount), **changed)
         self.names[made.uetr] = name
+        self.made[made.uetr] = made
         return made
 
     def uetr(self, name: str) -> bytes:

@@ -10,7 +10,8 @@ accounts that differ from the line before: all others must not have changed.
 A, B and C are banks, D is the depository. `A 100/40` is a balance of 100 of which 40 are set aside;
 `A.CNY` another asset than EUR, `A.BOND` a security. What is named by small letters (payments, legs,
 links) is known by that name in later lines. An outcome is `name status` or `name posted=amount`,
-with the reason after a slash; an order that is no payment is `ok`, or `rejected/REASON`.
+with the reason after a slash; an order that is no payment is `ok`, or `rejected/REASON`. After
+what a resolution settled stands `resolved=` and how many payments.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from node.chain.types import (
     Recall,
     RefuseRecall,
     Reserve,
+    Resolved,
     Return,
     SetLimit,
     Void,
@@ -228,6 +230,8 @@ class Stage:
         reason = "" if outcome.reason is None else f"/{outcome.reason}"
         if isinstance(outcome.event, LinkClosed):
             return ["link-settled" if outcome.event.settled else "link-expired"]
+        if isinstance(outcome.event, Resolved):
+            return [f"resolved={outcome.event.payments}"]
         if outcome.uetr is None:
             return ["ok" if outcome.status == "ACSC" else f"rejected{reason}"]
         name = next(k for k, payment in self.payments.items() if payment.uetr == outcome.uetr)

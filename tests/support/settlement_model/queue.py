@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from node.chain.encoding import RESOLUTION, digest, encode
+from node.chain.instruction import payment_digest
 from node.chain.types import (
+    AccountPosition,
     Cancel,
     Hold,
     Payment,
     Release,
     Reprioritise,
+    Resolved,
     SetLimit,
     SetPolicy,
     Together,
@@ -44,6 +47,7 @@ from .telling import (
     change,
     standing,
 )
+from .trees import tree_root
 
 
 def find(book: Book, sender: str, uetr: bytes) -> tuple[bytes, Waiting]:
@@ -248,16 +252,11 @@ def resolve(book: Book, asset: str) -> None:
     candidates = book.bounds.candidates[book.version > 1]
     has_more = any(len(entries) > candidates for entries in queues.values())
     queues = {account: entries[:candidates] for account, entries in queues.items()}
-    while True:
-        included = [entry for entries in queues.values() for _, entry in entries]
-        failing = [
-            account
-            for account, entries in queues.items()
-            if entries and not _holds(book, account, included)
-        ]
-        if not failing:
-            break
-        queues[failing[0]].pop()
+    candidates_of = {account: list(entries) for account, entries in queues.items()}
+    _drop_failing(book, queues)
+    if not _countable(queues):
+        queues, has_more = _worth_less(candidates_of), True
+        _drop_failing(book, queues)
     settled = [each for account in sorted(queues) for each in queues[account]]
     for _, entry in settled:
         for payment in entry.payments:
@@ -274,8 +273,74 @@ def resolve(book: Book, asset: str) -> None:
             )
         first = entry.payments[0]
         note_returned(book, entry.returns, done=first.amount, pending=-first.amount)
+    if settled:
+        _sum_up(book, asset, [payment for _, entry in settled for payment in entry.payments])
     if settled and (has_more or book.link_waits(asset)):
         book.again.add(asset)
+
+
+def _sum_up(book: Book, asset: str, payments: list[Payment]) -> None:
+    """Say what each account paid and was paid, and commit to the payments."""
+    accounts = {debit_account(each) for each in payments} | {credit_account(p) for p in payments}
+    positions = tuple(
+        AccountPosition(
+            account.party,
+            account.kind,
+            total([each for each in payments if debit_account(each) == account]),
+            total([each for each in payments if credit_account(each) == account]),
+        )
+        for account in sorted(accounts)
+    )
+    root = tree_root([payment_digest(each) for each in payments])
+    book.say(None, SETTLED, event=Resolved(asset, positions, len(payments), root))
+
+
+Queues = dict[AccountId, list[tuple[bytes, Waiting]]]
+COUNTABLE = 2**64 - 1
+"""What an account may pay or be paid in one resolution, minor units."""
+
+
+def _drop_failing(book: Book, queues: Queues) -> None:
+    """Drop last entries of those who could not bear it, until all can."""
+    while True:
+        included = [entry for entries in queues.values() for _, entry in entries]
+        failing = [
+            account
+            for account, entries in queues.items()
+            if entries and not _holds(book, account, included)
+        ]
+        if not failing:
+            break
+        queues[failing[0]].pop()
+
+
+def _countable(queues: Queues) -> bool:
+    payments = [p for entries in queues.values() for _, entry in entries for p in entry.payments]
+    paid = [total([p for p in payments if debit_account(p) == account]) for account in queues]
+    got = [
+        total([p for p in payments if credit_account(p) == account])
+        for account in {credit_account(p) for p in payments}
+    ]
+    return max(paid + got, default=0) <= COUNTABLE
+
+
+def _value(entries: list[tuple[bytes, Waiting]]) -> int:
+    return sum(total(list(entry.payments)) for _, entry in entries)
+
+
+def _worth_less(queues: Queues) -> Queues:
+    """Each account's even share, at least one entry; then those accounts with the least."""
+    share = COUNTABLE // len(queues)
+    cut = {}
+    for account, entries in queues.items():
+        count = 1
+        while count < len(entries) and _value(entries[: count + 1]) <= share:
+            count += 1
+        cut[account] = entries[:count]
+    by_value = sorted(cut, key=lambda account: (_value(cut[account]), account))
+    while sum(_value(cut[account]) for account in by_value) > COUNTABLE:
+        by_value.pop()
+    return {account: cut[account] for account in by_value}
 
 
 def _holds(book: Book, account: AccountId, included: list[Waiting]) -> bool:

@@ -5,13 +5,14 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTHON ?=
 
-.PHONY: help venv devnet test check format sim soak bench lock clean
+.PHONY: help venv devnet test check verifier format sim soak bench lock clean
 
 help:
 	@echo "make devnet   start four nodes, settle a sample payment, stay in the foreground"
 	@echo "make test     check, then all tests"
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
+	@echo "make verifier build/nostro-verify.pyz: the verifier as one file that any Python runs"
 	@echo "make sim      the ledger against its model, 50,000 steps; the consensus simulator, 20,000"
 	@echo "              seeds and more: or of that alone ARGS='--seeds 0..999 --n 7'"
 	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
@@ -35,6 +36,9 @@ check: venv
 # One line of pytest for everything, so that its last line counts every test that ran.
 test: check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
+
+verifier: venv
+	@$(BIN)/python -m node.audit.standalone.archive build/nostro-verify.pyz
 
 sim: venv
 	$(if $(ARGS),,$(BIN)/python -m tests.support.settlement_machine --steps 50000)

@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
@@ -210,9 +210,19 @@ class ApiClient(SettlementCalls):
             found.extend((await self._first(at)).payments)
         return found
 
-    async def evidence(self, uetr: str) -> bytes:
-        """The dossier of a payment. Raises ApiProblem (unknown-payment)."""
-        return await self._get_bytes(f"/v1/payments/{uetr}/evidence")
+    async def evidence(
+        self, uetr: str, *, clear: str | None = None, checkpoint: int | None = None
+    ) -> bytes:
+        """The dossier of a payment. `clear`: a participant or `all`, who may see those that settled
+        together with it; `checkpoint`: height of a block that the reader knows. Raises ApiProblem
+        (unknown-payment, unknown-participant, unknown-block, pruned, too-large)."""
+        asked: dict[str, str | int] = {}
+        if clear is not None:
+            asked["clear"] = clear
+        if checkpoint is not None:
+            asked["checkpoint"] = checkpoint
+        query = f"?{urlencode(asked)}" if asked else ""
+        return await self._get_bytes(f"/v1/payments/{uetr}/evidence{query}")
 
     # --- the ledger and the node --------------------------------------------------------------
 

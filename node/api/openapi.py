@@ -82,6 +82,18 @@ _WAIT = query(
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0},
     "Seconds to wait for finality before answering that nothing is final",
 )
+_CLEAR = query(
+    "clear",
+    {"type": "string"},
+    "Who reads it, where payments settled together: a participant (short name, LEI or BIC), which "
+    "sees its own in clear and the others as leaf hashes, or `all` for a supervisor. Without it "
+    "the dossier has this payment's place in the set alone",
+)
+_CHECKPOINT = query(
+    "checkpoint",
+    {"type": "integer", "minimum": 0},
+    "Height of a block that the reader knows: its place in the history is put into the dossier",
+)
 _FIRST = {
     **query("first", {"type": "integer", "minimum": 1}, "The first height asked for"),
     "required": True,
@@ -149,9 +161,9 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/payments/{uetr}/evidence": {
             "get": operation(
-                "The dossier of a payment, for `nostro verify`",
+                "The dossier of a payment as of the last final block, for `nostro verify`",
                 {"200": text("The dossier", DOSSIER_TYPE)},
-                [UETR],
+                [UETR, _CLEAR, _CHECKPOINT],
             )
         },
         "/v1/accounts": {

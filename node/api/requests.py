@@ -57,6 +57,16 @@ def whole(request: web.Request, name: str) -> int:
     return int(text)
 
 
+def height_of(query: Mapping[str, str], name: str) -> int | None:
+    """A height that may be asked for. Raises Refused (bad-parameter)."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Refused("bad-parameter", f"{name} is {text[:40]!r}; give the height of a block")
+    return int(text)
+
+
 def wait_of(text: str | None) -> float:
     """Seconds to wait. Raises Refused (bad-parameter)."""
     if text is None:

@@ -31,6 +31,7 @@ from node.api.openapi import openapi_bytes
 from node.api.problems import Refused
 from node.api.requests import (
     answer,
+    height_of,
     limit_of,
     only,
     problem_response,
@@ -183,9 +184,15 @@ class Routes:
         return answer(LookupAnswer(payments=self._service.payments(uetrs)))
 
     async def evidence(self, request: web.Request) -> web.Response:
-        only(request.query, set())
-        uetr = uetr_of(request)
-        dossier = await self._proofs.run(lambda: self._service.evidence(uetr))
+        query = only(request.query, {"clear", "checkpoint"})
+        uetr, clear = uetr_of(request), query.get("clear")
+        checkpoint = height_of(query, "checkpoint")
+        try:
+            dossier = await self._proofs.run(
+                lambda: self._service.evidence(uetr, clear, checkpoint)
+            )
+        except UnknownParticipant as error:
+            raise unknown_participant(error) from error
         if dossier is None:
             raise unknown_payment(request.match_info["uetr"])
         return web.Response(body=dossier, content_type=DOSSIER_TYPE)

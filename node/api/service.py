@@ -472,8 +472,15 @@ class NodeService(Protocol):
 
     def status(self) -> StatusView: ...
 
-    def evidence(self, uetr: bytes) -> bytes | None:
-        """The dossier of a final payment; None like `payment`."""
+    def evidence(
+        self, uetr: bytes, clear: str | None = None, checkpoint: int | None = None
+    ) -> bytes | None:
+        """The dossier of a final payment; None like `payment`.
+
+        `clear`: a participant (short name, LEI or BIC) that sees its own payments among those that
+        settled together, or `all`. `checkpoint`: height of a block to be placed in the history.
+        Takes no part in the event loop's work: to be called in another thread. Raises Refused
+        (pruned, too-large, unknown-block), UnknownParticipant."""
 
     def events(self, after: tuple[int, int] | None) -> AsyncIterator[EventView]:
         """Every outcome after (height, index) in order, then new ones as they become final.

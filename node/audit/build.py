@@ -7,10 +7,15 @@ dossier tells what is true as of now.
 
 from __future__ import annotations
 
-from node.audit.build_chain import EvidenceUnavailable, history_path, prove_blocks
+from node.audit.build_chain import (
+    EvidenceTooLarge,
+    EvidenceUnavailable,
+    history_path,
+    prove_blocks,
+)
 from node.audit.build_parts import DossierSource, Parts
 from node.audit.build_related import dispute_row, related
-from node.audit.build_together import settled_together
+from node.audit.build_together import ALL, settled_together
 from node.audit.dossier import (
     MAX_DOSSIER_BYTES,
     MAX_STEPS,
@@ -43,7 +48,7 @@ from node.chain.types import (
 from node.ledger.entries import UetrEntry
 from node.ledger.reasons import DUPLICATE, WITHOUT_AUTHORITY
 
-__all__ = ["DossierSource", "EvidenceUnavailable", "build_dossier"]
+__all__ = ["ALL", "DossierSource", "EvidenceTooLarge", "EvidenceUnavailable", "build_dossier"]
 
 SETTLEMENT = AccountKind.SETTLEMENT
 CHANGES_NOT_HERE = (
@@ -106,7 +111,7 @@ def build_dossier(
         )
     )
     if len(data) > MAX_DOSSIER_BYTES:
-        raise EvidenceUnavailable(
+        raise EvidenceTooLarge(
             f"the dossier would have {len(data):,} bytes, more than the {MAX_DOSSIER_BYTES:,} that "
             "one may have; ask for it without the other payments in clear"
         )
@@ -187,7 +192,7 @@ def _places(parts: Parts, entry: UetrEntry) -> list[tuple[int, int]]:
         if outcome.content is None or outcome.original != named:
             continue  # its first one, or one of a payment that has taken its UETR since
         if len(changes) + 1 == MAX_STEPS:
-            raise EvidenceUnavailable(f"the payment has more than {MAX_STEPS:,} outcomes")
+            raise EvidenceTooLarge(f"the payment has more than {MAX_STEPS:,} outcomes")
         changes.append((height, index))
     return [first, *changes]
 

@@ -25,6 +25,10 @@ class EvidenceUnavailable(Exception):
     """The store lacks a part of the evidence; the text names it."""
 
 
+class EvidenceTooLarge(EvidenceUnavailable):
+    """The evidence would be larger than a file of its kind may be; the text says what to do."""
+
+
 def required(value: T | None, what: str) -> T:
     """The value. Raises EvidenceUnavailable, naming what is not there."""
     if value is None:

@@ -3,7 +3,7 @@ acknowledgements."""
 
 from __future__ import annotations
 
-from node.audit.build_chain import EvidenceUnavailable
+from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
 from node.audit.build_parts import Parts
 from node.audit.dossier import MAX_STEPS, DisputeRow, Related
 from node.chain.encoding import encode
@@ -36,7 +36,7 @@ def related(parts: Parts, entry: UetrEntry, payment: Payment) -> tuple[Related, 
         if not names(body, payment):
             continue  # another payment, under the same UETR long before or after
         if len(found) == MAX_STEPS:
-            raise EvidenceUnavailable(f"there are more than {MAX_STEPS:,} instructions about it")
+            raise EvidenceTooLarge(f"there are more than {MAX_STEPS:,} instructions about it")
         placed = parts.placed(height, _accepted(parts, height, index, body))
         found.append(Related(parts.act(height, index), placed.outcome, placed.place))
     return tuple(found)

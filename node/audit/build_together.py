@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple
 
-from node.audit.build_chain import EvidenceUnavailable, required
+from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable, required
 from node.audit.build_parts import Parts
 from node.audit.dossier import (
     MAX_MEMBERS,
@@ -192,7 +192,7 @@ def _set(
         return place, ()
     listed = list(islice(members, MAX_MEMBERS + 1))
     if len(listed) > MAX_MEMBERS:
-        raise EvidenceUnavailable(
+        raise EvidenceTooLarge(
             f"more than {MAX_MEMBERS:,} payments settled together; ask for a dossier without them"
         )
     if root([member.leaf for member in listed]) != expected:

@@ -39,7 +39,9 @@ from node.api.service import (
     StatusView,
     SubmissionRefused,
 )
-from node.audit.build import EvidenceUnavailable, build_dossier
+from node.audit.build import build_dossier
+from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
+from node.audit.build_together import ALL
 from node.audit.fork import NothingKnown, build_equivocation, validator_index
 from node.chain.encoding import decode
 from node.chain.genesis import Genesis
@@ -69,6 +71,7 @@ from node.engine.views import (
     assets_view,
     block_view,
     event_view,
+    holder_of,
     parameters_view,
     participants_view,
 )
@@ -197,7 +200,18 @@ class Service:
     def _payments(self) -> Payments:
         return Payments(self.executor.final_state, self._recorded)
 
-    def evidence(self, uetr: bytes) -> bytes | None:
+    def evidence(
+        self, uetr: bytes, clear: str | None = None, checkpoint: int | None = None
+    ) -> bytes | None:
+        state = self.executor.final_state
+        if clear is not None and clear != ALL:
+            clear = holder_of(state, clear).lei
+        if checkpoint is not None and checkpoint > state.height:
+            raise Refused(
+                "unknown-block",
+                f"no block {checkpoint} is final here; the last one that is has height "
+                f"{state.height}",
+            )
         entry = self.store.uetr(uetr)
         if entry is None:
             return None
@@ -208,7 +222,12 @@ class Service:
                 f"only that of blocks from {self._proven_from()} on; an archive node has it",
                 "final",
             )
-        return build_dossier(self.store, entry)
+        try:
+            return build_dossier(self.store, entry, clear=clear, checkpoint=checkpoint)
+        except EvidenceTooLarge as error:
+            raise Refused("too-large", str(error), "final") from error
+        except EvidenceUnavailable as error:
+            raise Refused("pruned", f"{error}. An archive node has it", "final") from error
 
     def _proven_from(self) -> int:
         horizon = self.horizon()

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from node.api.client import ApiClient
 from node.api.documents import BATCH_TYPE, INSTRUCTION_TYPE
 from node.api.offload import MAX_WAITING
 from node.api.problems import CONTENT_TYPE, PROBLEMS, URN, Refused
@@ -293,18 +294,33 @@ async def test_evidence_is_the_nodes_dossier_byte_for_byte(api: Api) -> None:
         assert await response.read() == expected
 
 
+async def test_evidence_is_made_for_a_reader_and_with_a_block_that_he_knows(api: Api) -> None:
+    sent = api.pay()
+    await api.submit(sent.raw)
+    uetr, raw = uetr_of(sent), sent.instruction.payments[0].uetr
+    async with ApiClient([api.server.url]) as client:
+        assert await client.evidence(uetr, clear="all") == b"dossier of " + raw + b" all"
+        made = await client.evidence(uetr, clear="BANKA", checkpoint=7)
+    assert made == b"dossier of " + raw + f" {api.node.world.lei('BANKA')} 7".encode()
+    url = f"/v1/payments/{uetr}/evidence"
+    await api.problem("GET", f"{url}?clear=NOBODY", "unknown-participant")
+    for query in ("checkpoint=-1", "checkpoint=x", "checkpoint=1e3", "checkpoint=", "clean=all"):
+        await api.problem("GET", f"{url}?{query}", "bad-parameter")
+    await api.problem("GET", f"{url}?checkpoint={10**18}", "bad-parameter")
+
+
 async def test_the_node_goes_on_while_evidence_is_made(api: Api) -> None:
     sent = api.pay()
     await api.submit(sent.raw)
     loop, went_on = asyncio.get_running_loop(), threading.Event()
     make = api.node.evidence
 
-    def slowly(uetr: bytes) -> bytes | None:
+    def slowly(uetr: bytes, *asked: Any) -> bytes | None:
         loop.call_soon_threadsafe(went_on.set)
         assert went_on.wait(10), "nothing else was done meanwhile"
-        return make(uetr)
+        return make(uetr, *asked)
 
-    api.node.evidence = slowly  # type: ignore[method-assign]
+    api.node.evidence = slowly  # type: ignore[assignment, method-assign]
     url = f"{api.server.url}/v1/payments/{uetr_of(sent)}/evidence"
     async with api.session.get(url) as response:
         assert response.status == 200
@@ -316,11 +332,11 @@ async def test_no_more_proofs_wait_than_are_soon_made(api: Api) -> None:
     go_on = threading.Event()
     make = api.node.evidence
 
-    def when_told(uetr: bytes) -> bytes | None:
+    def when_told(uetr: bytes, *asked: Any) -> bytes | None:
         assert go_on.wait(10)
-        return make(uetr)
+        return make(uetr, *asked)
 
-    api.node.evidence = when_told  # type: ignore[method-assign]
+    api.node.evidence = when_told  # type: ignore[assignment, method-assign]
     url = f"{api.server.url}/v1/payments/{uetr_of(sent)}/evidence"
 
     async def ask() -> int:

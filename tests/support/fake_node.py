@@ -58,6 +58,7 @@ from node.engine.views import (
     assets_view,
     block_view,
     event_view,
+    holder_of,
     parameters_view,
     participants_view,
 )
@@ -191,10 +192,15 @@ class FakeNode:
         except TimeoutError:
             return None
 
-    def evidence(self, uetr: bytes) -> bytes | None:
+    def evidence(
+        self, uetr: bytes, clear: str | None = None, checkpoint: int | None = None
+    ) -> bytes | None:
         if self.payment(uetr) is None:
             return None
-        return self.dossier or b"dossier of " + uetr
+        if clear is not None and clear != "all":
+            clear = holder_of(self.chain.state, clear).lei
+        asked = [each for each in (clear, checkpoint) if each is not None]
+        return self.dossier or b"dossier of " + uetr + "".join(f" {x}" for x in asked).encode()
 
     async def _next_news(self, news: asyncio.Event) -> None:
         self.watchers += 1

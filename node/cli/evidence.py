@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.cli.connection import add_options, connect, read_input
 from node.cli.errors import CommandError, Exit, usage
 from node.cli.files import write_whole
 from node.cli.output import Output
-from node.cli.stopped import stopped
+from node.cli.stopped import Stopped, stopped
 
 if TYPE_CHECKING:
     from node.api.client import ApiClient
+    from node.audit.dossier import Dossier
+    from node.audit.report import Report
 
 
 def register(subparsers: Any) -> None:
@@ -35,15 +37,32 @@ def register(subparsers: Any) -> None:
         "--home",
         metavar="DIR",
         type=Path,
-        help="a stopped node's home, for --equivocation without a running node",
+        help="a stopped node's home, to be read instead of asking a running node",
     )
     evidence.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     evidence.add_argument(
         "--receipt", metavar="FILE", type=Path, help="a node's receipt, to go into the dossier"
     )
+    evidence.add_argument(
+        "--in-clear",
+        metavar="PARTICIPANT|all",
+        help="for this reader, who may see (its own of) the payments that settled together",
+    )
+    evidence.add_argument(
+        "--checkpoint",
+        metavar="FILE|HEIGHT:DIGEST",
+        help="a checkpoint that the reader knows: its place in the history goes into the dossier",
+    )
     evidence.add_argument("--json", action="store_true", help="one JSON document on stdout")
     add_options(evidence)
     evidence.set_defaults(handler=_evidence)
+
+
+class Known(NamedTuple):
+    """A final block that the reader knows from elsewhere."""
+
+    height: int
+    digest: bytes
 
 
 def _evidence(args: argparse.Namespace, output: Output) -> int:
@@ -52,19 +71,151 @@ def _evidence(args: argparse.Namespace, output: Output) -> int:
 
     if args.equivocation is not None:
         return _evidence_of_equivocation(args, output)
-    if args.uetr is None or args.home is not None:
+    if args.uetr is None:
         raise usage("name a UETR, or --equivocation EPOCH:VIEW:VALIDATOR")
-    uetr = uetr_text(read_uetr(args.uetr))
+    uetr = read_uetr(args.uetr)
     receipt = None if args.receipt is None else read_input(args.receipt, "the receipt")
-    urls = connect(args).urls()
-    dossier = asyncio.run(_fetch(urls, lambda node: node.evidence(uetr), "unknown-payment"))
-    if receipt is not None:
+    known = None if args.checkpoint is None else _known(args.checkpoint)
+    height = None if known is None else known.height
+    if args.home is not None:
+        _only_home(args)
+        dossier, genesis = _stored_dossier(args.home, uetr, args.in_clear, height)
+    else:
+        urls, text = connect(args).urls(), uetr_text(uetr)
+        dossier = asyncio.run(
+            _fetch(
+                urls,
+                lambda node: node.evidence(text, clear=args.in_clear, checkpoint=height),
+                ("unknown-payment", "unknown-block"),
+            )
+        )
         genesis = asyncio.run(_fetch(urls, lambda node: node.genesis()))
+    if receipt is not None:
         dossier = _with_receipt(args.receipt, dossier, receipt, genesis)
-    write_whole(args.output, dossier)
-    output.document({"uetr": uetr, "file": str(args.output), "bytes": len(dossier)})
-    output.line(check_anywhere(args.output, dossier))
-    return Exit.DONE
+    return _write(args.output, uetr, dossier, genesis, known=known, output=output)
+
+
+def _write(
+    path: Path,
+    uetr: bytes,
+    dossier: bytes,
+    genesis: bytes,
+    *,
+    known: Known | None,
+    output: Output,
+) -> int:
+    """Write the dossier and say what it proves. Raises CommandError.
+
+    The genesis file is the asked node's word: whoever verifies has their own."""
+    from node.audit.report import FAIL, INVALID  # noqa: PLC0415
+    from node.audit.verify import verify_file  # noqa: PLC0415
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
+
+    report = verify_file(dossier, genesis)
+    if report.verdict == INVALID or report.dossier is None:
+        why = next((str(line) for line in report.lines if line.result == FAIL), "")
+        raise CommandError(f"what the node gave proves nothing, so it is not written: {why}")
+    if report.dossier.steps[0].outcome.uetr != uetr:
+        raise CommandError("the node gave the dossier of another payment, which is not written")
+    write_whole(path, dossier)
+    tip = report.dossier.checkpoint
+    output.document(
+        {
+            "uetr": uetr_text(uetr),
+            "file": str(path),
+            "bytes": len(dossier),
+            "verdict": report.verdict,
+            "status": report.status,
+            "checkpoint": tip.height,
+        }
+    )
+    as_of = f"as of block {tip.height} (epoch {tip.epoch})"
+    output.line(f"{uetr_text(uetr)}: {_proved(report)}, {as_of}")
+    output.line(check_anywhere(path, dossier))
+    if known is not None and _found_at(report.dossier, known.height) != known.digest:
+        raise CommandError(
+            f"the node has another block at height {known.height} than the checkpoint names: its "
+            f"history forks from it. Keep {path} and the checkpoint, together they prove it, and "
+            "have the nodes' chains compared with nostro audit fork"
+        )
+    return report.exit_code
+
+
+def _proved(report: Report) -> str:
+    """What a dossier proves, in words."""
+    facts = report.payment
+    if facts is None:
+        return "what became of it cannot be decided by this alone"
+    amount = f"{facts.amount or facts.amount_minor} {facts.currency}"
+    sides = [
+        f"{word} {lei}"
+        for word, lei in (("from", facts.debtor), ("to", facts.creditor))
+        if lei is not None
+    ]
+    return f"{report.status}, {' '.join([amount, *sides])}"
+
+
+def _found_at(dossier: Dossier, height: int) -> bytes | None:
+    """Digest of the block that the dossier's history has at this height, if it shows it."""
+    from node.chain.block import header_digest  # noqa: PLC0415
+
+    if dossier.pinned is not None and dossier.pinned.height == height:
+        return dossier.pinned.digest
+    headers = (block.header for block in dossier.blocks)
+    return next((header_digest(each) for each in headers if each.height == height), None)
+
+
+def _known(given: str) -> Known:
+    """The block that a checkpoint names: a signed note, or its height and digest. Raises
+    CommandError."""
+    from node.audit.note import BadNote, parse_checkpoint, parse_note  # noqa: PLC0415
+
+    plain = re.fullmatch(r"(\d{1,18}):([0-9a-fA-F]{64})", given, re.ASCII)
+    if plain is not None:
+        return Known(int(plain[1]), bytes.fromhex(plain[2]))
+    try:
+        checkpoint = parse_checkpoint(parse_note(read_input(Path(given), "the checkpoint")).text)
+    except BadNote as error:
+        raise usage(f"{given} is no checkpoint, nor HEIGHT:DIGEST: {error}") from error
+    return Known(checkpoint.height, checkpoint.digest)
+
+
+def _stored_dossier(
+    path: Path, uetr: bytes, reader: str | None, checkpoint: int | None
+) -> tuple[bytes, bytes]:
+    """(dossier, genesis file) from a stopped node's home. Raises CommandError."""
+    from node.audit.build import ALL, EvidenceUnavailable, build_dossier  # noqa: PLC0415
+
+    with stopped(path) as node:
+        entry = node.store.uetr(uetr)
+        if entry is None:
+            raise CommandError(
+                f"there is no evidence: {path} knows no final outcome under this UETR", Exit.UNKNOWN
+            )
+        clear = reader if reader in (None, ALL) else _lei(node, str(reader))
+        try:
+            dossier = build_dossier(node.store, entry, clear=clear, checkpoint=checkpoint)
+        except EvidenceUnavailable as error:
+            raise CommandError(f"{path} cannot prove it: {error}", Exit.UNKNOWN) from error
+        return dossier, node.home.genesis_bytes
+
+
+def _lei(node: Stopped, given: str) -> str:
+    """Of the participant with this short name, LEI or BIC. Raises CommandError."""
+    from node.chain.encoding import decode, encode  # noqa: PLC0415
+    from node.chain.records import ParticipantKey, ParticipantRecord  # noqa: PLC0415
+
+    kind = encode(ParticipantKey("0" * 20))[: -len(encode("0" * 20))]
+    for _, raw in node.store.rows(kind, None):
+        record = decode(raw, ParticipantRecord)
+        if given in (record.name, record.lei, record.bic):
+            return record.lei
+    raise usage(f"no participant has the name, LEI or BIC {given!a}")
+
+
+def _only_home(args: argparse.Namespace) -> None:
+    if args.devnet or args.config or args.api:
+        raise usage("--home is a stopped node's: leave out where to connect")
 
 
 def _with_receipt(path: Path, dossier: bytes, receipt: bytes, genesis: bytes) -> bytes:
@@ -89,20 +240,19 @@ def _with_receipt(path: Path, dossier: bytes, receipt: bytes, genesis: bytes) ->
 
 
 def _evidence_of_equivocation(args: argparse.Namespace, output: Output) -> int:
-    if args.uetr is not None or args.receipt is not None:
-        raise usage("--equivocation takes neither a UETR nor a receipt")
+    if any(x is not None for x in (args.uetr, args.receipt, args.in_clear, args.checkpoint)):
+        raise usage("--equivocation takes no UETR, and nothing that goes into a dossier")
     epoch, view, validator = _place(args.equivocation)
     if args.home is None:
         proof = asyncio.run(
             _fetch(
                 connect(args).urls(),
                 lambda node: node.equivocation_evidence(epoch, view, validator),
-                "unknown-equivocation",
+                ("unknown-equivocation",),
             )
         )
-    elif args.devnet or args.config or args.api:
-        raise usage("--home is a stopped node's: leave out where to connect")
     else:
+        _only_home(args)
         proof = _stored_equivocation(args.home, epoch, view, validator)
     write_whole(args.output, proof)
     output.document({"file": str(args.output), "bytes": len(proof)})
@@ -139,10 +289,10 @@ def check_anywhere(path: Path, data: bytes) -> str:
 
 
 async def _fetch(
-    urls: list[str], ask: Callable[[ApiClient], Awaitable[bytes]], lacking: str = ""
+    urls: list[str], ask: Callable[[ApiClient], Awaitable[bytes]], lacking: Collection[str] = ()
 ) -> bytes:
-    """The answer of the first node that has one. `lacking`: the problem by which a node says that
-    it does not, so that the next is asked. Raises CommandError."""
+    """The answer of the first node that has one. `lacking`: problems by which a node says that it
+    does not, so that the next is asked. Raises CommandError."""
     from node.api.client import ApiClient, ApiError, ApiProblem  # noqa: PLC0415
     from node.cli.settle import no_answer  # noqa: PLC0415
 
@@ -156,7 +306,7 @@ async def _fetch(
             except ApiProblem as error:
                 if error.code == "pruned":
                     pruned = no_answer(error)
-                elif error.code == lacking:
+                elif error.code in lacking:
                     unknown = error
                 else:
                     raise no_answer(error) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.chain.encoding import encode
+from node.chain.uetr import uetr_text
 from node.storage.horizon import Horizon, put_horizon
 from tests.support import world
 from tests.support.command import Net, Ran, devnet, run
@@ -138,15 +139,6 @@ def test_other_commands_say_which_extra_to_install(arguments: tuple[str, ...]) -
 # --- evidence -------------------------------------------------------------------------------------
 
 
-def test_evidence_writes_what_the_node_gives(net: Net, tmp_path: Path) -> None:
-    uetr = net.pay().json["uetr"]
-    ran = net.run("evidence", uetr, "-o", tmp_path / "x.dossier", "--json")
-    assert ran.code == 0
-    written = (tmp_path / "x.dossier").read_bytes()
-    assert written.startswith(b"dossier of ")
-    assert ran.json["bytes"] == len(written)
-
-
 def test_evidence_of_what_is_not_final_exits_2_and_writes_nothing(net: Net, tmp_path: Path) -> None:
     ran = net.run("evidence", UETR, "-o", tmp_path / "x.dossier")
     assert ran.code == 2
@@ -180,7 +172,7 @@ def test_a_receipt_that_would_spoil_the_dossier_is_refused(
     words: str,
 ) -> None:
     """That of an observer, which no validator set names, or of another instruction."""
-    uetr = net.pay().json["uetr"]
+    uetr = uetr_text(world.uetr(6))
     net.first.node.dossier, net.first.node.genesis_file = dossier_bytes(6), genesis.read_bytes()
     node = world.node_signer(index)
     fields = {} if digest is None else {"instruction": digest}
@@ -196,7 +188,8 @@ def test_a_receipt_that_would_spoil_the_dossier_is_refused(
 
 
 def test_a_place_that_cannot_be_written_is_named(net: Net, tmp_path: Path) -> None:
-    uetr = net.pay().json["uetr"]
+    uetr = uetr_text(world.uetr(6))
+    net.first.node.dossier, net.first.node.genesis_file = dossier_bytes(6), world.genesis_bytes()
     ran = net.run("evidence", uetr, "-o", tmp_path / "absent" / "x.dossier")
     assert ran.code == 1
     assert "cannot write" in ran.err

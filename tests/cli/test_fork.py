@@ -181,6 +181,7 @@ def test_evidence_is_of_a_payment_or_of_an_equivocation(
         (),
         ("--equivocation", "1:9:2"),  # and no node to ask
         (uetr, "--equivocation", "1:9:2", "--home", tmp_path),
-        (uetr, "--home", tmp_path),
+        ("--equivocation", "1:9:2", "--in-clear", "all", "--home", tmp_path),
+        (uetr, "--home", tmp_path, "--api", "http://127.0.0.1:1"),
     ):
         assert run("evidence", *options, "-o", proof).code == 64

@@ -68,6 +68,48 @@ class PaymentFacts:
     """Of the header, hexadecimal."""
 
 
+@dataclass(frozen=True)
+class BalanceFacts:
+    """What a VALID proof of balance is of."""
+
+    participant: str
+    """LEI."""
+    currency: str
+    """Or security: the asset's code."""
+    account: str
+    height: int
+    """Of the block after which it held this."""
+    time: int
+    """Of that block, milliseconds since the Unix epoch."""
+    exists: bool
+    balance_minor: int
+    """Minor units; negative: drawn credit."""
+    balance: str | None
+    """In the asset's own decimals; None: the genesis file does not know the asset."""
+    reserved_minor: int
+    line_minor: int
+    checkpoint_height: int
+    checkpoint_digest: str
+    """Of the header, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class AbsenceFacts:
+    """What a VALID proof of absence is of."""
+
+    uetr: str
+    first_height: int
+    last_height: int
+    """No outcome of these blocks names the UETR."""
+    after_time: int
+    """Of the block below the first one, milliseconds since the Unix epoch."""
+    through_time: int
+    """Of the last block, milliseconds since the Unix epoch."""
+    checkpoint_height: int
+    checkpoint_digest: str
+    """Of the header, hexadecimal."""
+
+
 @dataclass
 class Report:
     """What a file of evidence proves."""
@@ -82,6 +124,8 @@ class Report:
     """The proved status of a dossier's payment, one of `statuses.WORDS`; None unless VALID."""
     payment: PaymentFacts | None = None
     """None unless VALID, and of a payment."""
+    state: BalanceFacts | AbsenceFacts | None = None
+    """None unless VALID, and of a state."""
     dossier: Dossier | None = None
     """The dossier, if the file is one."""
     culprits: list[Culprit] = field(default_factory=list)

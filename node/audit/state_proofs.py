@@ -6,16 +6,26 @@ They say why their blocks are final exactly as a dossier does.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
-from node.audit.dossier import AccountRow, Blocks, EndedEpochs, Finality
+from node.audit.dossier import (
+    MAX_DOSSIER_BYTES,
+    AccountRow,
+    Blocks,
+    EndedEpochs,
+    Finality,
+)
+from node.audit.proofs import BadProof
+from node.chain.encoding import Malformed, decode, encode
 from node.chain.records import UetrTreeRecord
 from node.chain.state_map import MapProof
 from node.chain.types import AccountKind, AssetCode, Bytes16, LeiText, Unsigned, _Canonical
 from node.chain.uetr_tree import Pages
 
+MAX_PROOF_BYTES = MAX_DOSSIER_BYTES
+"""A tree takes about 2.5 kB in a proof of absence."""
 MAX_TREES = 100_000
 """Trees of one proof of absence."""
 
@@ -56,3 +66,24 @@ class AbsenceProof(_Canonical, frozen=True, tag="absence/1"):
     uetr: Bytes16
     trees: Annotated[tuple[TreeAbsence, ...], Meta(min_length=1, max_length=MAX_TREES)]
     """Ascending by number, without a gap."""
+
+
+StateProof = BalanceProof | AbsenceProof
+P = TypeVar("P", BalanceProof, AbsenceProof)
+
+
+def encode_state_proof(proof: StateProof) -> bytes:
+    """The bytes of the file."""
+    return encode(proof)
+
+
+def decode_state_proof(data: bytes, kind: type[P]) -> P:
+    """Read a file. Raises BadProof."""
+    if len(data) > MAX_PROOF_BYTES:
+        raise BadProof(
+            f"the file has {len(data):,} bytes, no proof has more than {MAX_PROOF_BYTES:,}"
+        )
+    try:
+        return decode(data, kind)
+    except Malformed as error:
+        raise BadProof(str(error)) from error

@@ -38,8 +38,10 @@ from node.audit.fault import Fault, Missing
 from node.audit.looks import looks_like
 from node.audit.proofs import EquivocationProof, ForkProof, tag_of
 from node.audit.report import FAIL, NOTE, VALID, Line, PaymentFacts, Report
+from node.audit.state_proofs import AbsenceProof, BalanceProof
 from node.audit.verify_accountability import check_equivocation_proof, check_fork
 from node.audit.verify_checkpoint import Pin
+from node.audit.verify_state import check_absence_proof, check_balance_proof
 from node.audit.wording import decimals
 from node.chain.block import header_digest
 from node.chain.genesis import BadGenesis, Genesis, load_genesis
@@ -158,6 +160,8 @@ def _equivocation(data: bytes, genesis: Genesis, pin: Pin | None) -> Report:
 KINDS: dict[str | None, Callable[[bytes, Genesis, Pin | None], Report]] = {
     str(ForkProof.__struct_config__.tag): _fork,
     str(EquivocationProof.__struct_config__.tag): _equivocation,
+    str(BalanceProof.__struct_config__.tag): check_balance_proof,
+    str(AbsenceProof.__struct_config__.tag): check_absence_proof,
 }
 """Kinds of files besides dossiers, by their tag. What accuses validators stands for itself: a
 checkpoint says nothing for or against it."""

@@ -61,6 +61,7 @@ def _verify(args: argparse.Namespace, output: Output) -> int:
             "kind": report.kind,
             "status": report.status,
             "payment": None if report.payment is None else asdict(report.payment),
+            "state": None if report.state is None else asdict(report.state),
             "culprits": culprits(report),
             "checks": [
                 {"result": line.result, "check": line.check, "text": line.text} for line in lines

@@ -20,6 +20,9 @@ from consensus.messages import (
 )
 
 
+BAD_SIGNATURE = "a signature does not verify"
+
+
 class BadCertificate(ValueError):
     """The certificate proves nothing. `reason` is a short fixed text, fit for a metric's label."""
 
@@ -102,7 +105,7 @@ def check(
         if known is not None and known.get(voter) == signature:
             continue
         if not verify(validator_keys[voter], VOTE_DOMAIN, payload, signature):
-            raise BadCertificate("a signature does not verify")
+            raise BadCertificate(BAD_SIGNATURE)
 
 
 def assemble(votes: Iterable[Vote]) -> Certificate:

@@ -11,14 +11,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from consensus.certificate import opposed
+from consensus.certificate import BAD_SIGNATURE, opposed
 from consensus.messages import Certificate, Kind
 from node.audit.accountability import check_certificate
+from node.audit.audit_report import Stop
 from node.audit.build_chain import Seal
-from node.audit.epochs import check_carriers, check_finalization
+from node.audit.epochs import bad_signatures, check_carriers, check_finalization
 from node.audit.fault import Fault, same
+from node.audit.signatures import AtOnce, Checks
 from node.chain.block import BodyMismatch, header_digest, inspect_block
 from node.chain.types import Header, ValidatorSet
+
+MAX_VIEWS = 1_024
+"""Views whose certificates are asked for at a time: in an outage of days one block passes over
+very many."""
 
 
 class CertificateSource(Protocol):
@@ -37,9 +43,12 @@ class CertificateSource(Protocol):
 class ChainCertificates:
     """Checks a chain's certificates block by block, from height 1 on."""
 
-    def __init__(self, source: CertificateSource, chain_id: bytes) -> None:
+    def __init__(
+        self, source: CertificateSource, chain_id: bytes, checks: Checks | None = None
+    ) -> None:
         self._source = source
         self._chain_id = chain_id
+        self._checks = AtOnce() if checks is None else checks
         self.checked = 0
         """Certificates that hold."""
         self.signatures = 0
@@ -55,9 +64,17 @@ class ChainCertificates:
             chain, certificate = self._sealed(header, validators)
         if certificate is not None:
             over = chain[-2] if len(chain) > 1 else parent
-            check_finalization(certificate, chain[-1], over, validators, chain_id=self._chain_id)
+            self._about(header.height, "certificate", validators)
+            check_finalization(
+                certificate,
+                chain[-1],
+                over,
+                validators,
+                chain_id=self._chain_id,
+                verify=self._checks.verify,
+            )
             self._count(certificate)
-        self._check_passed(chain, below, validators, certificate)
+        self._check_passed(header.height, chain, below, validators, certificate)
         return certificate is not None
 
     def _sealed(self, header: Header, validators: ValidatorSet) -> tuple[list[Header], Certificate]:
@@ -80,8 +97,17 @@ class ChainCertificates:
             same("certificate", seal.finalization, own, "Two certificates are stored of one end.")
         return [header, *carriers], seal.finalization
 
+    def _about(self, height: int, where: str, validators: ValidatorSet) -> None:
+        """What the certificate is whose signatures are checked next."""
+
+        def failure(_: bytes) -> Stop:
+            return Stop.at(height, bad_signatures(where, validators, BAD_SIGNATURE))
+
+        self._checks.about(failure)
+
     def _check_passed(
         self,
+        height: int,
         chain: list[Header],
         below: int,
         validators: ValidatorSet,
@@ -90,17 +116,32 @@ class ChainCertificates:
         """The other certificates of the views above the parent's, up to the last of `chain`."""
         blocks = {header.view: header for header in chain}
         last = chain[-1]
-        for each in self._source.certificates(last.epoch, below + 1, last.view):
-            where = f"{each.kind.name.lower()} certificate of view {each.view}"
-            check_certificate(each, validators, self._chain_id, where)
-            block = blocks.get(each.view)
-            if each.kind is Kind.NOTARIZE and block is not None and each.content is not None:
-                meaning = "More than f validators notarized two blocks of one view."
-                same(f"{where}, block", header_digest(block), each.content.block, meaning)
-            if finalization is not None and opposed(each, finalization):
-                meaning = "More than f validators gave up a view that they finalized."
-                raise Fault(where, "none", "one", meaning)
-            self._count(each)
+        for first in range(below + 1, last.view + 1, MAX_VIEWS):
+            final = min(first + MAX_VIEWS - 1, last.view)
+            for each in self._source.certificates(last.epoch, first, final):
+                self._check_one(height, each, blocks.get(each.view), validators, finalization)
+                if not first <= each.view <= final:
+                    meaning = "It is of another block."
+                    raise Fault("certificate.view", f"{first} to {final}", each.view, meaning)
+
+    def _check_one(
+        self,
+        height: int,
+        each: Certificate,
+        block: Header | None,
+        validators: ValidatorSet,
+        finalization: Certificate | None,
+    ) -> None:
+        where = f"{each.kind.name.lower()} certificate of view {each.view}"
+        self._about(height, where, validators)
+        check_certificate(each, validators, self._chain_id, where, self._checks.verify)
+        if each.kind is Kind.NOTARIZE and block is not None and each.content is not None:
+            meaning = "More than f validators notarized two blocks of one view."
+            same(f"{where}, block", header_digest(block), each.content.block, meaning)
+        if finalization is not None and opposed(each, finalization):
+            meaning = "More than f validators gave up a view that they finalized."
+            raise Fault(where, "none", "one", meaning)
+        self._count(each)
 
     def _count(self, certificate: Certificate) -> None:
         self.checked += 1

@@ -11,13 +11,11 @@ from msgspec.structs import replace
 from consensus.messages import Kind
 from node.audit.books import Books, BooksDisagree
 from node.audit.chain_audit import AuditReport, audit_chain
-from node.audit.recent import ReplayIndex
 from node.audit.report import INVALID, UNDECIDED, VALID
 from node.chain.block import encode_block, header_digest, inspect_block
 from node.chain.encoding import decode, encode
 from node.chain.instruction import check_instruction
 from node.chain.types import Header, Outcome
-from node.ledger.entries import InstructionEntry, UetrEntry
 from tests.support import wire, world
 from tests.support.small_chain import SmallChain, finalization, issue, pay, sample
 from tests.support.world import BANKA
@@ -108,7 +106,7 @@ def test_a_view_that_does_not_ascend_is_found() -> None:
 
 def test_damaged_missing_and_foreign_blocks_are_found() -> None:
     assert found(lambda c: c.blocks.pop(3)) == (3, "block")
-    assert found(lambda c: c.blocks.__setitem__(3, b"junk")) == (3, "block")
+    assert found(lambda c: c.blocks.__setitem__(3, b"junk")) == (3, "block, byte 1")
     assert found(lambda c: c.blocks.pop(0)) == (0, "block")
     assert found(lambda c: c.blocks.__setitem__(0, c.blocks[1])) == (0, "block")
     assert found(lambda c: c.blocks.__setitem__(3, c.blocks[4])) == (3, "header.height")
@@ -177,10 +175,13 @@ def test_a_tip_that_nobody_finalized_is_found_and_a_gap_below_it_is_not_one() ->
 
 def test_the_stored_state_must_be_what_the_replay_ends_with() -> None:
     key = next(iter(sample().records))
-    where = (6, "root of the stored state records")
+    where = (6, "key of a stored state record")
     assert found(lambda c: c.records.pop(key)) == where
-    assert found(lambda c: c.records.__setitem__(key, b"\x00")) == where
-    assert found(lambda c: c.records.__setitem__(b"new", b"\x00")) == where
+    assert found(lambda c: c.records.__setitem__(b"\x00", b"\x00")) == where
+    changed = (6, f"stored state record {key.hex()}")
+    assert found(lambda c: c.records.__setitem__(key, b"\x00")) == changed
+    after = (6, "stored state records")
+    assert found(lambda c: c.records.__setitem__(b"\xff", b"\x00")) == after
 
 
 def test_without_chain_or_genesis_file_nothing_is_decided() -> None:
@@ -239,19 +240,3 @@ def test_the_books_hold_every_account_against_the_state() -> None:
     chain.add(pay(chain, "E2E-2", 3))
     with pytest.raises(BooksDisagree, match="balance of"):
         books.compare_all(chain.state)
-
-
-def test_the_replay_index_gives_back_what_it_was_given_and_keeps_the_latest() -> None:
-    index = ReplayIndex()
-    uetr = UetrEntry(world.uetr(1), b"d" * 32, 2**64 - 1, 5, 1, 2, "ACSC", None, 5, None)
-    executed = InstructionEntry("LEI", "id", 2**64 - 1, b"e" * 32, 5, 1)
-    assert index.uetr(uetr.uetr) is None
-    assert index.instruction("LEI", "id") is None
-    index.add([executed], [uetr])
-    assert index.uetr(uetr.uetr) == uetr
-    assert index.instruction("LEI", "id") == executed
-    later = uetr._replace(height=6, status="RJCT", reason="AM04")
-    index.add([executed._replace(height=6)], [later])
-    assert index.uetr(uetr.uetr) == later
-    assert index.instruction("LEI", "id") == executed._replace(height=6)
-    index.close()

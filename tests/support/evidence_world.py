@@ -101,8 +101,10 @@ CASES: dict[str, str] = {
     "net-unsettled": "accepted",
     "net-funding": "accepted",
     "net-open": "accepted",
+    "net-recalled": "settled",
     "returned": "settled",
     "return": "settled",
+    "return-queued": "settled",
     "recalled": "settled",
     "disputed": "settled",
     "acknowledged": "settled",
@@ -351,7 +353,7 @@ def _netted(w: EvidenceWorld) -> None:
         return w.order("CENTRALBANK", OrderCycle("EUR", cycle, action, None))
 
     add(w.net("net-settled", "BANKA", "BANKB", 900), w.net("net 2", "BANKB", "BANKC", 901))
-    add(w.net("net 3", "BANKC", "BANKA", 902), w.net("net 4", "BANKA", "BANKC", 903))
+    add(w.net("net 3", "BANKC", "BANKA", 902), w.net("net-recalled", "BANKA", "BANKC", 903))
     add(closed())
     add(w.pay("endow", "BANKA", "BANKD", 50))
     add(w.move("margin", "BANKD", 50, MARGIN), w.move("fund", "BANKB", 60, AccountKind.FUND))
@@ -379,6 +381,7 @@ def _afterwards(w: EvidenceWorld) -> None:
     add(
         w.order("BANKA", Recall(returned, "DUPL")),
         w.order("BANKA", Recall(recalled, "CUST")),
+        w.order("BANKA", Recall(w.payments["net-recalled"], "CUST")),
         w.order("BANKB", OpenDispute(disputed, "FRAD")),
         w.acknowledge("acknowledged"),
     )
@@ -395,6 +398,13 @@ def _afterwards(w: EvidenceWorld) -> None:
         # Rejected: it is no party, and it is none of its evidence.
         w.order("BANKC", SubmitEvidence(disputed.uetr, PREIMAGE)),
     )
+    # BANKC has no CNY left to give back, until it is paid.
+    add(w.issue("CNY", "BANKA", 40, "CNY"))
+    add(w.pay("given", "BANKA", "BANKC", 40, "CNY"), w.pay("on", "BANKC", "BANKB", 40, "CNY"))
+    given = w.payments["given"]
+    back = w.draft("return-queued", "BANKC", "BANKA", 30, "CNY")
+    add(w.order("BANKC", Return(back, given, "DUPL")), final=False)
+    add(w.pay("again", "BANKB", "BANKC", 40, "CNY"))
     add()
 
 

@@ -6,6 +6,8 @@
 --catch-up     a node that is tens of thousands of blocks behind comes level
 --state-sync   a new node joins a ledger of a million payments
 --faults       one of four nodes dead, and links as long as between continents
+--audit        the audit of a chain, against a node that executes the same blocks
+--evidence     dossiers: bytes, making, verifying, on a ledger of a million payments
 --scale        4 to 100 validators in simulated time, at this machine's costs
 """
 
@@ -20,7 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devnet import faultbench
+from devnet.bench.audit import audit_figures
 from devnet.bench.catchup import catch_up
+from devnet.bench.evidence import measure_evidence
 from devnet.bench.joining import state_sync
 from devnet.bench.ledger import measure_ledger
 from devnet.bench.micro import chain_figures
@@ -98,8 +102,16 @@ def _ledger(quick: bool) -> Report:
     return measure_ledger(quick=quick)
 
 
+def _audit(quick: bool) -> Report:
+    return audit_figures(quick=quick)
+
+
 def _scale(quick: bool) -> Report:
     return Report(lines=scaling(quick).lines())
+
+
+def _evidence(quick: bool) -> Report:
+    return measure_evidence(quick=quick)
 
 
 BENCHES: dict[str, Callable[[bool], Report]] = {
@@ -108,6 +120,8 @@ BENCHES: dict[str, Callable[[bool], Report]] = {
     "faults": _faults,
     "catch-up": _catch_up,
     "state-sync": _state_sync,
+    "audit": _audit,
+    "evidence": _evidence,
     "scale": _scale,
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from devnet.bench.books import CHAIN_ID, SIGNER, committed, holder
@@ -36,7 +36,7 @@ from node.chain.types import (
     ValidatorSet,
 )
 from node.ledger.apply import Applied, BlockContext, apply
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import InstructionEntry, OutcomesGone, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.netting import FIRST_CYCLE
 from node.ledger.state import Base, State, account_key, account_record
@@ -76,6 +76,9 @@ class _Nothing:
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         return None
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        raise OutcomesGone(after + 1)  # no ledger starts from it
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -22,7 +22,7 @@ from node.chain.instruction import CheckedInstruction, check_instruction
 from node.chain.signature import Ed25519Signer
 from node.chain.types import MAX_PAYMENTS, Issue, Payment, Priority, SetLimit
 from node.ledger.apply import Applied, BlockContext, apply, begin, execute
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import InstructionEntry, OutcomesGone, UetrEntry
 from node.ledger.genesis import genesis_state
 from node.ledger.gridlock import resolve_queues
 from node.ledger.resolution import resolve, waiting
@@ -119,6 +119,9 @@ class _Recent:
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         return self.ids.get((sender, id))
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        raise OutcomesGone(after + 1)  # it never starts again from what it has
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return self.uetrs.get(uetr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from devnet.bench.books import CHAIN_ID, SIGNER, committed, holder
@@ -36,7 +36,7 @@ from node.chain.types import (
     ValidatorSet,
 )
 from node.ledger.apply import Applied, BlockContext, apply
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import InstructionEntry, OutcomesGone, UetrEntry
 from node.ledger.governed import Governed
 from node.ledger.reasons import CANCELLED
 from node.ledger.state import Base, State, account_key, account_record
@@ -96,6 +96,9 @@ class _Index:
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         return self.ids.get((sender, id))
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        raise OutcomesGone(after + 1)  # no ledger starts from it
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return self.uetrs.get(uetr)

@@ -22,10 +22,9 @@ from node.audit.build_chain import (
     stored_header,
 )
 from node.audit.dossier import Act, Authority, PaymentPart, Place, Placed
-from node.chain.block import outcome_leaf
 from node.chain.bodies import body_payments
 from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
-from node.chain.merkle import INSTRUCTION_LEAF, PAYMENT_LEAF, inclusion_proof
+from node.chain.merkle import INSTRUCTION_LEAF, OUTCOME_LEAF, PAYMENT_LEAF, inclusion_proof
 from node.chain.records import ParticipantKey, ParticipantRecord, StateKey
 from node.chain.state_map import BrokenState, MapProof, StateMap
 from node.chain.types import (
@@ -156,7 +155,8 @@ class OpenBlock:
 
     @cached_property
     def _outcome_leaves(self) -> list[bytes]:
-        return [outcome_leaf(each) for each in self.outcomes]
+        prefix, hashed = OUTCOME_LEAF, sha256
+        return [hashed(prefix + each).digest() for each in self.outcomes]
 
 
 def place_of(leaves: list[bytes], index: int) -> Place:

@@ -64,18 +64,22 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
     if not leaf_hashes:
         return EMPTY_ROOT
     level = list(leaf_hashes)
-    prefix, hashed = NODE_PREFIX, sha256
     while len(level) > 1:
-        pairs = iter(level)
-        # A last node without a sibling moves up unhashed: the same tree as RFC 6962's split at
-        # the largest power of two.
-        last = [level[-1]] if len(level) & 1 else []
-        level = [
-            hashed(prefix + left + right).digest()
-            for left, right in zip(pairs, pairs, strict=False)
-        ]
-        level += last
+        level = _above(level)
     return level[0]
+
+
+def _above(level: list[bytes]) -> list[bytes]:
+    """The next level of a tree. A last node without a sibling moves up unhashed: the same tree as
+    RFC 6962's split at the largest power of two."""
+    prefix, hashed = NODE_PREFIX, sha256
+    pairs = iter(level)
+    above = [
+        hashed(prefix + left + right).digest() for left, right in zip(pairs, pairs, strict=False)
+    ]
+    if len(level) & 1:
+        above.append(level[-1])
+    return above
 
 
 # --- making proofs ----------------------------------------------------------------------------
@@ -93,7 +97,15 @@ def _complete_subtrees(leaf_hashes: Sequence[bytes]) -> GetNode:
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     """The path from leaf `index` to the root, lowest sibling first (RFC 6962, 2.1.1)."""
-    return stored_inclusion_proof(_complete_subtrees(leaf_hashes), index, len(leaf_hashes))
+    if not 0 <= index < len(leaf_hashes):
+        raise ProofError(f"leaf {index} is not in a tree of {len(leaf_hashes)}")
+    path: list[bytes] = []
+    level = list(leaf_hashes)
+    while len(level) > 1:
+        if index ^ 1 < len(level):
+            path.append(level[index ^ 1])
+        level, index = _above(level), index >> 1
+    return path
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> list[bytes]:

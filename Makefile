@@ -12,7 +12,8 @@ help:
 	@echo "make test     check, then all tests"
 	@echo "make check    lint, formatting, types, dependency direction"
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
-	@echo "make verifier build/nostro-verify.pyz: the verifier as one file that any Python runs"
+	@echo "make verifier build/nostro-verify.pyz: the verifier as one file that any Python runs; and"
+	@echo "              build/verify.html: as a page that any browser opens from disk"
 	@echo "make sim      the ledger against its model, 50,000 steps; the consensus simulator, 20,000"
 	@echo "              seeds and more: or of that alone ARGS='--seeds 0..999 --n 7'"
 	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
@@ -33,12 +34,15 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One line of pytest for everything, so that its last line counts every test that ran.
+# One line of pytest for everything, so that its last line counts every test that ran. Those in a
+# browser are never skipped: where there is none and none can be installed, they fail.
 test: check
+	@sh .ci/chromium || true
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations=10
 
 verifier: venv
 	@$(BIN)/python -m node.audit.standalone.archive build/nostro-verify.pyz
+	@$(BIN)/python -m node.audit.page build/verify.html
 
 sim: venv
 	$(if $(ARGS),,$(BIN)/python -m tests.support.settlement_machine --steps 50000)

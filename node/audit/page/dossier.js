@@ -1,0 +1,153 @@
+// A dossier: all its checks in order, the receipt, an earlier block, what every reader has to know
+// besides. The room of node/audit/verify.py and verify_known.py.
+
+/** In the order, and under the names, of CHECKS in node/audit/verify.py. */
+const DOSSIER_CHECKS = [
+  ["chain", checkDossierChain],
+  ["validators", checkEpochs],
+  ["seals", checkSeals],
+  ["finality", checkFinality],
+  ["history", checkDossierHistory],
+  ["signatures", checkSignatures],
+  ["authority", checkAuthority],
+  ["payment", checkPayment],
+  ["instruction", checkInstruction],
+  ["outcome", checkOutcome],
+  ["link", checkLink],
+  ["changes", checkChanges],
+  ["record", checkRecord],
+  ["together", checkTogether],
+  ["balances", checkBalances],
+  ["related", checkRelated],
+  ["receipt", checkReceipt],
+  ["pinned", checkPinned],
+];
+
+const NO_CHECKPOINT = "none given. Shown: a quorum of each epoch's validators, from the genesis "
+  + "file's on, signed this history and this inclusion. Not shown: that none of their keys was ever "
+  + "stolen, that this is the latest state of the payment, nor, without a replay, that execution was "
+  + "right";
+
+async function verifyDossier(report, dossier, genesis, checkpoint) {
+  for (const [name, check] of DOSSIER_CHECKS) {
+    await report.run(name, () => check(dossier, genesis, checkpoint));
+  }
+  let notes;
+  try {
+    notes = notesOn(dossier, genesis, checkpoint);
+  } catch (error) {
+    if (error instanceof Fault || error instanceof Missing) return; // a check above has said so
+    throw error;
+  }
+  for (const [name, text] of notes) await report.add("NOTE", name, text);
+  if (report.verdict === VALID) report.status = provenStatus(dossier);
+}
+
+/** How the payment stood at the checkpoint. A clearing cycle decides its payments without an outcome
+    of their own. */
+function provenStatus(dossier) {
+  const { together } = dossier;
+  if (together?.$ === "Netted") {
+    return { settled: "settled", unwound: "rejected" }[together.record.status] ?? "accepted";
+  }
+  return stepWord(dossier.steps[dossier.steps.length - 1]);
+}
+
+function checkDossierChain(dossier, genesis) {
+  const said = checkChain(dossier, genesis);
+  checkEnvelopes(dossier, genesis);
+  return said;
+}
+
+function checkDossierHistory(dossier) {
+  const [used, parents] = usedHeights(dossier);
+  return checkHistory(dossier, used, parents);
+}
+
+/** Heights of the blocks in which the dossier proves something, and of those where it proves
+    something in the state before. */
+function usedHeights(dossier) {
+  const used = new Set(dossier.steps.map((step) => step.outcome.height));
+  const parents = new Set();
+  for (const { act, height } of actsOf(dossier)) {
+    used.add(height);
+    if (act.authority !== null) parents.add(height);
+  }
+  for (const { outcome } of dossier.related) used.add(outcome.height);
+  for (const name of ["summary", "closed", "decided"]) {
+    const placed = dossier.together?.[name];
+    if (placed) used.add(placed.outcome.height);
+  }
+  const moved = movedAt(dossier);
+  if (moved !== null && (dossier.debtor !== null || dossier.creditor !== null)) {
+    used.add(moved);
+    parents.add(moved);
+  }
+  return [used, parents];
+}
+
+/** Non-repudiation of submission: what the accepting node stated. */
+async function checkReceipt(dossier, genesis) {
+  const { receipt } = dossier;
+  if (receipt === null) throw new Absent("none of an accepting node is here; inclusion needs none");
+  const { act } = dossier.steps[0];
+  const { body, signature } = receipt;
+  demand(act !== null, "receipt", "an instruction that it is for", null, "It is for nothing here.");
+  same("receipt.instruction", envelopeDigest(act.signed.envelope), body.instruction,
+    "The receipt is for another instruction.");
+  const node = membersOf(dossier, genesis).filter((each) => alike(each.node_key, body.node)).pop();
+  demand(node !== undefined, "receipt.node",
+    "the node key of a validator of an epoch up to the checkpoint's", body.node,
+    "No validator set so far names this key, as that of a node that only observed: whose statement "
+    + "it is, nothing here can tell.");
+  const domain = "nostro.receipt/1";
+  const signed = await verify(body.node, domain, genesis.chainId, body.raw, signature);
+  demand(signed, "receipt.signature", `a signature of ${node.name}`, signature,
+    "That node did not sign this receipt.");
+  return `${node.name} stated to have it, not before block ${body.height} was final (by its clock `
+    + `${timeText(body.time)})`;
+}
+
+/** That an earlier block is in this history, and that what the reader relies on is. */
+function checkPinned(dossier, genesis, checkpoint) {
+  const { pinned } = dossier;
+  const top = checkpointOf(dossier);
+  if (pinned !== null) {
+    included("pinned.path", historyLeaf(pinned.digest), pinned.height, pinned.path, top.height,
+      top.history_root, `Block ${top.height} does not have this block in its history.`);
+  }
+  if (checkpoint !== null) return checkPin(checkpoint, headersOf(dossier), pinned, top);
+  if (pinned === null) throw new Absent("no earlier block is shown to be in this history");
+  return `block ${pinned.height}, ${hex(pinned.digest)}, is in the history of block ${top.height}`;
+}
+
+/** [what about, what to know] beside the checks. Throws Fault, Missing where those fail, too. */
+function notesOn(dossier, genesis, checkpoint) {
+  const what = orderOf(dossier);
+  const { sender } = firstAct(dossier).signed.envelope;
+  const first = dossier.steps[0].outcome;
+  const last = dossier.steps[dossier.steps.length - 1].outcome;
+  const top = checkpointOf(dossier);
+  const notes = [];
+  const note = (when, name, text) => {
+    if (when) notes.push([name, text()]);
+  };
+  note(checkpoint === null, "checkpoint", () => NO_CHECKPOINT);
+  note(true, "delivery", () => deliveryText(dossier, genesis));
+  const { original } = first;
+  note(original !== null, "retry", () => "this order repeated a payment sent before, and moved no "
+    + `money itself; the outcome that stands is [${original.instruction}, ${original.payment}] in `
+    + `block ${original.height}`);
+  note(![null, sender].includes(payerOf(what, genesis)), "order", () => "not given by whose money it "
+    + "is: tells nothing of their own order under this UETR");
+  const open = OPEN_STATUSES.includes(last.status) && movedAt(dossier) === null;
+  note(open, "undecided", () => `so it stood in block ${top.height}; what became of it later is not `
+    + "here");
+  note(first.reason === DUPLICATE_REASON, "duplicate", () => "another payment stands under this UETR, "
+    + "which may have settled");
+  note(dossier.together !== null, "choice", () => "that no other set could have settled instead takes "
+    + "an audit of the whole chain");
+  note(dossier.dispute !== null, "dispute", () => "a dispute moves no money and undoes nothing; the "
+    + "payment stands as shown");
+  return notes;
+}

@@ -6,6 +6,7 @@ complete links, in order of completion
 money that came in for the net debits of a closed cycle
 resolution of queues, in each asset where something happened that may help
 does this block end its epoch?
+the UETRs that its outcomes name: counted, or committed in a tree
 invariants, roots, the new state
 """
 
@@ -28,6 +29,7 @@ from node.ledger import (
     reservations,
     restriction,
     returns,
+    uetr_trees,
 )
 from node.ledger.agenda import run_due, settle_waiting
 from node.ledger.check import NotAdmissible, may_stand
@@ -94,7 +96,9 @@ def begin(parent: State, context: BlockContext) -> Work:
 def conclude(work: Work) -> Applied:
     """What follows a block's last instruction."""
     settle_waiting(work)
-    return work.seal(end_epoch(work))
+    next_validators = end_epoch(work)
+    uetr_trees.keep(work)
+    return work.seal(next_validators)
 
 
 def execute(work: Work, index: int, checked: CheckedInstruction) -> None:

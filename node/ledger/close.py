@@ -53,10 +53,12 @@ def settle_for_the_last_time(work: Work, day: BusinessDay) -> None:
 def close_day(work: Work, running: DayRecord, index: int | None) -> None:
     """End the business day, whose phase is CLOSED now. `index`: of the operator's order; None: by
     time."""
+    work.ended_day = running.date
     if work.parameters.close_rule is CloseRule.EXPIRE:
         close = work.context.height, 0 if index is None else index
         if not waiting.expire_before(work, close, MAX_EXPIRED):
             work.put_expiring(close)
+            work.ended_day = None
     record_loans(work, index, running.date)
     _sweep(work, index)
     _state_accounts(work, running, index)
@@ -70,6 +72,9 @@ def expire_queues(work: Work, most: int | None) -> None:
     close = work.ledger_record.expiring
     if close is not None and waiting.expire_before(work, close, most):
         work.put_expiring(None)
+        closed = work.get(DAY, DayKey())
+        assert closed is not None, "queues expire after the close of a day"
+        work.ended_day = closed.date
 
 
 # --- sweeps ---------------------------------------------------------------------------------------

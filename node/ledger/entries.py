@@ -7,6 +7,7 @@ node forgets them at the same block.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 
@@ -70,6 +71,14 @@ class ClosedEntry(NamedTuple):
     """Index of the outcome that says so in the block of this height."""
 
 
+class OutcomesGone(Exception):
+    """A block's outcomes are asked for that are not held (any more)."""
+
+    def __init__(self, height: int) -> None:
+        super().__init__(f"the outcomes of block {height} are not held here")
+        self.height = height
+
+
 class RecentIndex(Protocol):
     """Entries of final blocks, as storage serves them (forgetting is the ledger's business)."""
 
@@ -78,3 +87,7 @@ class RecentIndex(Protocol):
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         """The latest terminal outcome under this UETR."""
+
+    def uetrs_between(self, after: int, through: int) -> Iterable[bytes]:
+        """The UETR of each outcome that names one, of the blocks `after` + 1 to `through`. Raises
+        OutcomesGone where the outcomes of one of them are not held."""

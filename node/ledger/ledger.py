@@ -13,14 +13,16 @@ from typing import NamedTuple
 from node.chain import merkle
 from node.chain.block import header_digest
 from node.chain.instruction import CheckedInstruction, ParsedInstruction
+from node.chain.records import UetrsKey, UetrsRecord
 from node.chain.state_map import GetNode, StateMap
 from node.chain.types import Header
 from node.ledger import check as _check
 from node.ledger.apply import BadBlock, apply
-from node.ledger.entries import RecentIndex
+from node.ledger.entries import OutcomesGone, RecentIndex
 from node.ledger.genesis import GenesisBlock
 from node.ledger.propose import Proposal, propose
-from node.ledger.state import Layer, State, StateDamaged, load_base, recount
+from node.ledger.state import Base, Layer, State, StateDamaged, load_base, recount
+from node.ledger.tables import UETRS
 from node.ledger.work import Applied, BlockContext
 
 
@@ -137,8 +139,10 @@ def load_state(
             f"{header.height} says {header.state_root.hex()}: restore the data directory from a "
             "backup or let the node fetch the chain anew"
         )
+    base = load_base(held.items(), recent)
+    base.untreed = _untreed(base, header.height, recent)
     state = State(
-        load_base(held.items(), recent),
+        base,
         None,
         Layer(),
         chain_id=header.chain_id,
@@ -150,6 +154,28 @@ def load_state(
     state.commit()
     recount(state)
     return state
+
+
+def _untreed(base: Base, height: int, recent: RecentIndex) -> list[bytes]:
+    """The UETRs that outcomes named since the last tree, read from the outcomes themselves."""
+    record: UetrsRecord | None = base.tables[UETRS].get(UetrsKey())
+    if record is None:
+        return []
+    since = f"block {record.after}, since which no tree of used UETRs was made"
+    try:
+        named = list(recent.uetrs_between(record.after, height))
+    except OutcomesGone as gone:
+        raise StateDamaged(
+            f"{gone}, but all after {since}, are needed to make the next: restore the data "
+            "directory from a backup or let the node fetch the chain anew"
+        ) from gone
+    if len(named) != record.named:
+        raise StateDamaged(
+            f"{len(named)} stored outcomes after {since}, name a UETR, the state says "
+            f"{record.named}: restore the data directory from a backup or let the node fetch the "
+            "chain anew"
+        )
+    return named
 
 
 def _shown(value: int | bytes) -> str:

@@ -220,7 +220,7 @@ def settle_together(
     height, time = work.context.height, work.context.time
     contents: list[bytes] = []
     outcomes, leaves = work.outcomes, work.leaves
-    changes, uetrs = work.changes, work.uetrs
+    changes, uetrs, name = work.changes, work.uetrs, work.named.append
     payments, new = work.own_rows(PAYMENTS), tuple.__new__
     finders: list[Callable[[PaymentKey], PaymentRecord | None]]
     finders = [payments.get, *work.parent.row_finders(PAYMENTS)]
@@ -254,6 +254,7 @@ def settle_together(
         leaves[len(outcomes)] = leaf
         changes.append((uetr, len(outcomes)))
         outcomes.append(outcome)
+        name(uetr)
         # As UetrEntry(…), without the call of its own that it would make.
         uetrs[uetr] = new(
             UetrEntry,

@@ -42,6 +42,7 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
         return
     height, time = work.context.height, work.context.time
     finders, emit, uetrs = work.uetr_finders(), work.outcomes.append, work.uetrs
+    name = work.named.append
     new = tuple.__new__
     asset: str | None = None
     book: Book | None = None
@@ -115,6 +116,7 @@ def pay(work: Work, index: int, checked: CheckedInstruction, body: Pay) -> None:
                             )
                         )
                     )
+                    name(uetr)
                     # As UetrEntry(…), without the call of its own that it would make.
                     uetrs[uetr] = new(
                         UetrEntry,

@@ -128,11 +128,13 @@ class Layer:
         "holdings",
         "ids",
         "keys",
+        "made_tree",
         "parameters",
         "participants",
         "queues",
         "tables",
         "uetrs",
+        "untreed",
     )
 
     def __init__(self) -> None:
@@ -149,6 +151,10 @@ class Layer:
         self.keys: dict[bytes, str] = {}
         self.ids: dict[tuple[str, str], InstructionEntry] = {}
         self.uetrs: dict[bytes, UetrEntry] = {}
+        self.untreed: list[bytes] = []
+        """UETRs that its outcomes named and that a later tree will have."""
+        self.made_tree = False
+        """Whether a tree of this block has all that outcomes named up to it."""
         self.governed: Governed | None = None
         """None: nothing of it, as in nearly every block."""
         self.committed = False
@@ -188,6 +194,7 @@ class Base:
         "superseded",
         "tables",
         "tip",
+        "untreed",
     )
 
     def __init__(
@@ -220,6 +227,9 @@ class Base:
         self.keys |= {key: use.operator for key, use in governed.keys.items()}
         self.recent = recent
         self.tip: State | None = None
+        self.untreed: list[bytes] = []
+        """UETRs that outcomes named since the last tree: `uetr_trees.MAX_NAMED` at most, and once
+        more as many as a block names."""
         self.superseded: dict[bytes, UetrEntry | None] = {}
         """What storage held of payments that changed in blocks up to height `prepared`, which it
         may hold by now while they are not committed here."""
@@ -522,6 +532,14 @@ class State(GovernedReading):
                 return found
         return self._base.uetr(uetr)
 
+    def untreed(self) -> Iterator[bytes]:
+        """UETRs that outcomes named since the last tree, in no order, some several times."""
+        for layer in self.layers:
+            if layer.made_tree:
+                return
+            yield from layer.untreed
+        yield from self._base.untreed
+
     def uetr_finders(self) -> list[Callable[[bytes], UetrEntry | None]]:
         """`uetr` in parts, newest first, for a caller that looks up thousands."""
         return [*(layer.uetrs.get for layer in self.layers if layer.uetrs), self._base.uetr]
@@ -619,6 +637,10 @@ class State(GovernedReading):
             base.keys.update(own.keys)
             base.parameters = own.parameters or base.parameters
             _fold_settlement(base, own)
+            if own.made_tree:
+                base.untreed = []
+            else:
+                base.untreed += own.untreed
             if own.governed is not None:
                 base.governed.merge(own.governed)
             own.committed = True

@@ -65,6 +65,8 @@ DISPUTES = Table(r.DisputeKey, r.DisputeRecord, _never)
 ACKNOWLEDGEMENTS = Table(r.AcknowledgementKey, r.AcknowledgementRecord, _never)
 CONSENTS = Table(r.ConsentKey, r.ConsentRecord)
 RULES = Table(r.RulesKey, r.RulesRecord)
+UETRS = Table(r.UetrsKey, r.UetrsRecord)
+UETR_TREES = Table(r.UetrTreeKey, r.UetrTreeRecord, _never)
 
 TABLES: dict[type[msgspec.Struct], Table[Any, Any]] = {
     table.key: table
@@ -87,6 +89,8 @@ TABLES: dict[type[msgspec.Struct], Table[Any, Any]] = {
         ACKNOWLEDGEMENTS,
         CONSENTS,
         RULES,
+        UETRS,
+        UETR_TREES,
     )
 }
 """By the type of their keys."""

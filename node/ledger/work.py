@@ -103,6 +103,8 @@ class Applied:
     later ones, in order: how a payment's history is found."""
     following: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(UETR, UETR of a payment that carries it on or gives it back)."""
+    untreed: list[bytes] = field(default_factory=list)
+    """UETRs that its outcomes name and that no tree has yet (`uetr_trees`)."""
     joined: list[JoinedEntry] = field(default_factory=list)
     """Payments that joined a clearing cycle, in order."""
     closed: list[ClosedEntry] = field(default_factory=list)
@@ -218,15 +220,19 @@ class Work:
         "closed",
         "context",
         "due",
+        "ended_day",
         "following",
         "joined",
         "leaves",
+        "made_tree",
+        "named",
         "open_cycles",
         "outcomes",
         "parent",
         "resolutions",
         "stirred",
         "uetrs",
+        "untreed",
         "window",
     )
 
@@ -269,6 +275,14 @@ class Work:
         is right once they are written: at the close, or when the block ends."""
         self.resolutions = 0
         """How often resolution ran in this block, for those who count."""
+        self.named: list[bytes] = []
+        """UETRs, of every outcome that names one."""
+        self.untreed: list[bytes] = []
+        """Those of them that a later tree will have (`uetr_trees`)."""
+        self.made_tree = False
+        """Whether a tree has all that outcomes named up to this block."""
+        self.ended_day: int | None = None
+        """Date, yyyymmdd, of the last business day whose close this block completed."""
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -711,6 +725,8 @@ class Work:
             )
         )
         self.outcomes.append(outcome)
+        if uetr is not None:
+            self.named.append(uetr)
         return outcome
 
     def note(self, instruction: int, reason: str | None, event: Event | None = None) -> None:
@@ -780,6 +796,7 @@ class Work:
             uetrs=list(self.uetrs.values()),
             changes=self.changes,
             following=self.following,
+            untreed=self.untreed,
             joined=self.joined,
             closed=self.closed,
             next_validators=next_validators,
@@ -812,6 +829,8 @@ class Work:
                 layer.tables[table] = changed_rows
         layer.queues = self._queues
         layer.due = self.due
+        layer.untreed = self.untreed
+        layer.made_tree = self.made_tree
         layer.parameters = self._parameters
         if self._governed is not None and not self._governed.is_empty():
             layer.governed = self._governed

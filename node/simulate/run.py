@@ -28,7 +28,7 @@ from node.chain.statuses import SETTLED, UNDECIDED
 from node.chain.types import InstructionBody, Issue, Outcome, Priority, SetLimit
 from node.ledger import links
 from node.ledger.apply import begin, conclude, execute
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import InstructionEntry, OutcomesGone, UetrEntry
 from node.ledger.genesis import genesis_state
 from node.ledger.work import Applied, BlockContext, Work
 from node.simulate.scenario import Item, Scenario
@@ -87,6 +87,9 @@ class _Memory:
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         return self._ids.get((sender, id))
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        raise OutcomesGone(after + 1)  # it never starts again from what it has
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return self._uetrs.get(uetr)

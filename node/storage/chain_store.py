@@ -40,8 +40,15 @@ from consensus.messages import (
     View,
 )
 from node.chain.encoding import HEADER, UNDECODABLE, Malformed, decode, digest, encode
+from node.chain.named import named_uetrs
 from node.chain.types import Header, Outcome
-from node.ledger.entries import ClosedEntry, InstructionEntry, JoinedEntry, UetrEntry
+from node.ledger.entries import (
+    ClosedEntry,
+    InstructionEntry,
+    JoinedEntry,
+    OutcomesGone,
+    UetrEntry,
+)
 from node.storage.errors import StoreCorrupt
 from node.storage.evidence_index import EvidenceIndex, put_cycles, put_following, put_places
 from node.storage.kv import KeyValue
@@ -336,6 +343,19 @@ class ChainStore(EvidenceIndex):
             return [bytes(outcome) for outcome in _outcomes.decode(value)]
         except UNDECODABLE as error:
             raise _corrupt(f"outcomes {height}", error) from error
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        """The UETR of each outcome that names one, of the blocks `after` + 1 to `through`.
+        Sorted and each once, those of a tree's blocks are its leaves. Raises OutcomesGone where a
+        block was pruned, or is above the floor."""
+        for height in range(after + 1, through + 1):
+            outcomes = self.outcomes(height)
+            if outcomes is None:
+                raise OutcomesGone(height)
+            try:
+                yield from named_uetrs(outcomes)
+            except Malformed as error:
+                raise _corrupt(f"outcomes {height}", error) from error
 
     # --- indexes: the ledger's RecentIndex ------------------------------------------------------
 

@@ -60,11 +60,11 @@ SETTLED = [
     "73cdf70750a4246a0b4772dd8421a0ac755e194ad418382f3514ead8bd6a7da9",
     "909e1812ff49322f5acca6d298413bb92ac1e44a5b14623622f073ed52e7ce12",
     "038b2a01ef1537485c48e0538605e379726fbe540dff1a15308bd71f1dbf8285",
-    "4717d06f6bcb4fd4a8b2c8252eeb1916c4a3544440d58637fccec816a8cba4ed",
-    "ec2c1a6eafb3f529f0df90586e1ae6314de11cf1276f4235fc09a7fcbede751d",
-    "fcf6ed15b09f3e13921e834f66ad3d6e3402b681cd29713e0fdec93983ddb7bc",
-    "cd193bf6fdf8313ee7bd21360be5427d1d1e7f40854527cf86fbf35b6fbcc0c1",
-    "b0d8a23ec2b69d687be191b2501ba26d862c878f7c50f658f748ca4083a6a7a7",
+    "679dc6110d13004364873d533874cfd90f72d1cbe04dabada5307a3c67f2fbfa",
+    "2773d711b2e67ecbd09e0545511afbe1d671890b08d5127cdc70311d45e300ec",
+    "c79f069052861a58491d2a8a17efa6ae2d7531cbf9934bb7a656d147ffa39d92",
+    "bbf1ae360cb64c598c9dabc2cbc3232edbb73d5268ae7a6bf74f72ea6a3efbde",
+    "d31ca0beac19fb57bdf7a097460ab7f6b22a9a3d60e833b18f7d44f6f595717e",
 ]
 """Digests of the scripts' blocks. They change only with the rules or a format, both of which
 have a version: a change here without one is a fork."""

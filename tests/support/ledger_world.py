@@ -5,7 +5,7 @@ Everything follows from a seed: keys, LEIs, UETRs, ids. Signatures are real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -23,6 +23,8 @@ from node.chain.encoding import decode
 from node.chain.genesis import Genesis, dump_genesis, genesis_key, genesis_validator, load_genesis
 from node.chain.genesis_file import GenesisAsset, GenesisParameters, GenesisParticipant
 from node.chain.instruction import CheckedInstruction, check_instruction
+from node.chain.named import named_uetrs
+from node.chain.records import StateKey, UetrsKey, UetrTreeKey
 from node.chain.signature import ROLE_PARTICIPANT, Ed25519Signer, prove_possession
 from node.chain.types import (
     AccountKind,
@@ -37,7 +39,7 @@ from node.chain.types import (
     RevokeKey,
 )
 from node.ledger.apply import Applied, BlockContext
-from node.ledger.entries import InstructionEntry, UetrEntry
+from node.ledger.entries import InstructionEntry, OutcomesGone, UetrEntry
 from node.ledger.genesis import GenesisBlock, genesis_state
 from node.ledger.ledger import Ledger
 from node.ledger.state import State
@@ -342,6 +344,8 @@ class MemoryIndex:
 
     ids: dict[tuple[str, str], InstructionEntry] = field(default_factory=dict)
     uetrs: dict[bytes, UetrEntry] = field(default_factory=dict)
+    outcomes: dict[int, list[bytes]] = field(default_factory=dict)
+    """By height."""
 
     def instruction(self, sender: str, id: str) -> InstructionEntry | None:
         return self.ids.get((sender, id))
@@ -352,6 +356,13 @@ class MemoryIndex:
     def store(self, applied: Applied) -> None:
         self.ids.update(((e.sender, e.id), e) for e in applied.ids)
         self.uetrs.update((e.uetr, e) for e in applied.uetrs)
+        self.outcomes[applied.context.height] = applied.outcomes
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        for height in range(after + 1, through + 1):
+            if height not in self.outcomes:
+                raise OutcomesGone(height)
+            yield from named_uetrs(self.outcomes[height])
 
 
 @dataclass
@@ -456,3 +467,13 @@ class Chain:
 def decode_outcomes(applied: Applied) -> list[Outcome]:
     """A block's outcomes, decoded strictly."""
     return [decode(each, Outcome) for each in applied.outcomes]
+
+
+def changed_records(block: MadeBlock) -> dict[bytes, bytes | None]:
+    """State key → record that a block changed, but for the count of UETRs that outcomes name: that
+    of a rejection counts, too."""
+    return {
+        key: record
+        for key, record in block.applied.records.items()
+        if not isinstance(decode(key, StateKey), UetrsKey | UetrTreeKey)  # type: ignore[arg-type]
+    }

@@ -71,6 +71,21 @@ BUGS: dict[str, Patch] = {
         "book.available(lei) + gain < 0",
         "(book.load(lei) or 0) + gain < 0",
     ),
+    "a tree of used UETRs lacks what was rejected as a duplicate": Patch(
+        "lifecycle",
+        "    _first(work, origin, REJECTED, reason)\n",
+        "    _first(work, origin, REJECTED, reason)\n"
+        "    if reason == DUPLICATE:\n"
+        "        work.named.pop()\n",
+    ),
+    "a tree of used UETRs lacks the block that closes the day": Patch(
+        "uetr_trees",
+        "sorted_uetrs([*parent.untreed(), *work.named])",
+        "sorted_uetrs(parent.untreed())",
+    ),
+    "what was named before a tree is in the next one, too": Patch(
+        "state", "                base.untreed = []\n", "                pass\n"
+    ),
 }
 
 
@@ -83,6 +98,7 @@ SMALL = Bounds(
     consents=1,
     proposals=2,
     keys=4,
+    named=20,
 )
 SMALL_PATCHES = (
     Patch("rules", "CANDIDATES = {1: 1_000, 2: 10_000}", "CANDIDATES = {1: 2, 2: 4}"),
@@ -93,6 +109,7 @@ SMALL_PATCHES = (
     Patch("restriction", "MAX_CONSENTS = 10_000", "MAX_CONSENTS = 1"),
     Patch("governance", "MAX_OPEN_PROPOSALS = 8", "MAX_OPEN_PROPOSALS = 2"),
     Patch("keys", "MAX_KEYS = 256", "MAX_KEYS = 4"),
+    Patch("uetr_trees", "MAX_NAMED = 131_072", "MAX_NAMED = 20"),
 )
 """What makes a ledger with these bounds."""
 

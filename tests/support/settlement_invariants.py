@@ -9,6 +9,7 @@ from node.chain import records as r
 from node.chain.encoding import decode
 from node.chain.types import AccountKind, Outcome, Payment
 from node.chain.types import OutcomePlace as Place
+from node.chain.uetr_tree import uetr_root
 from tests.support.ledger_world import Chain
 
 MOVED = ("ACSC", "ACCC")
@@ -26,6 +27,10 @@ class Invariants:
         """(UETR, place of the first outcome) of payments whose money moved."""
         self._last: dict[bytes, tuple[str, str | None]] = {}
         """(status, reason) of each payment's last outcome."""
+        self._named: dict[int, list[bytes]] = {}
+        """By height: the UETRs that outcomes name, each as often as one does."""
+        self._checked = 0
+        """Trees of used UETRs."""
 
     def check(self, outcomes: list[Outcome]) -> None:
         """After a committed block. Raises AssertionError."""
@@ -34,6 +39,7 @@ class Invariants:
         self._floors(rows)
         self._queues(rows)
         self._settled_once(outcomes)
+        self._trees(rows, outcomes)
         self._accounts = rows[r.AccountKey]
 
     def _rows(self) -> dict[type, Rows]:
@@ -111,6 +117,35 @@ class Invariants:
             if outcome.reason not in ("AM05", "DS0H", "DS0G", "AG08"):
                 self._last[outcome.uetr] = outcome.status, outcome.reason
 
+    def _trees(self, rows: dict[type, Rows], outcomes: list[Outcome]) -> None:
+        """Every tree has what the outcomes of its blocks name; the trees and what is counted for
+        the next one follow on each other without a gap, from the first day on."""
+        height = self._chain.state.height
+        self._named[height] = [each.uetr for each in outcomes if each.uetr is not None]
+        record, made = rows[r.UetrsKey].get(r.UetrsKey()), rows[r.UetrTreeKey]
+        assert (record is None) == (not rows[r.DayKey])
+        if record is None:
+            return
+        assert set(made) == {r.UetrTreeKey(number) for number in range(record.next_tree)}
+        for number in range(self._checked, record.next_tree):
+            tree = made[r.UetrTreeKey(number)]
+            named = self._between(tree.after, tree.through)
+            assert (tree.count, tree.root) == (len(set(named)), uetr_root(sorted(set(named))))
+            if number:
+                before = made[r.UetrTreeKey(number - 1)]
+                assert (tree.after, tree.after_time) == (before.through, before.through_time)
+        if record.next_tree:
+            last = made[r.UetrTreeKey(record.next_tree - 1)]
+            assert (record.after, record.time) == (last.through, last.through_time)
+        self._checked = record.next_tree
+        pending = self._between(record.after, height)
+        assert record.named == len(pending)
+        assert sorted(self._chain.state.untreed()) == sorted(pending)
+
+    def _between(self, after: int, through: int) -> list[bytes]:
+        heights = range(after + 1, through + 1)
+        return [uetr for height in heights for uetr in self._named[height]]
+
 
 def _place(outcome: Outcome) -> Place:
     """Where the payment's first outcome stands."""
@@ -129,11 +164,17 @@ KINDS: dict[type, type] = {
     r.AssetKey: r.AssetRecord,
     r.PaymentKey: r.PaymentRecord,
     r.CycleKey: r.CycleRecord,
+    r.DayKey: r.DayRecord,
+    r.UetrsKey: r.UetrsRecord,
+    r.UetrTreeKey: r.UetrTreeRecord,
 }
 TAGS: dict[bytes, type] = {
     b"account": r.AccountKey,
     b"asset": r.AssetKey,
     b"payment": r.PaymentKey,
     b"cycle": r.CycleKey,
+    b"day": r.DayKey,
+    b"uetrs": r.UetrsKey,
+    b"uetr-tree": r.UetrTreeKey,
 }
 """By the tag that a key's bytes begin with."""

@@ -29,6 +29,7 @@ from node.chain.build import (
 from node.chain.genesis import Genesis
 from node.chain.instruction import check_instruction
 from node.chain.merkle import EMPTY_ROOT
+from node.chain.named import named_uetrs
 from node.chain.signature import Ed25519Signer, prove_possession
 from node.chain.types import Header, Issue, Redeem, RegisterKey, RevokeKey, ValidatorSet
 from node.ledger.about import about
@@ -299,6 +300,10 @@ class SmallChain:
 
     def uetr(self, uetr: bytes) -> UetrEntry | None:
         return self.uetrs.get(uetr)
+
+    def uetrs_between(self, after: int, through: int) -> Iterator[bytes]:
+        for height in range(after + 1, through + 1):
+            yield from named_uetrs(self.stored_outcomes[height])
 
     def outcomes_of(self, uetr: bytes, first: int) -> Iterator[tuple[int, int]]:
         return ((at, index) for of, at, index in self.changes if of == uetr and at >= first)

@@ -1,4 +1,4 @@
-"""A block, in the order of the rules: time, instructions, links, resolution."""
+"""A block, in the order of the rules: time, instructions, links, resolution, used UETRs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .rows import (
     SetAside,
     Waiting,
 )
+from .trees import count_named
 
 Due = tuple[int, int, bytes]
 """(time, kind in the order of the rules, id)."""
@@ -85,7 +86,7 @@ def play(
     """Play the next block of those candidates that may stand in it."""
     book.height += 1
     book.before, book.time = book.time, time
-    book.outcomes, book.again = [], set()
+    book.outcomes, book.again, book.ended = [], set(), None
     if book.next_parameters is not None:
         book.parameters, book.next_parameters = book.next_parameters, None
     book.policies = {lei: (party.fifo_bypass, party.sweeps) for lei, party in book.parties.items()}
@@ -100,6 +101,7 @@ def play(
     for asset in sorted(book.assets):
         queue.resolve(book, asset)
     book.stirred = tuple(sorted(book.again))
+    count_named(book)
     check_conservation(book)
     return chosen, book.outcomes
 

@@ -35,7 +35,9 @@ from .rows import (
     Price,
     Refused,
     SetAside,
+    Since,
     Tracked,
+    UsedTree,
     Waiting,
     debit_account,
 )
@@ -96,6 +98,10 @@ class Book:
     """By payment's leaf hash: (by, expires)."""
     proposals: dict[bytes, Open] = field(default_factory=dict)
     day: Day | None = None
+    ended: int | None = None
+    """Date of the last day that this block closed."""
+    since: Since | None = None
+    trees: dict[int, UsedTree] = field(default_factory=dict)
     days: dict[int, BusinessDay] = field(default_factory=dict)
     version: int = 1
     pending_rules: tuple[int, int] | None = None

@@ -148,6 +148,7 @@ def _close(book: Book, index: int | None) -> None:
     _sweep(book, index)
     _state(book, index)
     book.day = replace(book.day, closed_at=book.height)
+    book.ended = book.day.date
 
 
 def _by_account(entry: Waiting) -> tuple[AccountId, int, int, bytes]:

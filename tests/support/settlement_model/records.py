@@ -210,5 +210,12 @@ def _rest(book: Book, found: dict[msgspec.Struct, msgspec.Struct]) -> None:
         )
     for date, day in book.days.items():
         found[r.BusinessDayKey(date)] = day
+    if book.since is not None:
+        since = book.since
+        found[r.UetrsKey()] = r.UetrsRecord(since.tree, since.after, since.time, len(since.named))
+    for number, tree in book.trees.items():
+        found[r.UetrTreeKey(number)] = r.UetrTreeRecord(
+            *tree.after, *tree.through, tree.date, tree.count, tree.root
+        )
     if (book.version, book.pending_rules) != (1, None):
         found[r.RulesKey()] = r.RulesRecord(book.version, book.pending_rules)

@@ -45,6 +45,8 @@ class Bounds:
     consents: int = 10_000
     proposals: int = 8
     keys: int = 256
+    named: int = 131_072
+    """Outcomes with a UETR after which a tree is made."""
 
 
 class Refused(Exception):
@@ -274,6 +276,30 @@ class Open:
     changes: tuple[Change, ...]
     expires: int
     approvals: tuple[bytes, ...]
+
+
+# --- used UETRs -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Since:
+    """What outcomes named since the tree before."""
+
+    tree: int
+    """Number of the one to come."""
+    after: int
+    time: int
+    named: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class UsedTree:
+    after: tuple[int, int]
+    """(height, time)."""
+    through: tuple[int, int]
+    date: int
+    count: int
+    root: bytes
 
 
 def debit_account(payment: Payment) -> AccountId:

@@ -139,6 +139,9 @@ class Writer(Protocol):
     def end(self, at: Point) -> None:
         """This was the last block."""
 
+    def abandon(self) -> None:
+        """The file is thrown away."""
+
 
 @dataclass
 class Summary:

@@ -128,11 +128,16 @@ class BeancountWriter:
         after, about = str(at.date + _DAY), _about(at)
         for (account, asset), balance in sorted(balances.items(), key=by_account):
             if account.holder is not None or self._whole:
-                self._assert(after, self._paths[account], balance, asset, about)
+                # One that was emptied before this export begins has not been opened yet.
+                path = self._account(self._text(at.time), account)
+                self._assert(after, path, balance, asset, about)
 
     def end(self, at: Point) -> None:
         """A last line, so that a file that was cut is seen to be."""
         self._write(f"\n;; end: block {at.height} {at.digest.hex()}\n")
+
+    def abandon(self) -> None:
+        """Nothing is owed."""
 
     # --- their parts ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Needs pyarrow, which is in the extra `export` alone.
 
 from __future__ import annotations
 
+from io import RawIOBase
 from typing import IO, Any
 
 from node.audit.export import Balances, CannotExport, Names, Point
@@ -63,11 +64,26 @@ def schema() -> Any:
     return pa.schema([pa.field(name, kind, nullable) for name, kind, nullable in columns])
 
 
+class _Sink(RawIOBase):
+    """Passes on what is written until it is told that the file is gone."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.is_open = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data) if self.is_open else len(data)
+
+
 class ParquetWriter:
     """Writes to a binary file. May raise OSError."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        self._sink = _Sink(file)
+        self._writer: Any = None
         self._schema = schema()
         self._rows: list[tuple[Any, ...]] = []
 
@@ -76,7 +92,7 @@ class ParquetWriter:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         self._names = names
-        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._about = {
             "nostro.chain_id": chain_id.hex(),
             "nostro.after_height": str(at.height),
@@ -122,6 +138,12 @@ class ParquetWriter:
         about = {**self._about, "nostro.height": str(at.height), "nostro.block": at.digest.hex()}
         self._writer.add_key_value_metadata(about)
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Whatever pyarrow still wants to write, now or when it is collected, goes nowhere."""
+        self._sink.is_open = False
+        if self._writer is not None:
+            self._writer.close()
 
     def _row(
         self,

@@ -117,6 +117,9 @@ class CsvWriter:
         """What is left."""
         self._flush()
 
+    def abandon(self) -> None:
+        """Nothing is owed."""
+
     def _row(
         self,
         before: Sequence[object],

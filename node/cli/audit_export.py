@@ -146,16 +146,18 @@ def _books(args: argparse.Namespace, output: Output) -> int:
 
         require_pyarrow()
     with complete_chain(args.home) as source, writing(args.output) as file:
-        exporter = Exporter(
-            _writer(args, file), genesis, span=span, holder=args.account, every=args.every
-        )
+        writer = _writer(args, file)
+        exporter = Exporter(writer, genesis, span=span, holder=args.account, every=args.every)
         try:
             report = audit_chain(source, genesis_file, progress, exporter.watch)
+            if report.verdict != VALID:
+                raise _Unsound(report)
+            summary = exporter.finish()
+        except BaseException:
+            writer.abandon()
+            raise
         finally:
             output.clear_progress()
-        if report.verdict != VALID:
-            raise _Unsound(report)
-        summary = exporter.finish()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _tell(output, args, genesis, summary, digest)

@@ -224,6 +224,24 @@ class ApiClient(SettlementCalls):
         query = f"?{urlencode(asked)}" if asked else ""
         return await self._get_bytes(f"/v1/payments/{uetr}/evidence{query}")
 
+    async def balance_proof(
+        self, participant: str, asset: str, kind: str, height: int | None = None
+    ) -> bytes:
+        """The proof of what an account held after a block, the last final one unless told
+        otherwise. Raises ApiProblem (unknown-participant, unknown-block, pruned)."""
+        path = "/".join(quote(part, safe="") for part in (participant, asset, kind))
+        at = "" if height is None else f"?height={height}"
+        return await self._get_bytes(f"/v1/accounts/{path}/evidence{at}")
+
+    async def absence_proof(
+        self, uetr: str, start: str | None = None, end: str | None = None
+    ) -> bytes:
+        """The proof that no outcome of a period names a UETR; dates or times as text
+        (`node.audit.period`). Raises ApiProblem (uetr-used, not-covered, too-large, pruned)."""
+        asked = {name: at for name, at in (("from", start), ("to", end)) if at is not None}
+        query = f"?{urlencode(asked)}" if asked else ""
+        return await self._get_bytes(f"/v1/absence/{uetr}{query}")
+
     # --- the ledger and the node --------------------------------------------------------------
 
     async def accounts(self, participant: str | None = None) -> AccountsView:

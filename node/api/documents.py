@@ -20,6 +20,8 @@ BATCH_TYPE = "application/vnd.nostro.instructions+msgpack"
 """Body of several: a MessagePack array of byte strings, each a canonical signed instruction."""
 DOSSIER_TYPE = "application/vnd.nostro.dossier"
 EQUIVOCATION_TYPE = "application/vnd.nostro.equivocation-proof"
+BALANCE_TYPE = "application/vnd.nostro.balance-proof"
+ABSENCE_TYPE = "application/vnd.nostro.absence-proof"
 MAX_LOOKUP = 1_000
 """UETRs of one lookup."""
 

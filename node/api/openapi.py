@@ -40,6 +40,7 @@ from node.api.openapi_parts import (
     text,
 )
 from node.api.problems import Problem
+from node.api.proof_routes import proof_paths
 from node.api.service import (
     MAX_BATCH_BYTES,
     MAX_BATCH_ITEMS,
@@ -303,7 +304,7 @@ def openapi_bytes() -> bytes:
                 "milliseconds since the Unix epoch, digests and keys are lower-case hex.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths() | settlement_paths(),
+            "paths": _paths() | settlement_paths() | proof_paths(),
             "components": {"schemas": schemas},
         }
     )

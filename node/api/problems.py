@@ -52,6 +52,8 @@ PROBLEMS: dict[str, Kind] = {
     "unknown-link": Kind(404, "No open link has this id"),
     "unknown-equivocation": Kind(404, "No equivocation of this validator in this view is known"),
     "unknown-block": Kind(404, "No final block has this height"),
+    "uetr-used": Kind(409, "The UETR was used in this period"),
+    "not-covered": Kind(409, "No committed set of used UETRs covers this period"),
     "pruned": Kind(410, "This node does not keep what is asked for"),
     "busy": Kind(429, "Too many large answers are under way", temporary=True),
     "no-snapshot": Kind(503, "There is no snapshot yet", temporary=True),

@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from node.api.problems import Refused, problem
+from node.api.proof_routes import ProofRoutes
 from node.api.requests import Handler, problem_response
 from node.api.routes import Routes
 from node.api.service import MAX_BATCH_BYTES, NodeService
@@ -92,6 +93,7 @@ class ApiServer:
         """`sync`: what other nodes get the chain from; None where that is not offered."""
         self._routes = Routes(service)
         self._settlement = SettlementRoutes(service)
+        self._proofs = ProofRoutes(service)
         self._sync = SyncRoutes(sync)
         self._service = service
         self._api = _Listener("API", host, port, self._api_app())
@@ -125,6 +127,7 @@ class ApiServer:
         await self._operator.stop()
         self._routes.close()
         self._settlement.close()
+        self._proofs.close()
 
     def _api_app(self) -> web.Application:
         app = web.Application(
@@ -132,6 +135,7 @@ class ApiServer:
         )
         self._routes.add_to(app)
         self._settlement.add_to(app)
+        self._proofs.add_to(app)
         self._sync.add_to(app)
         return app
 

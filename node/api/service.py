@@ -482,6 +482,16 @@ class NodeService(Protocol):
         Takes no part in the event loop's work: to be called in another thread. Raises Refused
         (pruned, too-large, unknown-block), UnknownParticipant."""
 
+    def balance_proof(self, participant: str, asset: str, kind: str, height: int | None) -> bytes:
+        """The proof of what an account (participant: short name, LEI or BIC) held after a block;
+        None: the last final one. To be called in another thread. Raises Refused (bad-parameter,
+        unknown-block, pruned), UnknownParticipant."""
+
+    def absence_proof(self, uetr: bytes, start: int | None, end: int | None) -> bytes:
+        """The proof that no outcome from time `start` to before `end` (milliseconds since the Unix
+        epoch; None: as far as can be shown) names a UETR. To be called in another thread. Raises
+        Refused (uetr-used, not-covered, too-large, pruned)."""
+
     def events(self, after: tuple[int, int] | None) -> AsyncIterator[EventView]:
         """Every outcome after (height, index) in order, then new ones as they become final.
 

@@ -51,6 +51,7 @@ from node.chain.types import (
     Validator,
     ValidatorSet,
 )
+from node.engine import state_evidence
 from node.engine.day_views import day_waits, days_ahead
 from node.engine.executor import CommitPlan, Executor
 from node.engine.governance_views import (
@@ -228,6 +229,13 @@ class Service:
             raise Refused("too-large", str(error), "final") from error
         except EvidenceUnavailable as error:
             raise Refused("pruned", f"{error}. An archive node has it", "final") from error
+
+    def balance_proof(self, participant: str, asset: str, kind: str, height: int | None) -> bytes:
+        state = self.executor.final_state
+        return state_evidence.balance_proof(self.store, state, (participant, asset, kind), height)
+
+    def absence_proof(self, uetr: bytes, start: int | None, end: int | None) -> bytes:
+        return state_evidence.absence_proof(self.store, uetr, start, end)
 
     def _proven_from(self) -> int:
         horizon = self.horizon()

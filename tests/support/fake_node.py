@@ -204,6 +204,13 @@ class FakeNode:
         asked = [each for each in (clear, checkpoint) if each is not None]
         return b"dossier of " + uetr + "".join(f" {x}" for x in asked).encode()
 
+    def balance_proof(self, participant: str, asset: str, kind: str, height: int | None) -> bytes:
+        lei = holder_of(self.chain.state, participant).lei
+        return f"balance of {lei} {asset} {kind} at {height}".encode()
+
+    def absence_proof(self, uetr: bytes, start: int | None, end: int | None) -> bytes:
+        return f"absence of {uetr.hex()} from {start} to {end}".encode()
+
     async def _next_news(self, news: asyncio.Event) -> None:
         self.watchers += 1
         self._watching.set()

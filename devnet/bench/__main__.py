@@ -7,6 +7,7 @@
 --state-sync   a new node joins a ledger of a million payments
 --faults       one of four nodes dead, and links as long as between continents
 --audit        the audit of a chain, against a node that executes the same blocks
+--export       the books of 200,000 payments as beancount, CSV and Parquet
 --evidence     dossiers: bytes, making, verifying, on a ledger of a million payments
 --scale        4 to 100 validators in simulated time, at this machine's costs
 """
@@ -25,6 +26,7 @@ from devnet import faultbench
 from devnet.bench.audit import audit_figures
 from devnet.bench.catchup import catch_up
 from devnet.bench.evidence import measure_evidence
+from devnet.bench.export import measure_export
 from devnet.bench.joining import state_sync
 from devnet.bench.ledger import measure_ledger
 from devnet.bench.micro import chain_figures
@@ -110,6 +112,10 @@ def _scale(quick: bool) -> Report:
     return Report(lines=scaling(quick).lines())
 
 
+def _export(quick: bool) -> Report:
+    return measure_export(quick=quick)
+
+
 def _evidence(quick: bool) -> Report:
     return measure_evidence(quick=quick)
 
@@ -122,6 +128,7 @@ BENCHES: dict[str, Callable[[bool], Report]] = {
     "state-sync": _state_sync,
     "audit": _audit,
     "evidence": _evidence,
+    "export": _export,
     "scale": _scale,
 }
 

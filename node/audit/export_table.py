@@ -71,6 +71,7 @@ class CsvWriter:
         self._rows = csv.writer(self._text)
         self._waiting = 0
         self._sound: set[str] = set()
+        self._sides: dict[Account, tuple[str, str, str]] = {}
         self._instant = (-1, "")
 
     def begin(self, chain_id: bytes, at: Point, balances: Balances, names: Names) -> None:
@@ -146,9 +147,11 @@ class CsvWriter:
             self._flush()
 
     def _side(self, account: Account) -> tuple[str, str, str]:
-        holder = account.holder or ""
-        name = self._names.name(account)
-        return self._checked(holder), self._checked(name), account.kind
+        side = self._sides.get(account)
+        if side is None:
+            holder, name = account.holder or "", self._names.name(account)
+            side = self._sides[account] = self._checked(holder), self._checked(name), account.kind
+        return side
 
     def _checked(self, text: str) -> str:
         if text not in self._sound:

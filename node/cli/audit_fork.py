@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
-from node.cli.evidence import check_anywhere
+from node.cli.evidence_source import check_anywhere
 from node.cli.files import write_whole
 from node.cli.output import Output
 from node.cli.stopped import stopped

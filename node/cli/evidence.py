@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.cli.connection import add_options, connect, read_input
 from node.cli.errors import CommandError, Exit, usage
+from node.cli.evidence_source import check_anywhere, fetch, lei_of
+from node.cli.evidence_state import add_state_options, asks_for_state, evidence_of_state
 from node.cli.files import write_whole
 from node.cli.output import Output
-from node.cli.stopped import Stopped, stopped
+from node.cli.stopped import stopped
 
 if TYPE_CHECKING:
-    from node.api.client import ApiClient
     from node.audit.dossier import Dossier
     from node.audit.report import Report
 
@@ -25,7 +25,8 @@ def register(subparsers: Any) -> None:
     """Add this module's command to the parser."""
     evidence = subparsers.add_parser(
         "evidence",
-        help="write the dossier of a payment, or the proof of a validator's equivocation",
+        help="write the dossier of a payment, or the proof of a balance, of a UETR's absence or of "
+        "a validator's equivocation",
     )
     evidence.add_argument("uetr", metavar="UETR", nargs="?")
     evidence.add_argument(
@@ -54,6 +55,7 @@ def register(subparsers: Any) -> None:
         help="a checkpoint that the reader knows: its place in the history goes into the dossier",
     )
     evidence.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    add_state_options(evidence)
     add_options(evidence)
     evidence.set_defaults(handler=_evidence)
 
@@ -69,10 +71,15 @@ def _evidence(args: argparse.Namespace, output: Output) -> int:
     from node.chain.uetr import uetr_text  # noqa: PLC0415
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
+    if asks_for_state(args):
+        return evidence_of_state(args, output)
     if args.equivocation is not None:
         return _evidence_of_equivocation(args, output)
     if args.uetr is None:
-        raise usage("name a UETR, or --equivocation EPOCH:VIEW:VALIDATOR")
+        raise usage(
+            "name a UETR, or --equivocation EPOCH:VIEW:VALIDATOR, --balance PARTICIPANT:CURRENCY, "
+            "or --absence UETR"
+        )
     uetr = read_uetr(args.uetr)
     receipt = None if args.receipt is None else read_input(args.receipt, "the receipt")
     known = None if args.checkpoint is None else _known(args.checkpoint)
@@ -83,13 +90,13 @@ def _evidence(args: argparse.Namespace, output: Output) -> int:
     else:
         urls, text = connect(args).urls(), uetr_text(uetr)
         dossier = asyncio.run(
-            _fetch(
+            fetch(
                 urls,
                 lambda node: node.evidence(text, clear=args.in_clear, checkpoint=height),
                 ("unknown-payment", "unknown-block"),
             )
         )
-        genesis = asyncio.run(_fetch(urls, lambda node: node.genesis()))
+        genesis = asyncio.run(fetch(urls, lambda node: node.genesis()))
     if receipt is not None:
         dossier = _with_receipt(args.receipt, dossier, receipt, genesis)
     return _write(args.output, uetr, dossier, genesis, known=known, output=output)
@@ -192,25 +199,12 @@ def _stored_dossier(
             raise CommandError(
                 f"there is no evidence: {path} knows no final outcome under this UETR", Exit.UNKNOWN
             )
-        clear = reader if reader in (None, ALL) else _lei(node, str(reader))
+        clear = reader if reader in (None, ALL) else lei_of(node, str(reader))
         try:
             dossier = build_dossier(node.store, entry, clear=clear, checkpoint=checkpoint)
         except EvidenceUnavailable as error:
             raise CommandError(f"{path} cannot prove it: {error}", Exit.UNKNOWN) from error
         return dossier, node.home.genesis_bytes
-
-
-def _lei(node: Stopped, given: str) -> str:
-    """Of the participant with this short name, LEI or BIC. Raises CommandError."""
-    from node.chain.encoding import decode, encode  # noqa: PLC0415
-    from node.chain.records import ParticipantKey, ParticipantRecord  # noqa: PLC0415
-
-    kind = encode(ParticipantKey("0" * 20))[: -len(encode("0" * 20))]
-    for _, raw in node.store.rows(kind, None):
-        record = decode(raw, ParticipantRecord)
-        if given in (record.name, record.lei, record.bic):
-            return record.lei
-    raise usage(f"no participant has the name, LEI or BIC {given!a}")
 
 
 def _only_home(args: argparse.Namespace) -> None:
@@ -245,7 +239,7 @@ def _evidence_of_equivocation(args: argparse.Namespace, output: Output) -> int:
     epoch, view, validator = _place(args.equivocation)
     if args.home is None:
         proof = asyncio.run(
-            _fetch(
+            fetch(
                 connect(args).urls(),
                 lambda node: node.equivocation_evidence(epoch, view, validator),
                 ("unknown-equivocation",),
@@ -278,43 +272,3 @@ def _place(text: str) -> tuple[int, int, str]:
     if found is None:
         raise usage(f"{text!a} is not EPOCH:VIEW:VALIDATOR, such as 0:17:node2")
     return int(found[1]), int(found[2]), found[3]
-
-
-def check_anywhere(path: Path, data: bytes) -> str:
-    """A line that says how to check a file just written."""
-    return (
-        f"{path}: {len(data):,} bytes. Check it anywhere with: nostro verify {path} "
-        "--genesis genesis.json"
-    )
-
-
-async def _fetch(
-    urls: list[str], ask: Callable[[ApiClient], Awaitable[bytes]], lacking: Collection[str] = ()
-) -> bytes:
-    """The answer of the first node that has one. `lacking`: problems by which a node says that it
-    does not, so that the next is asked. Raises CommandError."""
-    from node.api.client import ApiClient, ApiError, ApiProblem  # noqa: PLC0415
-    from node.cli.settle import no_answer  # noqa: PLC0415
-
-    unknown: ApiProblem | None = None
-    pruned: CommandError | None = None
-    other: CommandError | None = None
-    for url in urls:
-        async with ApiClient([url]) as client:
-            try:
-                return await ask(client)
-            except ApiProblem as error:
-                if error.code == "pruned":
-                    pruned = no_answer(error)
-                elif error.code in lacking:
-                    unknown = error
-                else:
-                    raise no_answer(error) from error
-            except ApiError as error:
-                other = no_answer(error)
-    if pruned is not None:
-        raise pruned
-    if unknown is not None:
-        raise CommandError(f"there is no evidence yet: {unknown}", Exit.UNKNOWN) from unknown
-    assert other is not None
-    raise other

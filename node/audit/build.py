@@ -13,7 +13,7 @@ from node.audit.build_chain import (
     history_path,
     prove_blocks,
 )
-from node.audit.build_parts import DossierSource, Parts
+from node.audit.build_parts import DossierSource, OpenBlocks, Parts
 from node.audit.build_related import dispute_row, related
 from node.audit.build_together import ALL, settled_together
 from node.audit.dossier import (
@@ -48,7 +48,14 @@ from node.chain.types import (
 from node.ledger.entries import UetrEntry
 from node.ledger.reasons import DUPLICATE, WITHOUT_AUTHORITY
 
-__all__ = ["ALL", "DossierSource", "EvidenceTooLarge", "EvidenceUnavailable", "build_dossier"]
+__all__ = [
+    "ALL",
+    "DossierSource",
+    "EvidenceTooLarge",
+    "EvidenceUnavailable",
+    "OpenBlocks",
+    "build_dossier",
+]
 
 SETTLEMENT = AccountKind.SETTLEMENT
 CHANGES_NOT_HERE = (
@@ -62,15 +69,17 @@ def build_dossier(
     *,
     clear: str | None = None,
     checkpoint: int | None = None,
+    blocks: OpenBlocks | None = None,
 ) -> bytes:
     """The dossier of what `entry` says where to find: a payment, issue, redemption or move.
 
     `clear`: who reads it, if the payments that settled together with it are to be shown: the LEI of
     a participant, which sees its own in clear, or `all`. `checkpoint`: height of a block whose
-    place in this history is to be shown, for a reader who knows it.
+    place in this history is to be shown, for a reader who knows it. `blocks`: of this source, kept
+    open from one dossier to the next.
 
     Raises EvidenceUnavailable."""
-    parts = Parts(source)
+    parts = Parts(OpenBlocks(source) if blocks is None else blocks)
     steps = _steps(parts, entry)
     first = steps[0]
     assert first.act is not None

@@ -24,7 +24,7 @@ from node.audit.build_chain import (
 from node.audit.dossier import Act, Authority, PaymentPart, Place, Placed
 from node.chain.bodies import body_payments
 from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
-from node.chain.merkle import INSTRUCTION_LEAF, OUTCOME_LEAF, PAYMENT_LEAF, inclusion_proof
+from node.chain.merkle import INSTRUCTION_LEAF, OUTCOME_LEAF, PAYMENT_LEAF, Tree
 from node.chain.records import ParticipantKey, ParticipantRecord, StateKey
 from node.chain.state_map import BrokenState, MapProof, StateMap
 from node.chain.types import (
@@ -39,7 +39,9 @@ from node.chain.types import (
 from node.ledger.entries import JoinedEntry
 
 MAX_OPEN = 8
-"""Blocks kept open; one may hold some megabytes."""
+"""Blocks kept open at most; a full one takes 15 MB with its trees."""
+MAX_STATES = 8
+"""States kept open; each holds the nodes that it was asked for."""
 
 R = TypeVar("R")
 
@@ -103,6 +105,7 @@ class OpenBlock:
         self.outcomes = outcomes
         self._parts = [_parts.decode(each) for each in block.instructions]
         self._payments: dict[int, list[msgspec.Raw]] = {}
+        self._payment_trees: dict[int, Tree] = {}
 
     def signed(self, index: int) -> SignedEnvelope:
         """The instruction without its payments."""
@@ -113,15 +116,17 @@ class OpenBlock:
 
     def instruction_place(self, index: int) -> Place:
         """Of a signed envelope under `instructions_root`."""
-        return place_of(self._instruction_leaves, index)
+        return place_of(self._instruction_tree, index)
 
     @cached_property
-    def _instruction_leaves(self) -> list[bytes]:
+    def _instruction_tree(self) -> Tree:
         hashed = sha256
-        return [
-            hashed(b"".join((_SIGNED, parts.envelope, parts.signatures))).digest()
-            for parts in self._parts
-        ]
+        return Tree(
+            [
+                hashed(b"".join((_SIGNED, parts.envelope, parts.signatures))).digest()
+                for parts in self._parts
+            ]
+        )
 
     def _beside(self, index: int) -> list[msgspec.Raw]:
         """The payments beside an instruction, undecoded."""
@@ -142,8 +147,11 @@ class OpenBlock:
         """A payment beside an instruction, and its place under the root that the sender signed.
         Raises IndexError."""
         payments, prefix, hashed = self._beside(index), PAYMENT_LEAF, sha256
-        leaves = [hashed(prefix + bytes(each)).digest() for each in payments]
-        return PaymentPart(_payment.decode(payments[number]), place_of(leaves, number))
+        tree = self._payment_trees.get(index)
+        if tree is None:
+            leaves = [hashed(prefix + bytes(each)).digest() for each in payments]
+            tree = self._payment_trees[index] = Tree(leaves)
+        return PaymentPart(_payment.decode(payments[number]), place_of(tree, number))
 
     def outcome(self, index: int) -> Outcome:
         """One of the block's outcomes. Raises one of `UNDECODABLE`, IndexError."""
@@ -151,41 +159,27 @@ class OpenBlock:
 
     def outcome_place(self, index: int) -> Place:
         """Of an outcome under `outcomes_root`."""
-        return place_of(self._outcome_leaves, index)
+        return place_of(self._outcome_tree, index)
 
     @cached_property
-    def _outcome_leaves(self) -> list[bytes]:
+    def _outcome_tree(self) -> Tree:
         prefix, hashed = OUTCOME_LEAF, sha256
-        return [hashed(prefix + each).digest() for each in self.outcomes]
+        return Tree([hashed(prefix + each).digest() for each in self.outcomes])
 
 
-def place_of(leaves: list[bytes], index: int) -> Place:
-    """The place of a leaf in the tree over these."""
-    return Place(index, tuple(inclusion_proof(leaves, index)))
+def place_of(tree: Tree, index: int) -> Place:
+    """The place of a leaf in a tree."""
+    return Place(index, tuple(tree.path(index)))
 
 
-class Parts:
-    """What one file of evidence takes of a chain as of its last final block.
+class OpenBlocks:
+    """The final blocks that were opened last. They never change, so that whoever makes the evidence
+    of one payment of thousands after the other opens their block once. Not for several threads."""
 
-    Remembers of which heights (`needed`), and where of the state before the block."""
-
-    def __init__(self, source: DossierSource) -> None:
-        """Raises EvidenceUnavailable."""
+    def __init__(self, source: DossierSource, most: int = MAX_OPEN) -> None:
         self.source = source
-        self.checkpoint = last_final(source)
-        self.needed: dict[int, bool] = {}
+        self._most = most
         self._open: OrderedDict[int, OpenBlock] = OrderedDict()
-        self._states: OrderedDict[int, StateMap] = OrderedDict()
-
-    def use(self, height: int, *, parent: bool = False) -> None:
-        """Note that something of this block is shown; `parent`: of the state before it."""
-        self.needed[height] = self.needed.get(height, False) or parent
-
-    def header(self, height: int) -> Header:
-        """Raises EvidenceUnavailable."""
-        if height == self.checkpoint.height:
-            return self.checkpoint
-        return stored_header(self.source, height)
 
     def block(self, height: int) -> OpenBlock:
         """Raises EvidenceUnavailable."""
@@ -197,10 +191,34 @@ class Parts:
                 found = self._open[height] = OpenBlock(raw, outcomes)
             except UNDECODABLE as error:
                 raise EvidenceUnavailable(f"block {height} is damaged here: {error}") from error
-            if len(self._open) > MAX_OPEN:
+            if len(self._open) > self._most:
                 self._open.popitem(last=False)
         self._open.move_to_end(height)
         return found
+
+
+class Parts:
+    """What one file of evidence takes of a chain as of its last final block.
+
+    Remembers of which heights (`needed`), and where of the state before the block."""
+
+    def __init__(self, blocks: OpenBlocks) -> None:
+        """Raises EvidenceUnavailable."""
+        self.source = blocks.source
+        self.block = blocks.block
+        self.checkpoint = last_final(self.source)
+        self.needed: dict[int, bool] = {}
+        self._states: OrderedDict[int, StateMap] = OrderedDict()
+
+    def use(self, height: int, *, parent: bool = False) -> None:
+        """Note that something of this block is shown; `parent`: of the state before it."""
+        self.needed[height] = self.needed.get(height, False) or parent
+
+    def header(self, height: int) -> Header:
+        """Raises EvidenceUnavailable."""
+        if height == self.checkpoint.height:
+            return self.checkpoint
+        return stored_header(self.source, height)
 
     def outcome(self, height: int, index: int) -> Outcome:
         """An outcome. Raises EvidenceUnavailable."""
@@ -241,7 +259,7 @@ class Parts:
         if found is None:
             root = self.header(height).state_root
             found = self._states[height] = StateMap.load(root, self.source.state_node)
-            if len(self._states) > MAX_OPEN:
+            if len(self._states) > MAX_STATES:
                 self._states.popitem(last=False)
         return found
 

@@ -97,15 +97,27 @@ def _complete_subtrees(leaf_hashes: Sequence[bytes]) -> GetNode:
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     """The path from leaf `index` to the root, lowest sibling first (RFC 6962, 2.1.1)."""
-    if not 0 <= index < len(leaf_hashes):
-        raise ProofError(f"leaf {index} is not in a tree of {len(leaf_hashes)}")
-    path: list[bytes] = []
-    level = list(leaf_hashes)
-    while len(level) > 1:
-        if index ^ 1 < len(level):
-            path.append(level[index ^ 1])
-        level, index = _above(level), index >> 1
-    return path
+    return Tree(leaf_hashes).path(index)
+
+
+class Tree:
+    """A whole tree in memory, for the paths of several of its leaves."""
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, leaf_hashes: Sequence[bytes]) -> None:
+        self._levels = [list(leaf_hashes)]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_above(self._levels[-1]))
+
+    def path(self, index: int) -> list[bytes]:
+        """As `inclusion_proof`."""
+        size = len(self._levels[0])
+        if not 0 <= index < size:
+            raise ProofError(f"leaf {index} is not in a tree of {size}")
+        siblings = [(level, index >> height ^ 1) for height, level in enumerate(self._levels)]
+        # A node without a sibling moves up unhashed; the root has none.
+        return [level[sibling] for level, sibling in siblings if sibling < len(level)]
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> list[bytes]:

@@ -7,6 +7,7 @@ final through every crash.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -39,7 +40,7 @@ from node.api.service import (
     StatusView,
     SubmissionRefused,
 )
-from node.audit.build import build_dossier
+from node.audit.build import OpenBlocks, build_dossier
 from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
 from node.audit.build_together import ALL
 from node.audit.fork import NothingKnown, build_equivocation, validator_index
@@ -81,6 +82,8 @@ from node.storage.chain_store import ChainStore
 from node.storage.horizon import Horizon
 
 SOFTWARE_VERSION = version("nostro")
+KEPT_OPEN = 2
+"""Blocks that the last dossiers were made from and the next ones may be; a full one takes 15 MB."""
 
 
 class Place(Protocol):
@@ -122,9 +125,13 @@ class Service:
     _new_block: asyncio.Event = field(default_factory=asyncio.Event)
     settlement: Settlement = field(init=False)
     _recorded: Recorded = field(init=False)
+    _opened: OpenBlocks = field(init=False)
+    _making: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a dossier is made: what is kept open for the next one is one thread's."""
 
     def __post_init__(self) -> None:
         self._recorded = Recorded(self.store)
+        self._opened = OpenBlocks(self.store, KEPT_OPEN)
         self.settlement = Settlement(lambda: self.executor.final_state, self._recorded)
 
     @property
@@ -224,7 +231,10 @@ class Service:
                 "final",
             )
         try:
-            return build_dossier(self.store, entry, clear=clear, checkpoint=checkpoint)
+            with self._making:
+                return build_dossier(
+                    self.store, entry, clear=clear, checkpoint=checkpoint, blocks=self._opened
+                )
         except EvidenceTooLarge as error:
             raise Refused("too-large", str(error), "final") from error
         except EvidenceUnavailable as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec.structs import replace
 
-from node.audit.build import EvidenceUnavailable, build_dossier
+from node.audit.build import EvidenceUnavailable, OpenBlocks, build_dossier
 from node.audit.build_together import PathTree
 from node.audit.dossier import Dossier, Gridlocked, Linked, Netted, decode_dossier
 from node.audit.report import VALID
@@ -44,6 +44,14 @@ def test_it_proves_what_became_of_the_payment_whoever_reads_it(name: str) -> Non
 def test_the_store_gives_what_the_chain_itself_gives(name: str) -> None:
     made = evidence_world()
     assert case_bytes(name) == build_dossier(made.chain, made.entry(name))
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_blocks_that_are_kept_open_change_nothing(most: int) -> None:
+    made = evidence_world()
+    blocks = OpenBlocks(made.store, most)
+    for name in CASES:
+        assert build_dossier(made.store, made.entry(name), blocks=blocks) == case_bytes(name)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,6 +9,7 @@ import pytest
 from consensus.messages import VOTE_DOMAIN, Content, Equivocation, Kind, Vote, vote_payload
 from node.api.problems import Refused
 from node.api.service import EventsUnavailable, EventView, UnknownParticipant
+from node.audit.dossier import decode_dossier
 from node.audit.verify import verify_file
 from node.audit.verify_accountability import check_equivocation_proof
 from node.chain.build import build
@@ -72,6 +73,15 @@ async def test_a_final_payment_has_evidence_and_its_block_a_certificate() -> Non
         dossier = service.evidence(uetr(payment))
         assert dossier is not None
         assert verify_file(dossier, world.genesis_bytes).status == "settled"
+        pinned = service.evidence(uetr(payment), "BANKA", 0)
+        assert pinned is not None
+        assert verify_file(pinned, world.genesis_bytes).status == "settled"
+        assert decode_dossier(pinned).pinned is not None
+        with pytest.raises(Refused, match="no block 1000000 is final here") as refused:
+            service.evidence(uetr(payment), None, 1_000_000)
+        assert refused.value.problem.type.endswith(":unknown-block")
+        with pytest.raises(UnknownParticipant):
+            service.evidence(uetr(payment), "NOBODY")
         block = service.block(view.height)
         assert block is not None
         assert block.certificate is not None

@@ -72,6 +72,10 @@ class WindowChain:
                 history_nodes=applied.history_nodes,
                 ids=applied.ids,
                 uetrs=applied.uetrs,
+                changes=applied.changes,
+                following=applied.following,
+                joined=applied.joined,
+                closed=applied.closed,
             )
         )
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from node.chain.records import UetrTreeKey
 from node.chain.types import MAX_PAYMENTS, Cancel, Phase
 from node.ledger.agenda import MAX_DUE
 from node.ledger.close import MAX_EXPIRED
@@ -15,6 +16,7 @@ from node.ledger.reasons import CANCELLED, QUEUED, SETTLED, SETTLEMENT_TIMEOUT
 from node.ledger.resolution import waiting
 from node.ledger.rules import candidates
 from node.ledger.state import State
+from node.ledger.tables import UETR_TREES
 from node.ledger.work import BlockContext, Work
 from tests.support.days import day, days, publish, settling_world
 from tests.support.ledger_world import DAY_MS, HOUR_MS, Chain, MadeBlock, World
@@ -125,6 +127,7 @@ def test_a_close_lets_very_long_queues_expire_over_blocks(drained: bool) -> None
     assert expired(first) == MAX_EXPIRED
     assert chain.state.next_due() == chain.state.time
     assert_a_restarted_node_goes_on_alike(chain, closing + 1)
+    assert chain.state.get(UETR_TREES, UetrTreeKey(0)) is None, "the close is not over"
     if drained:
         # A payment for the next day is none of those.
         late = chain.world.pay(
@@ -139,6 +142,10 @@ def test_a_close_lets_very_long_queues_expire_over_blocks(drained: bool) -> None
     else:
         assert expired(chain.block(time=day(1).begins[Phase.OPEN])) == REST
         assert chain.state.queued_accounts() == []
+    tree = chain.state.get(UETR_TREES, UetrTreeKey(0))
+    assert tree is not None
+    assert (tree.date, tree.through) == (day(0).date, chain.state.height)
+    assert tree.count == MAX_EXPIRED + REST + drained
 
 
 def test_a_resolution_looks_at_a_share_of_long_queues_and_the_next_block_at_more() -> None:

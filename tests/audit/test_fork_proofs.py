@@ -323,7 +323,7 @@ def test_a_forged_equivocation_accuses_nobody(proof: EquivocationProof, check: s
 def test_files_are_told_apart_by_what_they_say_they_are() -> None:
     assert tag_of(encode_proof(same_view())) == "fork/1"
     assert tag_of(encode_proof(equivocation())) == "equivocation-proof/1"
-    assert tag_of(dossier_bytes(6)) == "dossier/2"
+    assert tag_of(dossier_bytes(6)) == "dossier/3"
     for junk in (b"", b"\x91", b"%PDF-1.7", b"\x95\xa3\xff\xff\xff", b"\x90\xa0"):
         assert tag_of(junk) is None
     assert verify_file(dossier_bytes(6), world.genesis_bytes()).kind == "dossier"

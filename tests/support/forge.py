@@ -1,155 +1,167 @@
 """Forged dossiers by someone who holds every key: consistent but for the one thing changed.
 
 An outsider's forgery breaks on the first signature. To show that each check of the verifier is
-needed, the forger here can make validators and senders sign whatever a test wants.
+needed, the forger here makes senders sign whatever a test wants; `forge_chain` makes a chain that
+commits to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
-from consensus.messages import Kind
-from node.audit.dossier import Ancestry, Authority, Dossier, Finality, PaymentPart, Place
-from node.chain.block import header_digest, outcome_leaf
+from node.audit.dossier import (
+    Act,
+    Dossier,
+    PaymentPart,
+    Place,
+)
 from node.chain.encoding import encode
-from node.chain.instruction import payment_digest, signed_envelope_leaf
-from node.chain.merkle import root
-from node.chain.records import ParticipantKey, ParticipantRecord
-from node.chain.signature import INSTRUCTION_DOMAIN, Signer
-from node.chain.state_map import StateMap
+from node.chain.instruction import payment_digest
+from node.chain.records import KeyRecord
+from node.chain.signature import INSTRUCTION_DOMAIN, Ed25519Signer, Signer
 from node.chain.types import (
     Envelope,
-    Header,
     InstructionBody,
     KeySignature,
-    Outcome,
-    Payment,
+    Pay,
     SignedEnvelope,
 )
-from tests.support import small_chain, world
-from tests.support.epoch_links import EpochWorld
+from tests.support.evidence_world import evidence_world
 
 FIRST = Place(0, ())
 """The only leaf of a tree of one."""
+FLIPPED = bytes((1,)) + bytes(31)
+"""A hash that is nowhere."""
 
 
-def finalized(dossier: Dossier, header: Header, **options: Any) -> Dossier:
-    """The dossier with this header, finalized by itself. `options`: of `finalization`."""
-    authority = dossier.authority
-    assert authority is not None
-    parent = authority.parent
-    chosen = {
-        "view": header.view,
-        "parent_view": parent.view if parent.epoch == header.epoch else 0,
-        "epoch": header.epoch,
-        "kind": Kind.FINALIZE,
-    } | options
-    certificate = small_chain.finalization(header_digest(header), **chosen)
-    return replace(dossier, header=header, finality=Finality(certificate, None, ()))
+def genesis() -> Any:
+    """Of the ledger whose dossiers are forged."""
+    return evidence_world().chain.genesis
 
 
-def changed_header(dossier: Dossier, **fields: Any) -> Dossier:
-    """The block's header with other fields, finalized by the validators all the same."""
-    return finalized(dossier, replace(dossier.header, **fields))
+def key_of(lei: str) -> Ed25519Signer:
+    """The signing key of a participant."""
+    return next(
+        bank.signers[0] for bank in evidence_world().members.banks.values() if bank.lei == lei
+    )
+
+
+def lei(name: str) -> str:
+    return evidence_world().lei(name)
+
+
+# --- what is signed -----------------------------------------------------------------------------
 
 
 def sign(envelope: Envelope, *signers: Signer) -> SignedEnvelope:
-    """Signed for the test chain, whatever chain the envelope names."""
-    payload, chain_id = encode(envelope), world.genesis().chain_id
+    """Signed for the ledger's chain, whatever chain the envelope names; by its sender if nobody
+    else is named."""
+    payload, chain_id = encode(envelope), genesis().chain_id
+    chosen = signers or (key_of(envelope.sender),)
     signatures = (
-        KeySignature(s.public_key, s.sign(INSTRUCTION_DOMAIN, chain_id, payload)) for s in signers
+        KeySignature(s.public_key, s.sign(INSTRUCTION_DOMAIN, chain_id, payload)) for s in chosen
     )
     return SignedEnvelope(envelope, tuple(sorted(signatures, key=lambda s: s.public_key)))
 
 
-def ordered(dossier: Dossier, body: InstructionBody, *signers: Signer) -> SignedEnvelope:
-    """The dossier's envelope with another body, signed."""
-    return sign(replace(dossier.signed.envelope, body=body), *(signers or (world.BANKA.key,)))
+def act_of(dossier: Dossier, step: int = 0) -> Act:
+    act = dossier.steps[step].act
+    assert act is not None
+    return act
 
 
-def rebuilt(
-    dossier: Dossier,
-    *,
-    signed: SignedEnvelope | None = None,
-    payment: PaymentPart | None = None,
-    outcome: Mapping[str, Any] | None = None,
-    sender: ParticipantRecord | None = None,
-) -> Dossier:
-    """A finalized block of one instruction and one outcome, on a parent whose state holds
-    nothing but the sender's record."""
-    authority = dossier.authority
+def with_step(dossier: Dossier, index: int, **fields: Any) -> Dossier:
+    """With other fields in a step."""
+    steps = list(dossier.steps)
+    steps[index] = replace(steps[index], **fields)
+    return replace(dossier, steps=tuple(steps))
+
+
+def with_outcome(dossier: Dossier, index: int, **fields: Any) -> Dossier:
+    """With other fields in a step's outcome."""
+    return with_step(dossier, index, outcome=replace(dossier.steps[index].outcome, **fields))
+
+
+def with_act(dossier: Dossier, index: int, **fields: Any) -> Dossier:
+    """With other fields in a step's instruction."""
+    return with_step(dossier, index, act=replace(act_of(dossier, index), **fields))
+
+
+def with_envelope(dossier: Dossier, index: int, *signers: Signer, **fields: Any) -> Dossier:
+    """With other fields in the envelope of a step's instruction, signed anew."""
+    envelope = replace(act_of(dossier, index).signed.envelope, **fields)
+    return with_act(dossier, index, signed=sign(envelope, *signers))
+
+
+def with_sender(dossier: Dossier, index: int = 0, **fields: Any) -> Dossier:
+    """With other fields in the sender's record."""
+    authority = act_of(dossier, index).authority
     assert authority is not None
-    signed = signed or dossier.signed
-    part = payment or dossier.payment
-    facts = {"instruction": 0, "payment": part.place.index if part else 0} | dict(outcome or {})
-    told: Outcome = replace(dossier.outcome, **facts)
-    record = sender or authority.sender
-    key = encode(ParticipantKey(signed.envelope.sender))
-    state = StateMap.empty().update({key: encode(record)})
-    parent = replace(authority.parent, state_root=state.root)
-    header = replace(
-        dossier.header,
-        parent=header_digest(parent),
-        instructions_count=1,
-        instructions_root=root([signed_envelope_leaf(signed)]),
-        outcomes_count=1,
-        outcomes_root=root([outcome_leaf(encode(told))]),
-    )
-    changed = replace(
-        dossier,
-        signed=signed,
-        instruction=FIRST,
-        payment=part,
-        outcome=told,
-        outcome_place=FIRST,
-        authority=Authority(parent, record, state.prove(key)[1]),
-    )
-    return finalized(changed, header)
+    sender = replace(authority.sender, **fields)
+    return with_act(dossier, index, authority=replace(authority, sender=sender))
 
 
-def in_epoch(made: EpochWorld, dossier: Dossier, *, later: int = 0, **header: Any) -> Dossier:
-    """The dossier's instruction and outcome in a block of their own, the second of the last epoch
-    of `made`; finalized by itself, or through a block `later` blocks above."""
-    authority = dossier.authority
-    assert authority is not None
-    record = authority.sender
-    key = encode(ParticipantKey(dossier.signed.envelope.sender))
-    state = StateMap.empty().update({key: encode(record)})
-    parent = made.add(made.header(state_root=state.root))
-    facts = {"height": parent.height + 1, "time": parent.timestamp + 500, "instruction": 0}
-    told: Outcome = replace(dossier.outcome, **facts)
-    block = made.add(
-        made.header(
-            **{
-                "instructions_count": 1,
-                "instructions_root": root([signed_envelope_leaf(dossier.signed)]),
-                "outcomes_count": 1,
-                "outcomes_root": root([outcome_leaf(encode(told))]),
-            }
-            | header
-        )
-    )
-    certified, below = block, parent.view
-    for _ in range(later):
-        below, certified = made.view, made.add()
-    ancestry = Ancestry(certified, made.path(block.height, certified.height)) if later else None
-    return replace(
-        dossier,
-        header=block,
-        instruction=FIRST,
-        outcome=told,
-        outcome_place=FIRST,
-        authority=Authority(parent, record, state.prove(key)[1]),
-        epochs=made.ended(certified.height),
-        finality=Finality(made.finalize(certified, below), ancestry, ()),
-    )
+def sent_by(dossier: Dossier, index: int, name: str, **fields: Any) -> Dossier:
+    """With a step's instruction sent, and signed, by another participant, whose keys are proven."""
+    sender = lei(name)
+    key = key_of(sender).public_key
+    changed = with_envelope(dossier, index, sender=sender, **fields)
+    return with_sender(changed, index, lei=sender, name=name, keys=(KeyRecord(key, 0, None),))
 
 
-def single(dossier: Dossier, payment: Payment) -> PaymentPart:
-    """The payment as the only one under a root, which is its own leaf (`payment_digest`)."""
+def of_heights(dossier: Dossier, *without: int) -> Dossier:
+    """Without the blocks of these heights."""
+    kept = tuple(each for each in dossier.blocks if each.header.height not in without)
+    return replace(dossier, blocks=kept)
+
+
+def alone(dossier: Dossier) -> Dossier:
+    """With nothing else in the block of its only step."""
+    height = dossier.steps[0].outcome.height
+    blocks = tuple(
+        replace(each, header=replace(each.header, instructions_count=1, outcomes_count=1))
+        if each.header.height == height
+        else each
+        for each in dossier.blocks
+    )
+    changed = replace(dossier, blocks=blocks)
+    changed = with_outcome(changed, 0, instruction=0)
+    act = replace(act_of(changed), place=FIRST)
+    return with_step(changed, 0, place=FIRST, act=act)
+
+
+def with_body(dossier: Dossier, body: InstructionBody, *signers: Signer) -> Dossier:
+    """With another order in the first instruction."""
+    return with_envelope(dossier, 0, *signers, body=body)
+
+
+def with_payment(dossier: Dossier, **fields: Any) -> Dossier:
+    """The only payment of its instruction, with other fields, signed and told of everywhere."""
     assert dossier.payment is not None
-    assert payment_digest(payment)
-    return PaymentPart(payment, FIRST)
+    payment = replace(dossier.payment.payment, **fields)
+    leaf = payment_digest(payment)
+    changed = with_body(dossier, Pay(1, leaf, all_or_none=False))
+    changed = replace(changed, payment=PaymentPart(payment, FIRST))
+    changed = with_outcome(changed, 0, uetr=payment.uetr, payment=0)
+    for index in range(1, len(changed.steps)):
+        original = changed.steps[index].outcome.original
+        assert original is not None
+        changed = with_outcome(
+            changed,
+            index,
+            uetr=payment.uetr,
+            payment=0,
+            content=leaf,
+            original=replace(original, payment=0),
+        )
+    return changed
+
+
+def with_record(dossier: Dossier, **fields: Any) -> Dossier:
+    """With other fields in the payment's record."""
+    assert dossier.row is not None
+    assert dossier.row.record is not None
+    record = replace(dossier.row.record, **fields)
+    return replace(dossier, row=replace(dossier.row, record=record))

@@ -93,6 +93,14 @@ class AuditReport:
         return "\n".join([*lines, self.verdict]) + "\n"
 
 
+class Damaged(Exception):
+    """What is read is no chain: raised by a source whose form tells (an archive)."""
+
+    def __init__(self, height: int, where: str, expected: object, found: object) -> None:
+        super().__init__(f"block {height}, {where}: expected {expected}, found {found}")
+        self.height, self.where, self.expected, self.found = height, where, expected, found
+
+
 class Stop(Exception):
     """Carries the finding out of the replay."""
 
@@ -104,3 +112,8 @@ class Stop(Exception):
     def at(cls, height: int, fault: Fault) -> Stop:
         """For a fault of a block's certificates."""
         return cls(height, fault.where, fault.expected, fault.found)
+
+    @classmethod
+    def of(cls, damaged: Damaged) -> Stop:
+        """For what a source itself found."""
+        return cls(damaged.height, damaged.where, damaged.expected, damaged.found)

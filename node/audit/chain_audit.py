@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from consensus.messages import Equivocation
 from node.audit.accountability import check_equivocation
-from node.audit.audit_report import AuditReport, Finding, Stop
+from node.audit.audit_report import AuditReport, Damaged, Finding, Stop
 from node.audit.bad_byte import first_bad_byte
 from node.audit.books import Books, BooksDisagree
 from node.audit.chain_certificates import CertificateSource, ChainCertificates
@@ -78,14 +78,6 @@ class ChainSource(CertificateSource, Protocol):
 
     def state_records(self) -> Iterable[tuple[bytes, bytes]]:
         """(state key, record) at the last final block, ascending."""
-
-
-class Damaged(Exception):
-    """What is read is no chain: raised by a source whose form tells (an archive)."""
-
-    def __init__(self, height: int, where: str, expected: object, found: object) -> None:
-        super().__init__(f"block {height}, {where}: expected {expected}, found {found}")
-        self.height, self.where, self.expected, self.found = height, where, expected, found
 
 
 class CannotResume(Exception):
@@ -361,7 +353,7 @@ class _Replay:
         try:
             return self._source.block(height)
         except Damaged as error:
-            raise Stop(error.height, error.where, error.expected, error.found) from error
+            raise Stop.of(error) from error
 
     def _read(self, height: int) -> InspectedBlock:
         raw = self._fetch(height)
@@ -468,7 +460,7 @@ class _Replay:
         except Fault as fault:
             raise Stop.at(header.height, fault) from fault
         except Damaged as error:
-            raise Stop(error.height, error.where, error.expected, error.found) from error
+            raise Stop.of(error) from error
         self._ahead.certificates = self._certificates.checked
         self._ahead.signatures += self._certificates.signatures - before
         return certified
@@ -541,7 +533,7 @@ class _Replay:
         try:
             witnessed = self._source.evidence()
         except Damaged as error:
-            raise Stop(error.height, error.where, error.expected, error.found) from error
+            raise Stop.of(error) from error
         proven = set()
         for where, held in (("ledger", recorded), ("node", witnessed)):
             for number, each in enumerate(held):

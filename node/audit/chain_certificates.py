@@ -9,6 +9,7 @@ that contradicts the chain, is found now and not then.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from consensus.certificate import BAD_SIGNATURE, opposed
@@ -36,7 +37,7 @@ class CertificateSource(Protocol):
     def seal(self, epoch: int) -> Seal | None:
         """How this epoch ended; None while it has not."""
 
-    def certificates(self, epoch: int, first_view: int, last_view: int) -> list[Certificate]:
+    def certificates(self, epoch: int, first_view: int, last_view: int) -> Iterable[Certificate]:
         """Notarizations and nullifications that are stored of these views."""
 
 

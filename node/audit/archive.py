@@ -1,0 +1,499 @@
+"""A whole chain in one file, to be read in one pass: docs/reference/archive-format.md.
+
+A stream of MessagePack arrays, one after the other, nothing between them:
+
+    ["nostro-archive/1", chain id, network, first height, last height, outcomes?]
+    for each height:
+        ["block", height, block, finalization or nil, seal or nil, outcomes or nil]
+        ["certificate", height, certificate]         any number, by view and kind
+    ["equivocation", equivocation]                   any number
+    ["end", blocks, last height, digest of the last header]
+    SHA-256 of everything before it, as 32 bytes of binary
+
+`write_archive` copies a chain and judges nothing. `ArchiveReader` holds one record at a time and
+is a source for `chain_audit`; it raises `Damaged`, with the height and the byte, for what is no
+archive: a gap, another order, an end too early or too late, a record that nothing asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import IO, Annotated, Any, NamedTuple, TypeVar
+
+import msgpack
+import msgspec
+from msgspec import Meta
+
+from consensus.messages import MAX_CARRIERS, Certificate, Equivocation
+from node.audit.audit_report import Damaged
+from node.audit.chain_audit import ChainSource
+from node.audit.chain_certificates import MAX_VIEWS
+from node.chain.block import BodyMismatch, header_digest, inspect_block
+from node.chain.encoding import Malformed, decode, encode
+from node.chain.types import Bytes32, Header, Unsigned
+
+FORMAT = "nostro-archive/1"
+DIGEST_BYTES = 32
+READ_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+"""Of one record: a block with its outcomes. The largest that a network could agree to has some tens
+of megabytes."""
+MAX_EQUIVOCATIONS = 100_000
+"""That one node can have seen."""
+T = TypeVar("T")
+
+
+class Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How an epoch ended, beside its last block."""
+
+    carriers: Annotated[tuple[bytes, ...], Meta(max_length=MAX_CARRIERS)]
+    finalization: bytes
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Options shared by all records."""
+
+
+class _Head(_Record, frozen=True, tag=FORMAT):
+    chain_id: Bytes32
+    network: str
+    first: Unsigned
+    last: Unsigned
+    outcomes: bool
+
+
+class _Block(_Record, frozen=True, tag="block"):
+    height: Unsigned
+    block: bytes
+    finalization: bytes | None
+    seal: Seal | None
+    outcomes: tuple[bytes, ...] | None
+
+
+class _Certificate(_Record, frozen=True, tag="certificate"):
+    height: Unsigned
+    certificate: bytes
+
+
+class _Equivocation(_Record, frozen=True, tag="equivocation"):
+    equivocation: bytes
+
+
+class _End(_Record, frozen=True, tag="end"):
+    blocks: Unsigned
+    last: Unsigned
+    digest: Bytes32
+
+
+_AnyRecord = _Head | _Block | _Certificate | _Equivocation | _End
+
+
+class HeldSeal(NamedTuple):
+    """How an epoch ended."""
+
+    height: int
+    carriers: tuple[bytes, ...]
+    finalization: Certificate
+
+
+class CannotArchive(Exception):
+    """The source lacks a part of the chain; the text says which."""
+
+
+class Written(NamedTuple):
+    """What an archive holds."""
+
+    blocks: int
+    last: int
+    digest: bytes
+    """Of the last header."""
+    size: int
+    """Bytes."""
+    sha256: bytes
+    """Of everything before it: the archive's own check."""
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def write_archive(
+    source: ChainSource,
+    file: IO[bytes],
+    network: str,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    outcomes: bool = True,
+) -> Written:
+    """Write a whole chain, from the genesis block on, to a file that was opened for it.
+
+    `network`: its name in the genesis file. `progress(height, last height)`, after each block.
+    `outcomes`: whether the source holds them. Makes nothing durable: that is the caller's. Raises
+    CannotArchive, OSError (a full disk) and what the source raises."""
+    last = source.height()
+    if last is None:
+        raise CannotArchive("the store holds no chain")
+    stream = _Stream(file)
+    parent: Header | None = None
+    for height in range(last + 1):
+        raw = source.block(height)
+        if raw is None:
+            raise CannotArchive(f"block {height} is missing: an archive has all from genesis on")
+        header = _header(height, raw)
+        if parent is None:
+            stream.put(FORMAT, header.chain_id, network, 0, last, outcomes)
+        _put_block(stream, source, header, parent, raw, outcomes=outcomes)
+        parent = header
+        if progress is not None:
+            progress(height, last)
+    assert parent is not None
+    for each in source.evidence():
+        stream.put("equivocation", encode(each))
+    digest = header_digest(parent)
+    stream.put("end", last + 1, last, digest)
+    own = stream.digest()
+    stream.write(msgpack.packb(own))
+    return Written(last + 1, last, digest, stream.size, own)
+
+
+class _Stream:
+    """Packs, counts and hashes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = sha256()
+        self._packer = msgpack.Packer()
+        self.size = 0
+
+    def put(self, *record: object) -> None:
+        self.write(self._packer.pack(record))
+
+    def write(self, packed: bytes) -> None:
+        self._hash.update(packed)
+        self._file.write(packed)
+        self.size += len(packed)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+def _header(height: int, raw: bytes) -> Header:
+    try:
+        return inspect_block(raw).header
+    except BodyMismatch as error:
+        raise CannotArchive(f"block {height} is damaged: {error}") from error
+
+
+def _put_block(
+    stream: _Stream,
+    source: ChainSource,
+    header: Header,
+    parent: Header | None,
+    raw: bytes,
+    *,
+    outcomes: bool,
+) -> None:
+    height, last_view = header.height, header.view
+    finalization = source.finalization(height) if height else None
+    seal = None
+    if height and header.next_validator_set != header.validator_set:
+        ended = source.seal(header.epoch)
+        if ended is None:
+            raise CannotArchive(f"block {height} ends epoch {header.epoch}; its end is missing")
+        seal = (ended.carriers, encode(ended.finalization))
+        if ended.carriers:
+            last_view = _header(height, ended.carriers[-1]).view
+    held = source.outcomes(height) if outcomes else None
+    if outcomes and held is None:
+        raise CannotArchive(f"the outcomes of block {height} are missing")
+    certified = None if finalization is None else encode(finalization)
+    stream.put("block", height, raw, certified, seal, held)
+    if parent is None:
+        return
+    below = parent.view if parent.epoch == header.epoch else 0
+    for first in range(below + 1, last_view + 1, MAX_VIEWS):
+        up_to = min(first + MAX_VIEWS - 1, last_view)
+        for each in source.certificates(header.epoch, first, up_to):
+            stream.put("certificate", height, encode(each))
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class ArchiveReader:
+    """An archive as a source of `chain_audit`: forward only, one record in memory.
+
+    Heights are asked for in ascending order; those in between are passed over, their form checked.
+    Holds no state records. All calls may raise Damaged, and OSError (the disk)."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """`file`: open for reading, at its beginning."""
+        self._records = _Records(file)
+        self._height = -1
+        """Of the present block."""
+        self._block: _Block | None = None
+        self._digest = b""
+        self._ended: list[Equivocation] | None = None
+        head = self._records.take()
+        if not isinstance(head, _Head):
+            raise self._damaged(f"a record {FORMAT!r}", _named(head))
+        if head.last < head.first:
+            raise self._damaged(f"a last height from {head.first} on", head.last)
+        self.chain_id = head.chain_id
+        self.network = head.network
+        self.first = head.first
+        """Height of the first block; 0 is the genesis block."""
+        self.last = head.last
+        self.has_outcomes = head.outcomes
+
+    def height(self) -> int | None:
+        """Height of the last block, as the head says."""
+        return self.last
+
+    def block(self, height: int) -> bytes | None:
+        """The exact bytes of a block; of this one or a later one than the last time."""
+        if not self.first <= height <= self.last:
+            return None
+        assert height >= self._height, "an archive is read forward"
+        while self._height < height:
+            self._next()
+        assert self._block is not None
+        return self._block.block
+
+    def outcomes(self, height: int) -> list[bytes] | None:
+        """Canonical bytes of the block's outcomes."""
+        assert height == self._height
+        assert self._block is not None
+        return None if self._block.outcomes is None else list(self._block.outcomes)
+
+    def finalization(self, height: int) -> Certificate | None:
+        """The certificate that names this very height, or a carrier of it, if there is one."""
+        assert height == self._height
+        assert self._block is not None
+        raw = self._block.finalization
+        return None if raw is None else self._decoded(raw, Certificate)
+
+    def seal(self, epoch: int) -> HeldSeal | None:
+        """How this epoch ended, if the present block ends it."""
+        seal = None if self._block is None else self._block.seal
+        if seal is None:
+            return None
+        finalization = self._decoded(seal.finalization, Certificate)
+        if finalization.epoch != epoch:
+            return None
+        return HeldSeal(self._height, seal.carriers, finalization)
+
+    def certificates(self, epoch: int, first_view: int, last_view: int) -> Iterator[Certificate]:
+        """The notarizations and nullifications of these views that stand beside the block."""
+        last = first_view, 0
+        while isinstance(record := self._records.peek(), _Certificate):
+            each = self._decoded(record.certificate, Certificate)
+            if (each.epoch, record.height) != (epoch, self._height):
+                found = f"one of epoch {each.epoch} at height {record.height}"
+                raise self._damaged(f"a certificate of epoch {epoch} at {self._height}", found)
+            if each.view > last_view:
+                return
+            if (each.view, int(each.kind)) < last:
+                raise self._damaged(f"a view from {last[0]} on", each.view)
+            last = each.view, int(each.kind) + 1
+            self._records.take()
+            yield each
+
+    def evidence(self) -> list[Equivocation]:
+        """The equivocations that the node had seen, and with them the archive's end, checked."""
+        while self._height < self.last:
+            self._next()
+        if self._ended is None:
+            self._ended = self._end()
+        return self._ended
+
+    def state_records(self) -> Iterable[tuple[bytes, bytes]]:
+        """None: an archive holds no state."""
+        return ()
+
+    # --- own ------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Step to the next height."""
+        expected = self.first if self._block is None else self._height + 1
+        if self._block is not None:
+            self._leave(self._block)
+        record = self._records.take(height=expected)
+        if not isinstance(record, _Block) or record.height != expected:
+            raise self._damaged(f"block {expected}", _named(record), expected)
+        self._block, self._height = record, expected
+        if (record.outcomes is not None) != self.has_outcomes:
+            wanted = "outcomes" if self.has_outcomes else "no outcomes"
+            raise self._damaged(wanted, "none" if self.has_outcomes else "outcomes")
+
+    def _leave(self, block: _Block) -> None:
+        """Pass over what was not asked for beside the present block; nothing may stand there that
+        no audit asks for."""
+        below = 0, 0
+        while isinstance(record := self._records.peek(height=self._height), _Certificate):
+            each = self._decoded(record.certificate, Certificate)
+            if record.height != self._height or (each.view, int(each.kind)) < below:
+                raise self._damaged(
+                    f"certificates of block {self._height} in order", _named(record)
+                )
+            below = each.view, int(each.kind) + 1
+            self._records.take()
+            self._passed(block, each)
+        if block.seal is not None or block.height == self.last:
+            header = self._header(block)
+            if block.seal and header.next_validator_set == header.validator_set:
+                raise self._damaged("no seal beside a block that ends no epoch", "one")
+
+    def _passed(self, block: _Block, each: Certificate) -> None:
+        """A certificate that nobody asked for must be of a view that the block leads to."""
+        header, last = self._header(block), 0
+        if block.seal is not None and block.seal.carriers:
+            try:
+                last = inspect_block(block.seal.carriers[-1]).header.view
+            except BodyMismatch as error:
+                raise self._damaged("a carrier", error) from error
+        if each.epoch != header.epoch or each.view > max(header.view, last):
+            found = f"one of epoch {each.epoch}, view {each.view}"
+            raise self._damaged(f"a certificate of a view of block {self._height}", found)
+
+    def _header(self, block: _Block) -> Header:
+        try:
+            inspected = inspect_block(block.block)
+        except BodyMismatch as error:
+            raise self._damaged("a block", error) from error
+        self._digest = inspected.digest
+        return inspected.header
+
+    def _end(self) -> list[Equivocation]:
+        assert self._block is not None
+        self._leave(self._block)
+        found: list[Equivocation] = []
+        while isinstance(record := self._records.take(height=self._height), _Equivocation):
+            if len(found) >= MAX_EQUIVOCATIONS:
+                raise self._damaged(f"at most {MAX_EQUIVOCATIONS} equivocations", "more")
+            found.append(self._decoded(record.equivocation, Equivocation))
+        if not isinstance(record, _End):
+            raise self._damaged("the end", _named(record))
+        for what, expected, said in (
+            ("blocks", self.last - self.first + 1, record.blocks),
+            ("last height", self.last, record.last),
+            ("digest of the last header", self._digest.hex(), record.digest.hex()),
+        ):
+            if said != expected:
+                raise self._damaged(f"{what} {expected}", said)
+        self._records.finish(self._height)
+        return found
+
+    def _decoded(self, raw: bytes, kind: type[T]) -> T:
+        try:
+            return decode(raw, kind)
+        except Malformed as error:
+            raise self._damaged(f"a {kind.__name__.lower()}", error) from error
+
+    def _damaged(self, expected: object, found: object, height: int | None = None) -> Damaged:
+        at = max(self._height, 0) if height is None else height
+        return Damaged(at, f"archive, byte {self._records.at}", expected, found)
+
+
+class _Records:
+    """The records of a file, each checked for its form and hashed as it is taken."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = sha256()
+        self._held = bytearray()
+        """Read and not taken."""
+        self._taken = 0
+        self.at = 0
+        """Where the last record that was looked at begins."""
+        self._peeked: tuple[_AnyRecord, bytes] | None = None
+        self._packer = msgpack.Packer()
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            use_list=True,
+            max_buffer_size=MAX_RECORD_BYTES + READ_BYTES,
+            max_bin_len=MAX_RECORD_BYTES,
+            max_str_len=64,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+
+    def peek(self, *, height: int = 0) -> _AnyRecord:
+        """The next record, which stays. Raises Damaged."""
+        if self._peeked is None:
+            value, raw = self._object(height)
+            try:
+                self._peeked = msgspec.convert(value, _AnyRecord), raw
+            except msgspec.ValidationError as error:
+                raise Damaged(height, f"archive, byte {self.at}", "a record", error) from error
+        return self._peeked[0]
+
+    def take(self, *, height: int = 0) -> _AnyRecord:
+        """The next record. Raises Damaged."""
+        record = self.peek(height=height)
+        assert self._peeked is not None
+        self._pass(self._peeked[1])
+        self._peeked = None
+        return record
+
+    def finish(self, height: int) -> None:
+        """Check what ends the file. Raises Damaged."""
+        expected = self._hash.digest()
+        found, raw = self._object(height)
+        if found != expected:
+            shown = found.hex() if isinstance(found, bytes) else type(found).__name__
+            where = f"archive, byte {self.at}"
+            raise Damaged(height, where, f"SHA-256 {expected.hex()} of what is before", shown)
+        self._pass(raw)
+        if self._held or self._file.read(1):
+            where = f"archive, byte {self._taken}"
+            raise Damaged(height, where, "the end of the file", "more bytes")
+
+    def _pass(self, raw: bytes) -> None:
+        self._hash.update(raw)
+        self._taken += len(raw)
+        del self._held[: len(raw)]
+
+    def _object(self, height: int) -> tuple[Any, bytes]:
+        """The next object and its bytes."""
+        self.at = self._taken
+        where = f"archive, byte {self.at}"
+        while True:
+            try:
+                value = self._unpacker.unpack()
+                break
+            except msgpack.OutOfData:
+                self._read(where, height)
+            except (ValueError, msgpack.exceptions.UnpackException) as error:
+                wrong = str(error) or type(error).__name__
+                raise Damaged(height, where, "MessagePack", wrong) from error
+        raw = bytes(self._held[: self._unpacker.tell() - self._taken])
+        # The shortest encoding, and no other: one chain, one archive.
+        if self._packer.pack(value) != raw:
+            raise Damaged(height, where, "the shortest encoding", "a longer one")
+        return value, raw
+
+    def _read(self, where: str, height: int) -> None:
+        piece = self._file.read(READ_BYTES)
+        if not piece:
+            found = f"the file ends at byte {self._taken + len(self._held)}"
+            raise Damaged(height, where, "a record", found)
+        self._held += piece
+        try:
+            self._unpacker.feed(piece)
+        except msgpack.BufferFull:
+            expected = f"a record of at most {MAX_RECORD_BYTES:,} bytes"
+            raise Damaged(height, where, expected, "a longer one") from None
+
+
+def _named(record: _AnyRecord) -> str:
+    """A record for people."""
+    match record:
+        case _Head():
+            return "the head of an archive"
+        case _Block() | _Certificate():
+            kind = "block" if isinstance(record, _Block) else "certificate of block"
+            return f"{kind} {record.height}"
+        case _Equivocation():
+            return "an equivocation"
+    return "the end"

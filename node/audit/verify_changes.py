@@ -179,7 +179,9 @@ def _check_by_itself(where: str, outcome: Outcome) -> None:
 
 def _check_apt(where: str, dossier: Dossier, order: Order, sender: str, body: object) -> None:
     """That this order could be about this payment, and came from who may give it."""
-    assert isinstance(order, Payment), "only a payment has later outcomes"
+    if not isinstance(order, Payment):
+        meaning = "Only a payment has later outcomes."
+        raise Fault(f"{where}.outcome", "none", f"one of {type(order).__name__}", meaning)
     ordered = first_act(dossier).signed.envelope.body
     # Payments that settle all or none wait as one entry: an order about any is about all.
     grouped = isinstance(ordered, Pay) and ordered.all_or_none

@@ -36,11 +36,12 @@ from node.audit import verify_together as together
 from node.audit.dossier import BadDossier, Dossier, Netted, decode_dossier
 from node.audit.fault import Fault, Missing
 from node.audit.looks import looks_like
+from node.audit.note import BadNote
 from node.audit.proofs import EquivocationProof, ForkProof, tag_of
 from node.audit.report import FAIL, NOTE, VALID, Line, PaymentFacts, Report
 from node.audit.state_proofs import AbsenceProof, BalanceProof
 from node.audit.verify_accountability import check_equivocation_proof, check_fork
-from node.audit.verify_checkpoint import Pin
+from node.audit.verify_checkpoint import Asked, Pin
 from node.audit.verify_state import check_absence_proof, check_balance_proof
 from node.audit.wording import decimals
 from node.chain.block import header_digest
@@ -96,6 +97,20 @@ def verify_file(data: bytes, genesis_file: bytes, pin: Pin | None = None) -> Rep
         line = Line(NOTE, "genesis", f"nothing can be checked: {error}{hint}")
         return Report([line], undecided=True)
     return KINDS.get(tag_of(data), check_dossier)(data, genesis, pin)
+
+
+def verify_against(data: bytes, genesis_file: bytes, asked: Asked) -> Report:
+    """Check any file of evidence against a genesis file, and against a checkpoint that the reader
+    brings; one that cannot be relied on leaves everything undecided. Raises nothing."""
+    try:
+        self_check()
+        pin = asked.pin(load_genesis(genesis_file))
+    except (UnsafeLibsodium, BadGenesis):
+        return verify_file(data, genesis_file)  # which says so
+    except BadNote as error:
+        line = Line(NOTE, "checkpoint", f"nothing can be checked against it: {error}")
+        return Report([line], undecided=True)
+    return verify_file(data, genesis_file, pin)
 
 
 def check_dossier(data: bytes, genesis: Genesis, pin: Pin | None = None) -> Report:

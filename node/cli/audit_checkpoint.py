@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node.cli.checkpoint_options import add_witnesses, read_note, witness_keys
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
 from node.cli.files import write_whole
@@ -106,30 +107,6 @@ def add_signing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--height", metavar="N", type=int, help="of the block (default: the last final one)"
     )
-
-
-def add_witnesses(parser: argparse.ArgumentParser) -> None:
-    """Whose signatures on a checkpoint its reader relies on."""
-    parser.add_argument(
-        "--witness", metavar="VKEY", dest="witness_keys", action="append", default=[],
-        help="a key that must have signed the checkpoint; repeat it for several",
-    )  # fmt: skip
-    parser.add_argument(
-        "--witnesses", metavar="K", type=int, help="how many of them (default: all)"
-    )
-
-
-def witness_keys(args: argparse.Namespace) -> list[NoteKey]:
-    """The keys of `add_witnesses`. Raises CommandError."""
-    from node.audit.note import BadNote, parse_key  # noqa: PLC0415
-
-    try:
-        keys = [parse_key(text) for text in args.witness_keys]
-    except BadNote as error:
-        raise usage(f"--witness: {error}") from error
-    if args.witnesses is not None and not 1 <= args.witnesses <= len(keys):
-        raise usage(f"--witnesses {args.witnesses}, and --witness is given {len(keys)} times")
-    return keys
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -324,17 +301,6 @@ def _show_key(args: argparse.Namespace, output: Output) -> int:
 
 
 # --- own ------------------------------------------------------------------------------------------
-
-
-def read_note(path: Path) -> bytes:
-    """A note's file; what is too large for one is not read whole. Raises CommandError."""
-    from node.audit.note import MAX_NOTE_BYTES  # noqa: PLC0415
-
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_NOTE_BYTES + 1)
-    except OSError as error:
-        raise usage(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
 
 
 def _record(key: Path) -> Path:

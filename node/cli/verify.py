@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node.chain.statuses import WORDS
+from node.cli.checkpoint_options import add_checkpoint, asked_checkpoint
 from node.cli.errors import Exit, usage
 from node.cli.output import Output
 
@@ -31,6 +32,7 @@ def register(subparsers: Any) -> None:
     verify.add_argument("file", metavar="FILE", type=Path)
     verify.add_argument("--genesis", metavar="FILE", type=Path, required=True)
     verify.add_argument("--expect", choices=WORDS, help="exit with 1 if another status is proved")
+    add_checkpoint(verify)
     verify.add_argument("--json", action="store_true", help="one JSON document on stdout")
     verify.set_defaults(handler=_verify)
 
@@ -38,12 +40,16 @@ def register(subparsers: Any) -> None:
 def _verify(args: argparse.Namespace, output: Output) -> int:
     from node.audit.dossier import MAX_DOSSIER_BYTES  # noqa: PLC0415
     from node.audit.report import FAIL, VALID, Line  # noqa: PLC0415
-    from node.audit.verify import verify_file  # noqa: PLC0415
+    from node.audit.verify import verify_against, verify_file  # noqa: PLC0415
     from node.chain.genesis_file import MAX_GENESIS_BYTES  # noqa: PLC0415
 
     evidence = _read(args.file, "the evidence", MAX_DOSSIER_BYTES)
     genesis = _read(args.genesis, "the genesis file", MAX_GENESIS_BYTES)
-    report = verify_file(evidence, genesis)
+    asked = asked_checkpoint(args)
+    if asked is None:
+        report = verify_file(evidence, genesis)
+    else:
+        report = verify_against(evidence, genesis, asked)
     code = report.exit_code
     lines = list(report.lines)
     if report.verdict == VALID and args.expect not in (None, report.status):

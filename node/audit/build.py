@@ -14,7 +14,7 @@ from node.audit.build_chain import (
     prove_blocks,
 )
 from node.audit.build_parts import DossierSource, OpenBlocks, Parts
-from node.audit.build_related import dispute_row, related
+from node.audit.build_related import NOTHING_SAID, what_was_said
 from node.audit.build_together import ALL, settled_together
 from node.audit.dossier import (
     MAX_DOSSIER_BYTES,
@@ -80,51 +80,51 @@ def build_dossier(
 
     Raises EvidenceUnavailable."""
     parts = Parts(OpenBlocks(source) if blocks is None else blocks)
-    steps = _steps(parts, entry)
-    first = steps[0]
-    assert first.act is not None
-    body = first.act.signed.envelope.body
-    part = None
-    if isinstance(body, Pay):
-        part = parts.block(entry.height).payment_part(entry.instruction, entry.payment)
-    payment = _payment(first.act.signed, part, entry.payment)
-    stands = _stands(first.outcome)
-    row = _row(parts, entry, steps) if stands else None
-    together, decided = None, None
-    if payment is not None and stands:
-        together, decided = settled_together(parts, entry, payment, steps, clear)
-    moved = _moved_at(steps[-1].outcome, decided)
-    debtor, creditor = None, None
-    if moved is not None:
-        accounts = _accounts(first.act.signed, payment)
-        debtor, creditor = (_balances(parts, moved, key) for key in accounts)
-    about = related(parts, entry, payment) if payment is not None and stands else ()
-    dispute = dispute_row(parts, entry, payment) if payment is not None and stands else None
-    pinned = None if checkpoint is None else _pinned(parts, checkpoint)
-    proven = prove_blocks(source, parts.checkpoint, parts.needed)
-    data = encode_dossier(
-        Dossier(
-            blocks=proven.blocks,
-            epochs=proven.epochs,
-            finality=proven.finality,
-            payment=part,
-            steps=tuple(steps),
-            row=row,
-            debtor=debtor,
-            creditor=creditor,
-            together=together,
-            related=about,
-            dispute=dispute,
-            receipt=None,
-            pinned=pinned,
-        )
-    )
+    data = encode_dossier(_assemble(parts, entry, clear, checkpoint))
     if len(data) > MAX_DOSSIER_BYTES:
         raise EvidenceTooLarge(
             f"the dossier would have {len(data):,} bytes, more than the {MAX_DOSSIER_BYTES:,} that "
             "one may have; ask for it without the other payments in clear"
         )
     return data
+
+
+def _assemble(parts: Parts, entry: UetrEntry, clear: str | None, checkpoint: int | None) -> Dossier:
+    steps = _steps(parts, entry)
+    act = steps[0].act
+    assert act is not None, "a first outcome is of an instruction"
+    part = None
+    if isinstance(act.signed.envelope.body, Pay):
+        part = parts.block(entry.height).payment_part(entry.instruction, entry.payment)
+    payment = _payment(act.signed, part, entry.payment)
+    stands = _stands(steps[0].outcome)
+    row = _row(parts, entry, steps) if stands else None
+    together, decided, said = None, None, NOTHING_SAID
+    if payment is not None and stands:
+        together, decided = settled_together(parts, entry, payment, steps, clear)
+        said = what_was_said(parts, entry, payment)
+    moved = _moved_at(steps[-1].outcome, decided)
+    debtor, creditor = None, None
+    if moved is not None:
+        debtor, creditor = (_balances(parts, moved, key) for key in _accounts(act.signed, payment))
+    pinned = None if checkpoint is None else _pinned(parts, checkpoint)
+    # Last: by now it is known of which heights something is shown.
+    proven = prove_blocks(parts.source, parts.checkpoint, parts.needed)
+    return Dossier(
+        blocks=proven.blocks,
+        epochs=proven.epochs,
+        finality=proven.finality,
+        payment=part,
+        steps=tuple(steps),
+        row=row,
+        debtor=debtor,
+        creditor=creditor,
+        together=together,
+        related=said.related,
+        dispute=said.dispute,
+        receipt=None,
+        pinned=pinned,
+    )
 
 
 # --- what was ordered -----------------------------------------------------------------------------

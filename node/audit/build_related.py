@@ -3,7 +3,9 @@ acknowledgements."""
 
 from __future__ import annotations
 
-from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
+from typing import NamedTuple
+
+from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable, required
 from node.audit.build_parts import Parts
 from node.audit.dossier import MAX_STEPS, DisputeRow, Related
 from node.chain.encoding import encode
@@ -25,32 +27,47 @@ from node.chain.types import (
 from node.ledger.entries import UetrEntry
 
 
-def related(parts: Parts, entry: UetrEntry, payment: Payment) -> tuple[Related, ...]:
-    """Every accepted instruction about the payment, up to the checkpoint. Raises
-    EvidenceUnavailable."""
+class Said(NamedTuple):
+    """What a dossier holds of it."""
+
+    related: tuple[Related, ...]
+    dispute: DisputeRow | None
+
+
+NOTHING_SAID = Said((), None)
+
+
+def what_was_said(parts: Parts, entry: UetrEntry, payment: Payment) -> Said:
+    """Every accepted instruction about the payment, up to the checkpoint, and how its dispute
+    stands. Raises EvidenceUnavailable.
+
+    The ledger knows disputes by UETR alone, and one of a payment that had it before, or has it
+    since, is none of this one: what names no payment belongs to the opening before it."""
     found: list[Related] = []
+    disputed = False
     for height, index in parts.source.about(entry.uetr, entry.height):
         if height > parts.checkpoint.height:
             break
         body = parts.block(height).signed(index).envelope.body
-        if not names(body, payment):
-            continue  # another payment, under the same UETR long before or after
+        if not _names(body, payment, disputed=disputed):
+            continue
+        disputed |= isinstance(body, OpenDispute)
         if len(found) == MAX_STEPS:
             raise EvidenceTooLarge(f"there are more than {MAX_STEPS:,} instructions about it")
         placed = parts.placed(height, _accepted(parts, height, index, body))
         found.append(Related(parts.act(height, index), placed.outcome, placed.place))
-    return tuple(found)
+    return Said(tuple(found), _dispute(parts, entry) if disputed else None)
 
 
-def names(body: InstructionBody, payment: Payment) -> bool:
-    """Whether it is an instruction about this payment of others."""
+def _names(body: InstructionBody, payment: Payment, *, disputed: bool) -> bool:
+    """Whether it is about this payment. `disputed`: by an instruction before it."""
     match body:
         case Recall(original=shown) | RefuseRecall(original=shown) | Return(original=shown):
             return payment_digest(shown) == payment_digest(payment)
         case OpenDispute(original=shown) | Acknowledge(payment=shown):
             return payment_digest(shown) == payment_digest(payment)
         case SubmitEvidence(uetr=uetr) | DecideDispute(uetr=uetr):
-            return uetr == payment.uetr
+            return disputed and uetr == payment.uetr
     return False
 
 
@@ -62,7 +79,7 @@ def _accepted(parts: Parts, height: int, instruction: int, body: InstructionBody
         time = parts.header(height).timestamp
         marks = b"".join(map(encode, ("outcome/2", height, time, instruction, 0, None)))
     for index, outcome in parts.outcomes_where(height, marks):
-        if is_acceptance(outcome, instruction, body):
+        if _is_acceptance(outcome, instruction, body):
             return index
     raise EvidenceUnavailable(
         f"block {height} has no outcome that accepts instruction {instruction}: the index and the "
@@ -70,7 +87,7 @@ def _accepted(parts: Parts, height: int, instruction: int, body: InstructionBody
     )
 
 
-def is_acceptance(outcome: Outcome, instruction: int, body: InstructionBody) -> bool:
+def _is_acceptance(outcome: Outcome, instruction: int, body: InstructionBody) -> bool:
     """Whether this outcome of the block says that its instruction was accepted."""
     return (
         outcome.instruction == instruction
@@ -81,10 +98,7 @@ def is_acceptance(outcome: Outcome, instruction: int, body: InstructionBody) -> 
     )
 
 
-def dispute_row(parts: Parts, entry: UetrEntry, payment: Payment) -> DisputeRow | None:
-    """The dispute of the payment as it stands; None: there is none. Raises EvidenceUnavailable."""
+def _dispute(parts: Parts, entry: UetrEntry) -> DisputeRow:
     key = DisputeKey(entry.uetr)
     record, proof = parts.proven(parts.checkpoint.height, key, DisputeRecord)
-    if record is None or record.opened < entry.height:
-        return None  # of a payment that the UETR named before
-    return DisputeRow(record, proof)
+    return DisputeRow(required(record, "the record of the dispute"), proof)

@@ -14,7 +14,14 @@ from node.audit.dossier import Dossier, Gridlocked, Linked, Netted, decode_dossi
 from node.audit.report import VALID
 from node.audit.verify import check_dossier
 from node.chain.merkle import inclusion_proof, leaf_hash, root
-from node.chain.types import Hold, Payment
+from node.chain.types import (
+    Hold,
+    InstructionBody,
+    OpenDispute,
+    Payment,
+    Recall,
+    SubmitEvidence,
+)
 from node.ledger.entries import JoinedEntry
 from tests.support.evidence_world import CASES, EvidenceWorld, case, case_bytes, evidence_world
 from tests.support.ledger_world import DAY_MS
@@ -184,6 +191,36 @@ def test_the_outcomes_of_an_earlier_payment_are_not_the_new_ones() -> None:
     assert row is not None
     assert row.record is not None
     assert row.record.first == old.steps[1].outcome.original
+
+
+def test_a_dispute_of_an_earlier_payment_is_not_the_new_ones() -> None:
+    """The ledger remembers the earlier one for ever, since it was recalled."""
+    made = EvidenceWorld(netting_world(uetr_window_days=1))
+    chain = made.chain
+
+    def until() -> int:
+        return chain.state.time + DAY_MS
+
+    def send(sender: str, body: InstructionBody) -> bytes:
+        return made.members.order(sender, body, valid_until=until()).raw
+
+    chain.add(made.issue("funds", "BANKA", 10_000))
+    old = made.draft("old", "BANKA", "BANKB", 5)
+    chain.add(made.members.pay("BANKA", old).raw)
+    chain.add(made.order("BANKA", Recall(old, "DUPL")))
+    chain.add(after_ms=2 * DAY_MS)
+    new = replace(old, creditor=made.lei("BANKC"))
+    chain.add(made.members.pay("BANKA", new, valid_until=until()).raw)
+    entry = chain.uetrs[old.uetr]
+    chain.add(after_ms=2 * DAY_MS)
+    chain.add(send("BANKA", OpenDispute(old, "FRAD")))
+    chain.add(send("BANKB", SubmitEvidence(old.uetr, bytes(32))))
+    assert len(chain.spoken) == 3
+    data = build_dossier(chain, entry)
+    report = check_dossier(data, chain.genesis)
+    assert (report.verdict, report.status) == (VALID, "settled"), report.text()
+    found = decode_dossier(data)
+    assert (found.related, found.dispute) == ((), None)
 
 
 # --- what is not stored ---------------------------------------------------------------------------

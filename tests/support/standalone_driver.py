@@ -57,12 +57,26 @@ def document(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-def verify(data: str, genesis_file: str) -> list[Any]:
-    from node.audit.verify import verify_file  # noqa: PLC0415
+GENESES: dict[str, Any] = {}
+"""Genesis files already read, as text: checking the keys in one takes longer than most evidence."""
 
-    report = verify_file(bytes.fromhex(data), bytes.fromhex(genesis_file))
-    lines = [[line.result, line.check, line.text] for line in report.lines]
-    return [report.verdict, report.kind, report.status, lines]
+
+def verify(data: str, genesis_file: str) -> list[Any]:
+    """What `verify_file` says; without the words of each line."""
+    from node.audit.verify import KINDS, check_dossier, tag_of, verify_file  # noqa: PLC0415
+
+    evidence, raw = bytes.fromhex(data), bytes.fromhex(genesis_file)
+    if genesis_file not in GENESES:
+        try:
+            GENESES[genesis_file] = genesis.load_genesis(raw)
+        except genesis.BadGenesis:
+            GENESES[genesis_file] = None
+    if GENESES[genesis_file] is None:
+        report = verify_file(evidence, raw)
+    else:
+        report = KINDS.get(tag_of(evidence), check_dossier)(evidence, GENESES[genesis_file], None)
+    failed = sorted({line.check for line in report.lines if line.result == "FAIL"})
+    return [report.verdict, report.status, failed]
 
 
 def main() -> None:

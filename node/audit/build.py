@@ -95,7 +95,7 @@ def _assemble(parts: Parts, entry: UetrEntry, clear: str | None, checkpoint: int
     assert act is not None, "a first outcome is of an instruction"
     part = None
     if isinstance(act.signed.envelope.body, Pay):
-        part = parts.block(entry.height).payment_part(entry.instruction, entry.payment)
+        part = parts.payment_part(OutcomePlace(entry.height, entry.instruction, entry.payment))
     payment = _payment(act.signed, part, entry.payment)
     stands = _stands(steps[0].outcome)
     row = _row(parts, entry, steps) if stands else None

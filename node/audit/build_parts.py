@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from typing import Protocol, TypeVar
@@ -32,6 +33,7 @@ from node.chain.types import (
     Envelope,
     Header,
     Outcome,
+    OutcomePlace,
     Payment,
     Signatures,
     SignedEnvelope,
@@ -172,6 +174,15 @@ def place_of(tree: Tree, index: int) -> Place:
     return Place(index, tuple(tree.path(index)))
 
 
+@contextmanager
+def _sound(what: str) -> Iterator[None]:
+    """Name what a disk damaged, or what an index says and the block does not have."""
+    try:
+        yield
+    except (*UNDECODABLE, IndexError) as error:
+        raise EvidenceUnavailable(f"{what} is damaged here or not there: {error}") from error
+
+
 class OpenBlocks:
     """The final blocks that were opened last. They never change, so that whoever makes the evidence
     of one payment of thousands after the other opens their block once. Not for several threads."""
@@ -187,10 +198,8 @@ class OpenBlocks:
         if found is None:
             raw = required(self.source.block(height), f"block {height}")
             outcomes = required(self.source.outcomes(height), f"the outcomes of block {height}")
-            try:
+            with _sound(f"block {height}"):
                 found = self._open[height] = OpenBlock(raw, outcomes)
-            except UNDECODABLE as error:
-                raise EvidenceUnavailable(f"block {height} is damaged here: {error}") from error
             if len(self._open) > self._most:
                 self._open.popitem(last=False)
         self._open.move_to_end(height)
@@ -222,27 +231,40 @@ class Parts:
 
     def outcome(self, height: int, index: int) -> Outcome:
         """An outcome. Raises EvidenceUnavailable."""
-        try:
+        with _sound(f"outcome {index} of block {height}"):
             return self.block(height).outcome(index)
-        except (*UNDECODABLE, IndexError) as error:
-            raise EvidenceUnavailable(
-                f"outcome {index} of block {height} is damaged or not there: {error}"
-            ) from error
 
     def placed(self, height: int, index: int) -> Placed:
         """An outcome and its place. Raises EvidenceUnavailable."""
         self.use(height)
         return Placed(self.outcome(height, index), self.block(height).outcome_place(index))
 
+    def signed(self, height: int, index: int) -> SignedEnvelope:
+        """An instruction without its payments. Raises EvidenceUnavailable."""
+        with _sound(f"instruction {index} of block {height}"):
+            return self.block(height).signed(index)
+
+    def carried(self, place: OutcomePlace) -> Payment:
+        """The payment that outcomes call so. Raises EvidenceUnavailable."""
+        with _sound(f"payment {place.payment} of instruction {place.instruction} of block "
+                    f"{place.height}"):  # fmt: skip
+            return self.block(place.height).carried(place.instruction, place.payment)
+
+    def payment_part(self, place: OutcomePlace) -> PaymentPart:
+        """The same of a `Pay`, with its place. Raises EvidenceUnavailable."""
+        with _sound(f"payment {place.payment} of instruction {place.instruction} of block "
+                    f"{place.height}"):  # fmt: skip
+            return self.block(place.height).payment_part(place.instruction, place.payment)
+
     def act(self, height: int, index: int) -> Act:
         """An instruction, its place, and its sender's keys. Raises EvidenceUnavailable."""
-        block = self.block(height)
-        signed = block.signed(index)
+        signed = self.signed(height, index)
         self.use(height, parent=True)
         sender = signed.envelope.sender
         record, proof = self.proven(height - 1, ParticipantKey(sender), ParticipantRecord)
         what = f"the record of {sender} in the state of height {height - 1}"
-        return Act(signed, block.instruction_place(index), Authority(required(record, what), proof))
+        place = self.block(height).instruction_place(index)
+        return Act(signed, place, Authority(required(record, what), proof))
 
     def proven(self, height: int, key: StateKey, kind: type[R]) -> tuple[R | None, MapProof]:
         """A record, or None, in the state after a block. Raises EvidenceUnavailable."""

@@ -48,7 +48,7 @@ def what_was_said(parts: Parts, entry: UetrEntry, payment: Payment) -> Said:
     for height, index in parts.source.about(entry.uetr, entry.height):
         if height > parts.checkpoint.height:
             break
-        body = parts.block(height).signed(index).envelope.body
+        body = parts.signed(height, index).envelope.body
         if not _names(body, payment, disputed=disputed):
             continue
         disputed |= isinstance(body, OpenDispute)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable, required
 from node.audit.build_parts import Parts
 from node.audit.dossier import (
+    MAX_DOSSIER_BYTES,
     MAX_MEMBERS,
     MAX_STEPS,
     Agreement,
@@ -27,8 +28,7 @@ from node.audit.dossier import (
 )
 from node.chain.build import link_id
 from node.chain.encoding import RESOLUTION, digest, encode
-from node.chain.instruction import payment_digest
-from node.chain.merkle import EMPTY_ROOT, NODE_PREFIX, root
+from node.chain.merkle import EMPTY_ROOT, NODE_PREFIX, PAYMENT_LEAF, root
 from node.chain.records import CycleKey, CycleRecord
 from node.chain.statuses import FINAL_SETTLED
 from node.chain.types import (
@@ -203,17 +203,26 @@ def _set(
 def _in_clear(parts: Parts, members: Sequence[Member], clear: str) -> Members:
     """The payments that this reader may see, and the leaf hashes of the others."""
     shown: list[Payment | bytes] = [member.leaf for member in members]
+    size = 0
     # Block by block: only a few are open at a time.
     for at in sorted(range(len(members)), key=lambda each: members[each].place.height):
         leaf, place = members[at]
-        payment = parts.block(place.height).carried(place.instruction, place.payment)
-        if clear == ALL or clear in parties(payment):
-            if payment_digest(payment) != leaf:
-                raise EvidenceUnavailable(
-                    f"block {place.height} has another payment at [{place.instruction}, "
-                    f"{place.payment}] than settled from there"
-                )
-            shown[at] = payment
+        payment = parts.carried(place)
+        if clear != ALL and clear not in parties(payment):
+            continue
+        raw = encode(payment)
+        if sha256(PAYMENT_LEAF + raw).digest() != leaf:
+            raise EvidenceUnavailable(
+                f"block {place.height} has another payment at [{place.instruction}, "
+                f"{place.payment}] than settled from there"
+            )
+        size += len(raw)
+        if size > MAX_DOSSIER_BYTES:
+            raise EvidenceTooLarge(
+                f"the payments that settled together have more than {MAX_DOSSIER_BYTES:,} bytes in "
+                "clear; ask for a dossier without them, or for that of a participant"
+            )
+        shown[at] = payment
     return tuple(shown)
 
 

@@ -318,9 +318,10 @@ class ArchiveReader:
         expected = self.first if self._block is None else self._height + 1
         if self._block is not None:
             self._leave(self._block)
-        record = self._records.take(height=expected)
+        self._records.height = expected
+        record = self._records.take()
         if not isinstance(record, _Block) or record.height != expected:
-            raise self._damaged(f"block {expected}", _named(record), expected)
+            raise self._damaged(f"block {expected}", _named(record))
         self._block, self._height = record, expected
         if (record.outcomes is not None) != self.has_outcomes:
             wanted = "outcomes" if self.has_outcomes else "no outcomes"
@@ -330,7 +331,7 @@ class ArchiveReader:
         """Pass over what was not asked for beside the present block; nothing may stand there that
         no audit asks for."""
         below = 0, 0
-        while isinstance(record := self._records.peek(height=self._height), _Certificate):
+        while isinstance(record := self._records.peek(), _Certificate):
             each = self._decoded(record.certificate, Certificate)
             if record.height != self._height or (each.view, int(each.kind)) < below:
                 raise self._damaged(
@@ -368,7 +369,7 @@ class ArchiveReader:
         assert self._block is not None
         self._leave(self._block)
         found: list[Equivocation] = []
-        while isinstance(record := self._records.take(height=self._height), _Equivocation):
+        while isinstance(record := self._records.take(), _Equivocation):
             if len(found) >= MAX_EQUIVOCATIONS:
                 raise self._damaged(f"at most {MAX_EQUIVOCATIONS} equivocations", "more")
             found.append(self._decoded(record.equivocation, Equivocation))
@@ -381,7 +382,7 @@ class ArchiveReader:
         ):
             if said != expected:
                 raise self._damaged(f"{what} {expected}", said)
-        self._records.finish(self._height)
+        self._records.finish()
         return found
 
     def _decoded(self, raw: bytes, kind: type[T]) -> T:
@@ -390,9 +391,8 @@ class ArchiveReader:
         except Malformed as error:
             raise self._damaged(f"a {kind.__name__.lower()}", error) from error
 
-    def _damaged(self, expected: object, found: object, height: int | None = None) -> Damaged:
-        at = max(self._height, 0) if height is None else height
-        return Damaged(at, f"archive, byte {self._records.at}", expected, found)
+    def _damaged(self, expected: object, found: object) -> Damaged:
+        return self._records.damaged(expected, found)
 
 
 class _Records:
@@ -406,6 +406,8 @@ class _Records:
         self._taken = 0
         self.at = 0
         """Where the last record that was looked at begins."""
+        self.height = 0
+        """Of the block that it belongs to, for what is damaged."""
         self._peeked: tuple[_AnyRecord, bytes] | None = None
         self._packer = msgpack.Packer()
         self._unpacker = msgpack.Unpacker(
@@ -418,72 +420,73 @@ class _Records:
             max_ext_len=0,
         )
 
-    def peek(self, *, height: int = 0) -> _AnyRecord:
+    def damaged(self, expected: object, found: object) -> Damaged:
+        """The record that was looked at last is not as it must be."""
+        return Damaged(self.height, f"archive, byte {self.at}", expected, found)
+
+    def peek(self) -> _AnyRecord:
         """The next record, which stays. Raises Damaged."""
         if self._peeked is None:
-            value, raw = self._object(height)
+            value, raw = self._object()
             try:
                 self._peeked = msgspec.convert(value, _AnyRecord), raw
             except msgspec.ValidationError as error:
-                raise Damaged(height, f"archive, byte {self.at}", "a record", error) from error
+                raise self.damaged("a record", error) from error
         return self._peeked[0]
 
-    def take(self, *, height: int = 0) -> _AnyRecord:
+    def take(self) -> _AnyRecord:
         """The next record. Raises Damaged."""
-        record = self.peek(height=height)
+        record = self.peek()
         assert self._peeked is not None
         self._pass(self._peeked[1])
         self._peeked = None
         return record
 
-    def finish(self, height: int) -> None:
+    def finish(self) -> None:
         """Check what ends the file. Raises Damaged."""
         expected = self._hash.digest()
-        found, raw = self._object(height)
+        found, raw = self._object()
         if found != expected:
             shown = found.hex() if isinstance(found, bytes) else type(found).__name__
-            where = f"archive, byte {self.at}"
-            raise Damaged(height, where, f"SHA-256 {expected.hex()} of what is before", shown)
+            raise self.damaged(f"SHA-256 {expected.hex()} of what is before", shown)
         self._pass(raw)
         if self._held or self._file.read(1):
-            where = f"archive, byte {self._taken}"
-            raise Damaged(height, where, "the end of the file", "more bytes")
+            self.at = self._taken
+            raise self.damaged("the end of the file", "more bytes")
 
     def _pass(self, raw: bytes) -> None:
         self._hash.update(raw)
         self._taken += len(raw)
         del self._held[: len(raw)]
 
-    def _object(self, height: int) -> tuple[Any, bytes]:
+    def _object(self) -> tuple[Any, bytes]:
         """The next object and its bytes."""
         self.at = self._taken
-        where = f"archive, byte {self.at}"
         while True:
             try:
                 value = self._unpacker.unpack()
                 break
             except msgpack.OutOfData:
-                self._read(where, height)
+                self._read()
             except (ValueError, msgpack.exceptions.UnpackException) as error:
-                wrong = str(error) or type(error).__name__
-                raise Damaged(height, where, "MessagePack", wrong) from error
+                raise self.damaged("MessagePack", str(error) or type(error).__name__) from error
         raw = bytes(self._held[: self._unpacker.tell() - self._taken])
         # The shortest encoding, and no other: one chain, one archive.
         if self._packer.pack(value) != raw:
-            raise Damaged(height, where, "the shortest encoding", "a longer one")
+            raise self.damaged("the shortest encoding", "a longer one")
         return value, raw
 
-    def _read(self, where: str, height: int) -> None:
+    def _read(self) -> None:
         piece = self._file.read(READ_BYTES)
         if not piece:
             found = f"the file ends at byte {self._taken + len(self._held)}"
-            raise Damaged(height, where, "a record", found)
+            raise self.damaged("a record", found)
         self._held += piece
         try:
             self._unpacker.feed(piece)
         except msgpack.BufferFull:
             expected = f"a record of at most {MAX_RECORD_BYTES:,} bytes"
-            raise Damaged(height, where, expected, "a longer one") from None
+            raise self.damaged(expected, "a longer one") from None
 
 
 def _named(record: _AnyRecord) -> str:

@@ -275,9 +275,12 @@ def open_chain(args: argparse.Namespace, genesis: Genesis) -> Iterator[Opened]:
 
 def _running(home: Path) -> str | None:
     """The API of the node of this home, if it runs."""
+    from node.storage.copies import is_copy  # noqa: PLC0415
     from node.storage.errors import StoreLocked  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
 
+    if is_copy(home):
+        return None  # a follower has none
     found = open_home(home)
     try:
         found.acquire()

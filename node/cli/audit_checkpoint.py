@@ -42,7 +42,11 @@ def register(commands: Any) -> None:
         "if the key has signed something that this chain does not hold.",
     )
     sign.add_argument("--home", metavar="DIR", type=Path, required=True)
-    add_signing(sign)
+    sign.add_argument("--genesis", metavar="FILE", type=Path, required=True)
+    _add_key(sign)
+    sign.add_argument(
+        "--height", metavar="N", type=height_option, help="of the block (default: the last one)"
+    )
     sign.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     sign.add_argument("--json", action="store_true", help="one JSON document on stdout")
     sign.set_defaults(handler=_sign)
@@ -92,28 +96,25 @@ def _register_keys(keys: argparse.ArgumentParser) -> None:
     show.set_defaults(handler=_show_key)
 
 
-# --- options that other commands share ------------------------------------------------------------
-
-
 def _add_key(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="FILE", type=Path, required=True, help="the key file")
     parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="of the key file")
 
 
-def add_signing(parser: argparse.ArgumentParser) -> None:
-    """What `signed_checkpoint` reads besides a store."""
-    parser.add_argument("--genesis", metavar="FILE", type=Path, required=True)
-    _add_key(parser)
-    parser.add_argument(
-        "--height", metavar="N", type=int, help="of the block (default: the last final one)"
-    )
+def height_option(text: str) -> int:
+    """A height above genesis."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no height above 0")
+    return number
 
 
 # --- commands -------------------------------------------------------------------------------------
 
 
-def signed_checkpoint(store: ChainStore, args: argparse.Namespace) -> bytes:
-    """The signed note of a store's head, by the options of `add_signing`. Raises CommandError."""
+def signed_checkpoint(store: ChainStore, args: argparse.Namespace, height: int | None) -> bytes:
+    """The signed note of a store's block (None: the last one), by the options --genesis, --key and
+    --passphrase-file. Raises CommandError."""
     from node.audit.build_chain import EvidenceUnavailable  # noqa: PLC0415
     from node.audit.checkpoint import (  # noqa: PLC0415
         Signed,
@@ -127,7 +128,7 @@ def signed_checkpoint(store: ChainStore, args: argparse.Namespace) -> bytes:
     genesis = _genesis(args.genesis)
     key, opened = _open(args, "checkpoint", genesis)
     try:
-        checkpoint = make_checkpoint(store, genesis, args.height)
+        checkpoint = make_checkpoint(store, genesis, height)
         with Signed(_record(args.key), key) as signed:
             return sign(
                 checkpoint,
@@ -145,8 +146,14 @@ def signed_checkpoint(store: ChainStore, args: argparse.Namespace) -> bytes:
 
 
 def _sign(args: argparse.Namespace, output: Output) -> int:
+    return export_checkpoint(args, args.height, output)
+
+
+def export_checkpoint(args: argparse.Namespace, height: int | None, output: Output) -> int:
+    """Sign the block of a stopped node's or follower's chain, and write the note. Raises
+    CommandError."""
     with stopped(args.home) as node:
-        data = signed_checkpoint(node.store, args)
+        data = signed_checkpoint(node.store, args, height)
     write_whole(args.output, data)
     _tell(data, args.output, output)
     return Exit.DONE

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("beancount", "csv", "parquet")
 """Formats of the books."""
+CHECKPOINT = "checkpoint"
+"""Format of a signed head: see `node.cli.audit_checkpoint`."""
 MAX_HEIGHT_DIGITS = 18
 MAX_EVERY = 1_000_000
 """Blocks between two checkpoints."""
@@ -64,7 +66,7 @@ def register(commands: Any) -> None:
         description="Replays the chain as `audit chain` does and writes what moved, from the "
         "replay alone. A chain that is not sound gives no file.",
     )
-    export.add_argument("--format", choices=FORMATS, required=True)
+    export.add_argument("--format", choices=(*FORMATS, CHECKPOINT), required=True)
     export.add_argument("--home", metavar="DIR", type=Path, required=True, help="a node's home")
     export.add_argument("--genesis", metavar="FILE", type=Path, required=True)
     export.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
@@ -93,6 +95,10 @@ def register(commands: Any) -> None:
         help="beancount: confirm the balances after so many blocks, not only at the end of each "
         "UTC date",
     )
+    export.add_argument(
+        "--key", metavar="FILE", type=Path, help="checkpoint: the key file that signs it"
+    )
+    export.add_argument("--passphrase-file", metavar="FILE", type=Path, help="of the key file")
     export.add_argument("--json", action="store_true", help="one JSON document on stdout")
     export.set_defaults(handler=_export)
 
@@ -108,6 +114,10 @@ class _Unsound(Exception):
 def _export(args: argparse.Namespace, output: Output) -> int:
     from node.audit.export import CannotExport  # noqa: PLC0415
 
+    if args.format == CHECKPOINT:
+        return _checkpoint(args, output)
+    if args.key is not None:
+        raise usage("--key is for --format checkpoint: nothing else is signed")
     if args.every is not None and args.format != "beancount":
         raise usage("--checkpoint-every is for --format beancount: a table has no balances")
     try:
@@ -128,6 +138,19 @@ def _export(args: argparse.Namespace, output: Output) -> int:
         output.line(report.text().rstrip("\n"))
         output.note(f"{args.output} was not written: only a chain that is sound is exported")
         return report.exit_code
+
+
+def _checkpoint(args: argparse.Namespace, output: Output) -> int:
+    from node.cli.audit_checkpoint import export_checkpoint  # noqa: PLC0415
+
+    if any(x is not None for x in (args.first, args.account, args.every)):
+        raise usage("a checkpoint is of one block: give --to HEIGHT, and nothing else of the books")
+    if args.key is None:
+        raise usage("a checkpoint is signed: give --key (nostro audit checkpoint keys create)")
+    if args.last is not None and args.last.height is None:
+        raise usage("a checkpoint is of a block: give --to as a height")
+    height = None if args.last is None else args.last.height
+    return export_checkpoint(args, height, output)
 
 
 def _books(args: argparse.Namespace, output: Output) -> int:

@@ -1,4 +1,5 @@
-"""The chain of a node that does not run, for commands that read its home."""
+"""The chain of a node that does not run, for commands that read its home; or of an auditor's
+follower that does not, from its directory."""
 
 from __future__ import annotations
 
@@ -25,13 +26,14 @@ class Stopped(NamedTuple):
 
 @contextmanager
 def stopped(path: Path) -> Iterator[Stopped]:
-    """The chain of a node that does not run. Raises CommandError."""
+    """The chain of a node or follower that does not run. Raises CommandError."""
     from node.storage.chain_store import ChainStore  # noqa: PLC0415
+    from node.storage.copies import is_copy, open_copy  # noqa: PLC0415
     from node.storage.errors import StoreCorrupt, StoreLocked  # noqa: PLC0415
     from node.storage.home import open_home  # noqa: PLC0415
     from node.storage.horizon import load_horizon  # noqa: PLC0415
 
-    home = open_home(path)
+    home = open_copy(path) if is_copy(path) else open_home(path)
     try:
         home.acquire()
         database = home.open_database()

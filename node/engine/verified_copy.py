@@ -1,12 +1,5 @@
 """An auditor's own copy of a chain: every block was executed here before it is held.
 
-    format         "nostro-copy/1" and the chain id
-    genesis.json   the exact bytes the chain id is the digest of
-    data/          the database, as a node's (see `node.storage.chain_store`)
-    heads          what a witness reads beside the running follower (see `node.storage.heads`)
-    finds/         what was found wrong: proofs of forks, answers that do not verify
-    lock           held by the running follower
-
 Blocks come in with the finalization that ends them, as a node's own sync has them. The certificate
 is checked with the validators that the replay itself led to; then each block is executed by the
 code that a validator judges another's proposal with: every signature, root, balance and header
@@ -19,8 +12,6 @@ All blocks of an answer are stored in one synced batch, or none.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Self
 
@@ -39,13 +30,13 @@ from node.engine.node import load_chain
 from node.engine.sources import SourceLied
 from node.ledger.state import ConservationBroken
 from node.storage.chain_store import ChainStore
-from node.storage.disk import DIRECTORY_MODE, FileDisk, FileLock, write_file
-from node.storage.errors import HomeError, unwritable
+from node.storage.copies import make_copy
+from node.storage.disk import DIRECTORY_MODE, FileLock, write_file
+from node.storage.errors import unwritable
 from node.storage.heads import Head, HeadsWriter
 from node.storage.kv import KeyValue
 from node.storage.level import LevelStore
 
-FORMAT = "nostro-copy/1"
 MAX_FINDS = 64
 """Files kept in `finds`: a liar must not fill the disk. Each is at most one sync answer."""
 _SHOWN_KEY = b"~shown/"
@@ -241,16 +232,7 @@ class CopyDirectory:
         Raises BadGenesis, HomeError, StoreLocked, StorageError."""
         self.path = path
         self.genesis = load_genesis(genesis_bytes)
-        chain = self.genesis.chain_id.hex()
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            _make(path, genesis_bytes, chain)
-        found = chain_of(path)
-        if found != chain:
-            raise HomeError(
-                f"it holds a copy of chain {found}, the genesis file is of {chain}",
-                path,
-                "Name another directory, or the genesis file of its chain",
-            )
+        make_copy(path, genesis_bytes, self.genesis)
         self._lock = FileLock(str(path / "lock"))
 
     def __enter__(self) -> Self:
@@ -267,43 +249,3 @@ class CopyDirectory:
         except BaseException:
             kv.close()
             raise
-
-
-def is_copy(path: Path) -> bool:
-    """Whether this is the directory of a copy, and not a node's home."""
-    try:
-        return (path / "format").read_bytes().startswith(FORMAT.encode() + b"\n")
-    except OSError:
-        return False
-
-
-def chain_of(path: Path) -> str:
-    """The chain id, in hex, of the copy in a directory. Raises HomeError."""
-    try:
-        lines = (path / "format").read_bytes()[:256].decode("ascii", "replace").splitlines()
-    except OSError:
-        lines = []
-    if len(lines) != 2 or lines[0] != FORMAT or not lines[1].startswith("chain "):
-        raise HomeError(
-            "this is not the directory of a verified copy",
-            path,
-            "Name an empty directory, or one that does not exist, to begin a copy",
-        )
-    return lines[1].removeprefix("chain ")
-
-
-def _make(path: Path, genesis_bytes: bytes, chain: str) -> None:
-    """Under another name first: after a crash there is no half of one."""
-    building = path.absolute().with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(DIRECTORY_MODE, parents=True)
-        write_file(building / "genesis.json", genesis_bytes)
-        LevelStore(building / "data", create=True).close()
-        write_file(building / "format", f"{FORMAT}\nchain {chain}\n".encode("ascii"))
-        os.rename(building, path)
-        FileDisk().sync_directory(str(path.absolute().parent))
-    except OSError as error:
-        raise unwritable(error, path, "make the copy's directory") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

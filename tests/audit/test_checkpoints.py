@@ -179,7 +179,9 @@ def test_a_witness_never_cosigns_what_its_own_copy_does_not_hold(tmp_path: Path)
     other = notes.signed_note(forked(), tmp_path, 4)
     with pytest.raises(SigningRefused, match="contradicts the own copy"):
         notes.cosigned(other, sample(), tmp_path)
-    assert notes.cosigned(notes.signed_note(sample(), tmp_path / "..", 4), sample(), tmp_path)
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    assert notes.cosigned(notes.signed_note(sample(), aside, 4), sample(), tmp_path)
 
 
 def test_a_witness_whose_copy_was_replaced_by_a_fork_refuses_both_branches(tmp_path: Path) -> None:

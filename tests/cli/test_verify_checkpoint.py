@@ -150,10 +150,12 @@ def test_the_program_without_any_library_says_the_same(tmp_path: Path) -> None:
     note = notes.signed_note(sample(), tmp_path)
     once = notes.cosigned(note, sample(), tmp_path)
     archive = write_archive(tmp_path)
+    aside = tmp_path / "aside"
+    aside.mkdir()
     for given, data, options in (
         (once, dossier(), ("--witness", W1)),
         (once, dossier(), ("--witness", W2)),
-        (notes.signed_note(forked(), tmp_path / "..", 6), dossier(), ()),
+        (notes.signed_note(forked(), aside, 6), dossier(), ()),
     ):
         ran = verify(tmp_path, data, given, *options)
         alone = subprocess.run(

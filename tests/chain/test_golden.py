@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from consensus import messages
-from node.audit import dossier, epochs, proofs
-from node.chain import records, state_map, types
+from node.audit import dossier, epochs, proofs, state_proofs
+from node.chain import records, state_map, types, uetr_tree
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.genesis import load_genesis
 from node.engine import snapshot, window
@@ -20,7 +20,8 @@ from node.storage import backup
 from tests.support import golden, wire
 
 MODULES = (
-    types, records, state_map, messages, epochs, dossier, proofs, snapshot, window, backup,
+    types, records, state_map, uetr_tree, messages, epochs, dossier, proofs, state_proofs, snapshot,
+    window, backup,
 )  # fmt: skip
 SAMPLES = golden.samples()
 DOCUMENT: dict[str, Any] = json.loads(golden.PATH.read_text(encoding="utf-8"))
@@ -58,7 +59,9 @@ def test_golden_bytes_decode_to_the_sample_and_nothing_else() -> None:
 
 def test_every_format_names_itself_and_its_version() -> None:
     inner = {"KeySignature", "OutcomePlace", "KeyRecord", "Neighbour", "Content"}
-    inner |= {"Place", "PaymentPart", "Authority", "Ancestry", "EndedEpoch", "Finality"}
+    inner |= {"Place", "PaymentPart", "Authority", "ProvenBlock", "EndedEpoch", "Finality"}
+    inner |= {"Act", "Step", "PaymentRow", "AccountRow", "Balances", "Related", "DisputeRow"}
+    inner |= {"Placed", "Agreement", "Pinned", "Page", "TreeAbsence", "AccountPosition"}
     inner |= {"PendingEpoch", "Branch", "Rival"}
     inner |= {"StateChunkRef", "HistoryChunkRef", "WindowBlock"}
     inner |= {"Sweep", "ProvenKey", "CycleClose", "BilateralLimit", "MultilateralLimit"}

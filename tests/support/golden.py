@@ -15,7 +15,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from consensus import messages as m
-from node.audit import dossier as d
 from node.audit import epochs as e
 from node.audit import proofs as p
 from node.chain import records as r
@@ -47,11 +46,12 @@ from node.chain.signature import (
     prove_possession,
 )
 from node.chain.state_map import MapProof, Neighbour, StateMap, key_hash, record_digest
+from node.chain.uetr_tree import uetr_root
 from node.engine import snapshot as sn
 from node.engine import window as w
 from node.ledger.movements import body_digest, movement_digest
 from node.storage import backup as b
-from tests.support import golden_settlement, world
+from tests.support import golden_evidence, golden_settlement, world
 
 PATH = Path(__file__).parent.parent / "vectors" / "golden.json"
 SOURCE = "made by tests/support/golden.py of this project; Apache-2.0"
@@ -200,24 +200,16 @@ def samples() -> dict[str, Any]:
     )
     changes = (t.AddValidator(joining, *possessions), t.RemoveValidator("node3"))
     pending = r.PendingEpoch((joining,), ("node4",), world.GENESIS_TIME + 60_000)
-    place = d.Place(1, (_digest("sibling"),))
-    part = d.PaymentPart(full, place)
-    parent = genesis_header(world.genesis(), _digest("state"))
-    authority = d.Authority(parent, sender, MapProof((_digest("a"),), None))
-    ancestry = d.Ancestry(header, (_digest("sibling"), _digest("sibling 2")))
     epoch_link = e.EpochLink(header, (header,), finalization, world.genesis().validator_set)
-    ended = d.EndedEpoch(epoch_link, (_digest("sibling"),))
-    finality = d.Finality(finalization, ancestry, (header,))
-    dossier = d.Dossier(
+    evidence = golden_evidence.Parts(
         header=header,
+        finalization=finalization,
+        link=epoch_link,
         signed=t.SignedEnvelope(envelope, signatures),
-        instruction=place,
-        payment=part,
-        outcome=settled,
-        outcome_place=place,
-        authority=authority,
-        epochs=(ended,),
-        finality=finality,
+        payment=full,
+        settled=settled,
+        changed=resolved,
+        sender=sender,
         receipt=signed_receipt,
     )
     nullification = replace(
@@ -228,130 +220,124 @@ def samples() -> dict[str, Any]:
     )
     branch = p.Branch(header, (header,), finalization)
     rival = p.Rival(_digest("other block"), (_digest("sibling"),))
-    return golden_settlement.samples() | {
-        "Payment": plain,
-        "Payment, all fields": full,
-        "Pay": pay,
-        "Issue": t.Issue(world.uetr(3), world.EUR, world.BANKA.lei, 100_000_000_000),
-        "Redeem": t.Redeem(world.uetr(4), world.EUR, 1),
-        "RegisterKey": t.RegisterKey(new_key.public_key, possession),
-        "RevokeKey": t.RevokeKey(new_key.public_key),
-        "AddValidator": changes[0],
-        "RemoveValidator": changes[1],
-        "RekeyValidator": t.RekeyValidator(joining, *possessions),
-        "Propose": t.Propose(changes, world.GENESIS_TIME + 86_400_000),
-        "Propose, only a new epoch": t.Propose((), world.GENESIS_TIME + 86_400_000),
-        "Approve": t.Approve(_digest("proposal")),
-        "ReadyValidator": t.ReadyValidator("node4", 1, joining.vote_key, possessions[0]),
-        "ReportEquivocation": t.ReportEquivocation(equivocation.first, equivocation.second),
-        "Envelope": envelope,
-        "KeySignature": signatures[0],
-        "SignedEnvelope": t.SignedEnvelope(envelope, signatures),
-        "Instruction": checked.instruction,
-        "OutcomePlace": t.OutcomePlace(1, 0, 0),
-        "Outcome, settled": settled,
-        "Outcome, rejected": rejected,
-        "Outcome, repeated": repeated,
-        "Outcome, a change": resolved,
-        "Validator": world.genesis().validator_set.validators[0],
-        "Validator, with an address": joining,
-        "ValidatorSet": world.genesis().validator_set,
-        "Header, genesis": genesis_header(world.genesis(), _digest("state")),
-        "Header": header,
-        "Block": t.Block(header, (raw,)),
-        "ReceiptBody": receipt,
-        "Receipt": signed_receipt,
-        "ParametersKey": r.ParametersKey(),
-        "ParticipantKey": r.ParticipantKey(world.BANKA.lei),
-        "AssetKey": r.AssetKey(world.EUR),
-        "AccountKey": account,
-        "EpochKey": r.EpochKey(),
-        "ValidatorSetKey": r.ValidatorSetKey(1),
-        "ValidatorKeyKey": r.ValidatorKeyKey(joining.vote_key),
-        "ProposalKey": r.ProposalKey(_digest("proposal")),
-        "EquivocationKey": r.EquivocationKey(0, 7, 0),
-        "ParametersRecord": r.ParametersRecord(
-            35 * 24 * 3600 * 1000, 2, 60_000, t.CloseRule.EXPIRE
-        ),
-        "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
-        "ParticipantRecord": sender,
-        "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, False, 200, 100),
-        "AccountRecord": r.AccountRecord(-1, 40, 60),
-        "PendingEpoch": pending,
-        "EpochRecord": r.EpochRecord(0, pending),
-        "EpochRecord, none pending": r.EpochRecord(1, None),
-        "ValidatorKeyRecord": r.ValidatorKeyRecord(joining.vote_key, joining.operator, "vote"),
-        "ProposalRecord": r.ProposalRecord(
-            _digest("proposal"),
-            world.CENTRALBANK.lei,
-            changes,
-            world.GENESIS_TIME + 86_400_000,
-            (world.CENTRALBANK.key.public_key,),
-        ),
-        "EquivocationRecord": r.EquivocationRecord(
-            equivocation.first, equivocation.second, 70_000, world.BANKB.lei
-        ),
-        "Neighbour": Neighbour(key_hash(encode(account)), record_digest(b"")),
-        "MapProof": MapProof((_digest("a"), bytes(32), _digest("b")), None),
-        "MapProof, absent": MapProof(
-            (_digest("a"),), Neighbour(key_hash(encode(account)), record_digest(b""))
-        ),
-        "Content": content,
-        "VoteBody": m.VoteBody(0, 7, m.Kind.NOTARIZE, content),
-        "Vote": notarize,
-        "Vote, nullify": _vote(m.Kind.NULLIFY, None, 2),
-        "Certificate": finalization,
-        "Proposal": proposal,
-        "BlockRequest": m.BlockRequest(0, 7, content.block),
-        "BlockResponse": m.BlockResponse(0, block),
-        "CertificateRequest": m.CertificateRequest(0, 1, 300),
-        "OwnVotesRequest": m.OwnVotesRequest(0, 1_750_000_000_000),
-        "OwnVotesResponse": m.OwnVotesResponse(0, 1, finalization, (notarize,)),
-        "SyncRequest": m.SyncRequest(1),
-        "SyncResponse": m.SyncResponse((block,), (), finalization),
-        "EpochSealed": m.EpochSealed(3, (block,), finalization),
-        "Equivocation": equivocation,
-        "OwnVote": m.OwnVote(notarize),
-        "OwnProposal": m.OwnProposal(proposal),
-        "Body": m.Body(0, 7, block),
-        "Certified": m.Certified(finalization),
-        "Witnessed": m.Witnessed(equivocation),
-        "Place": place,
-        "PaymentPart": part,
-        "Authority": authority,
-        "Ancestry": ancestry,
-        "EpochLink": epoch_link,
-        "EndedEpoch": ended,
-        "Branch": branch,
-        "Rival": rival,
-        "ForkProof": p.ForkProof((epoch_link,), branch, branch, rival, (nullification,)),
-        "ForkProof, one height": p.ForkProof((), branch, branch, None, ()),
-        "EquivocationProof": p.EquivocationProof((epoch_link,), equivocation),
-        "Manifest": sn.Manifest(
-            header,
-            finalization,
-            2,
-            header,
-            1,
-            (sn.StateChunkRef(_digest("s"), 64, _digest("root")),) * 2,
-            (sn.HistoryChunkRef(_digest("h"), 32),),
-        ),
-        "StateChunkRef": sn.StateChunkRef(_digest("s"), 64, _digest("root")),
-        "HistoryChunkRef": sn.HistoryChunkRef(_digest("h"), 32),
-        "StateChunk": sn.StateChunk(((encode(account), b"record"),)),
-        "WindowBlock": w.WindowBlock(block, (b"outcome",)),
-        "WindowAnswer": w.WindowAnswer((w.WindowBlock(block, (b"outcome",)),), 7, finalization),
-        "BackupHead": b.BackupHead(
-            _digest("chain"), 7, _digest("block"), 1_750_000_000_000, b"{}", b"[node]", b"{}"
-        ),
-        "BackupEntries": b.BackupEntries(((b"key", b"value"),)),
-        "BackupEnd": b.BackupEnd(1),
-        "Finality": finality,
-        "Dossier": dossier,
-        "Dossier, no parts": replace(
-            dossier, payment=None, authority=None, epochs=(), finality=None, receipt=None
-        ),
-    }
+    return (
+        golden_settlement.samples()
+        | golden_evidence.samples(evidence)
+        | {
+            "Payment": plain,
+            "Payment, all fields": full,
+            "Pay": pay,
+            "Issue": t.Issue(world.uetr(3), world.EUR, world.BANKA.lei, 100_000_000_000),
+            "Redeem": t.Redeem(world.uetr(4), world.EUR, 1),
+            "RegisterKey": t.RegisterKey(new_key.public_key, possession),
+            "RevokeKey": t.RevokeKey(new_key.public_key),
+            "AddValidator": changes[0],
+            "RemoveValidator": changes[1],
+            "RekeyValidator": t.RekeyValidator(joining, *possessions),
+            "Propose": t.Propose(changes, world.GENESIS_TIME + 86_400_000),
+            "Propose, only a new epoch": t.Propose((), world.GENESIS_TIME + 86_400_000),
+            "Approve": t.Approve(_digest("proposal")),
+            "ReadyValidator": t.ReadyValidator("node4", 1, joining.vote_key, possessions[0]),
+            "ReportEquivocation": t.ReportEquivocation(equivocation.first, equivocation.second),
+            "Envelope": envelope,
+            "KeySignature": signatures[0],
+            "SignedEnvelope": t.SignedEnvelope(envelope, signatures),
+            "Instruction": checked.instruction,
+            "OutcomePlace": t.OutcomePlace(1, 0, 0),
+            "Outcome, settled": settled,
+            "Outcome, rejected": rejected,
+            "Outcome, repeated": repeated,
+            "Outcome, a change": resolved,
+            "Validator": world.genesis().validator_set.validators[0],
+            "Validator, with an address": joining,
+            "ValidatorSet": world.genesis().validator_set,
+            "Header, genesis": genesis_header(world.genesis(), _digest("state")),
+            "Header": header,
+            "Block": t.Block(header, (raw,)),
+            "ReceiptBody": receipt,
+            "Receipt": signed_receipt,
+            "ParametersKey": r.ParametersKey(),
+            "ParticipantKey": r.ParticipantKey(world.BANKA.lei),
+            "AssetKey": r.AssetKey(world.EUR),
+            "AccountKey": account,
+            "EpochKey": r.EpochKey(),
+            "ValidatorSetKey": r.ValidatorSetKey(1),
+            "ValidatorKeyKey": r.ValidatorKeyKey(joining.vote_key),
+            "ProposalKey": r.ProposalKey(_digest("proposal")),
+            "EquivocationKey": r.EquivocationKey(0, 7, 0),
+            "ParametersRecord": r.ParametersRecord(
+                35 * 24 * 3600 * 1000, 2, 60_000, t.CloseRule.EXPIRE
+            ),
+            "KeyRecord": r.KeyRecord(world.BANKA.key.public_key, 0, 70_000),
+            "ParticipantRecord": sender,
+            "AssetRecord": r.AssetRecord(world.EUR, 2, world.CENTRALBANK.lei, False, 200, 100),
+            "AccountRecord": r.AccountRecord(-1, 40, 60),
+            "PendingEpoch": pending,
+            "EpochRecord": r.EpochRecord(0, pending),
+            "EpochRecord, none pending": r.EpochRecord(1, None),
+            "ValidatorKeyRecord": r.ValidatorKeyRecord(joining.vote_key, joining.operator, "vote"),
+            "ProposalRecord": r.ProposalRecord(
+                _digest("proposal"),
+                world.CENTRALBANK.lei,
+                changes,
+                world.GENESIS_TIME + 86_400_000,
+                (world.CENTRALBANK.key.public_key,),
+            ),
+            "EquivocationRecord": r.EquivocationRecord(
+                equivocation.first, equivocation.second, 70_000, world.BANKB.lei
+            ),
+            "Neighbour": Neighbour(key_hash(encode(account)), record_digest(b"")),
+            "MapProof": MapProof((_digest("a"), bytes(32), _digest("b")), None),
+            "MapProof, absent": MapProof(
+                (_digest("a"),), Neighbour(key_hash(encode(account)), record_digest(b""))
+            ),
+            "Content": content,
+            "VoteBody": m.VoteBody(0, 7, m.Kind.NOTARIZE, content),
+            "Vote": notarize,
+            "Vote, nullify": _vote(m.Kind.NULLIFY, None, 2),
+            "Certificate": finalization,
+            "Proposal": proposal,
+            "BlockRequest": m.BlockRequest(0, 7, content.block),
+            "BlockResponse": m.BlockResponse(0, block),
+            "CertificateRequest": m.CertificateRequest(0, 1, 300),
+            "OwnVotesRequest": m.OwnVotesRequest(0, 1_750_000_000_000),
+            "OwnVotesResponse": m.OwnVotesResponse(0, 1, finalization, (notarize,)),
+            "SyncRequest": m.SyncRequest(1),
+            "SyncResponse": m.SyncResponse((block,), (), finalization),
+            "EpochSealed": m.EpochSealed(3, (block,), finalization),
+            "Equivocation": equivocation,
+            "OwnVote": m.OwnVote(notarize),
+            "OwnProposal": m.OwnProposal(proposal),
+            "Body": m.Body(0, 7, block),
+            "Certified": m.Certified(finalization),
+            "Witnessed": m.Witnessed(equivocation),
+            "EpochLink": epoch_link,
+            "Branch": branch,
+            "Rival": rival,
+            "ForkProof": p.ForkProof((epoch_link,), branch, branch, rival, (nullification,)),
+            "ForkProof, one height": p.ForkProof((), branch, branch, None, ()),
+            "EquivocationProof": p.EquivocationProof((epoch_link,), equivocation),
+            "Manifest": sn.Manifest(
+                header,
+                finalization,
+                2,
+                header,
+                1,
+                (sn.StateChunkRef(_digest("s"), 64, _digest("root")),) * 2,
+                (sn.HistoryChunkRef(_digest("h"), 32),),
+            ),
+            "StateChunkRef": sn.StateChunkRef(_digest("s"), 64, _digest("root")),
+            "HistoryChunkRef": sn.HistoryChunkRef(_digest("h"), 32),
+            "StateChunk": sn.StateChunk(((encode(account), b"record"),)),
+            "WindowBlock": w.WindowBlock(block, (b"outcome",)),
+            "WindowAnswer": w.WindowAnswer((w.WindowBlock(block, (b"outcome",)),), 7, finalization),
+            "BackupHead": b.BackupHead(
+                _digest("chain"), 7, _digest("block"), 1_750_000_000_000, b"{}", b"[node]", b"{}"
+            ),
+            "BackupEntries": b.BackupEntries(((b"key", b"value"),)),
+            "BackupEnd": b.BackupEnd(1),
+        }
+    )
 
 
 def _payments_root(payments: tuple[t.Payment, ...]) -> bytes:
@@ -402,6 +388,7 @@ def _derived() -> dict[str, bytes]:
         "state root of one account and one asset": StateMap.empty()
         .update({account: record, encode(values["AssetKey"]): encode(values["AssetRecord"])})
         .root,
+        "root of the UETRs of payments 0 to 64": uetr_root(sorted(map(world.uetr, range(65)))),
         "preimage of a vote": preimage(m.VOTE_DOMAIN, chain_id, encode(values["VoteBody"])),
         "preimage of an instruction": preimage(
             INSTRUCTION_DOMAIN, chain_id, encode(values["Envelope"])

@@ -179,6 +179,8 @@ class InProcesses:
         self._order: deque[_Batch] = deque()
         """Sent, in order, from the first one that is not known to be sound."""
         self._failure: Failure | None = None
+        self._failed: Exception | None = None
+        """The first, once it is known."""
 
     def about(self, failure: Failure) -> None:
         """See `Checks`."""
@@ -264,11 +266,14 @@ class InProcesses:
     def _advance(self) -> None:
         """Count what is sound, in order, up to the first batch that is not known. Raises the
         failure of the first bad one."""
+        if self._failed is not None:
+            raise self._failed
         while self._order and (verdicts := self._order[0].verdicts) is not None:
             batch = self._order[0]
             bad = verdicts.find(0)
             if bad >= 0:
                 self.sound += bad
-                raise batch.failures[bad](batch.jobs[bad][0])
+                self._failed = batch.failures[bad](batch.jobs[bad][0])
+                raise self._failed
             self.sound += len(batch.jobs)
             self._order.popleft()

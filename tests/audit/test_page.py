@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
+from node.audit.dossier import encode_dossier
 from node.audit.note import BadNote, Checkpoint, origin_of
 from node.audit.page.build import SCRIPTS, build_page
 from node.audit.report import FAIL, INVALID, VALID
-from node.audit.verify import verify_file
+from node.audit.verify import CHECKS, verify_file
 from node.audit.verify_checkpoint import Pin, read_pin
 from node.chain.block import header_digest
 from node.chain.genesis import BadGenesis, load_genesis
 from node.chain.signature import BadKey, check_public_key, verify_bytes
 from tests.support.chromium import Page, opened
-from tests.support.evidence_world import case_bytes, evidence_world
+from tests.support.evidence_cases import Case, cases
+from tests.support.evidence_world import CASES, case, case_bytes, evidence_world
 from tests.support.page_cases import genesis_variants, other_encodings
+from tests.support.shuffled import shuffled
 
 pytestmark = pytest.mark.xdist_group("page")
 
@@ -137,6 +141,14 @@ def test_the_same_sources_make_the_same_page() -> None:
     assert page.isascii() or page.encode().decode() == page
     here = Path(__file__).parents[2] / "node" / "audit" / "page"
     assert {each.name for each in here.glob("*.js")} == set(SCRIPTS)
+
+
+def test_the_code_of_others_is_what_its_list_says() -> None:
+    here = Path(__file__).parents[2] / "node" / "audit" / "page" / "vendor"
+    listed = (here / "README.md").read_text()
+    for path in here.glob("*.js"):
+        assert sha256(path.read_bytes()).hexdigest() in listed
+        assert (here / "LICENSE-noble-ed25519").read_text() in build_page()
 
 
 def test_the_page_names_nothing_that_it_would_have_to_load() -> None:
@@ -284,6 +296,20 @@ def test_a_browser_whose_ed25519_surprises_is_not_relied_on(built: Path, tmp_pat
 # --- the same judgement ---------------------------------------------------------------------------
 
 
+def test_the_shared_sample_is_judged_alike(browser: Browser) -> None:
+    assert len(cases()) >= 500
+    by_genesis: dict[bytes, list[Case]] = {}
+    for each in cases():
+        by_genesis.setdefault(each.genesis, []).append(each)
+    for genesis, sample in by_genesis.items():
+        judged = by_page(browser, [each.data for each in sample], genesis)
+        found = {
+            each.name: (said.verdict, said.status, frozenset(said.failed))
+            for each, said in zip(sample, judged, strict=True)
+        }
+        assert found == {each.name: (each.verdict, each.status, each.failed) for each in sample}
+
+
 def test_no_value_of_a_file_has_a_second_encoding(browser: Browser) -> None:
     genesis = evidence_world().members.genesis_bytes
     # Every form of a head, spread over the file: the step has no factor in common with theirs.
@@ -294,6 +320,20 @@ def test_no_value_of_a_file_has_a_second_encoding(browser: Browser) -> None:
     assert {each.failed for each in judged} == {("file",)}
     sample = range(0, len(files), 11)
     assert [judged[i] for i in sample] == [by_python(files[i], genesis) for i in sample]
+
+
+def test_parts_that_do_not_belong_together_are_judged_alike(browser: Browser) -> None:
+    genesis = evidence_world().members.genesis_bytes
+    dossiers = [*map(case, CASES), case("net-waterfall", "all"), case("alone", None, 5)]
+    # What never changes, with a change: a check once stumbled over it.
+    changed = replace(case("issue"), steps=case("issue").steps + case("cancelled").steps)
+    waits = replace(changed.steps[0], outcome=replace(changed.steps[0].outcome, status="PDNG"))
+    odd = encode_dossier(replace(changed, steps=(waits, *changed.steps[1:])))
+    files = [odd, *shuffled(dossiers, 600, seed=5)]
+    expected = [by_python(each, genesis) for each in files]
+    assert by_page(browser, files, genesis) == expected
+    seldom = {"chain", "receipt", "pinned"}
+    assert {name for each in expected for name in each.failed} >= set(dict(CHECKS)) - seldom
 
 
 def test_a_genesis_file_is_taken_or_refused_alike(browser: Browser) -> None:

@@ -126,17 +126,21 @@ function deliveryText(dossier, genesis) {
     outcomes.push(together.decided.outcome);
   }
   const blocks = new Map(dossier.blocks.map(({ header }) => [header.height, header]));
+  const name = (leaf, digest) => `${hex(leaf)} ${hex(digest)}`;
+  const seen = new Map();
+  for (const each of outcomes) {
+    const header = blocks.get(each.height);
+    if (header !== undefined) seen.set(name(outcomeLeaf(each), headerDigest(header)), each);
+  }
   let others = 0;
   for (const { act, outcome } of [...dossier.related].reverse()) {
     const { body, sender } = act.signed.envelope;
     if (body.$ !== "Acknowledge") continue;
-    const seen = outcomes.find((each) => blocks.has(each.height)
-      && alike(outcomeLeaf(each), body.outcome)
-      && alike(headerDigest(blocks.get(each.height)), body.block));
-    if (seen !== undefined) {
-      const which = seen === outcomes[outcomes.length - 1] ? "final" : "an earlier";
-      return `${partyText(sender, genesis)} acknowledged in block ${outcome.height} to have seen its `
-        + `${which} outcome, of block ${seen.height}`;
+    const found = seen.get(name(body.outcome, body.block));
+    if (found !== undefined) {
+      const which = found === outcomes[outcomes.length - 1] ? "final" : "an earlier";
+      return `${partyText(sender, genesis)} acknowledged in block ${outcome.height} to have seen `
+        + `its ${which} outcome, of block ${found.height}`;
     }
     others += 1;
   }

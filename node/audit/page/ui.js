@@ -71,6 +71,11 @@ function showLine(line) {
 function showRecord(files, report) {
   const list = byId("record");
   list.replaceChildren();
+  if (report.genesis !== null) {
+    const { network, chainId, devnet } = report.genesis;
+    const warning = devnet ? "; a devnet, whose keys everybody knows" : "";
+    list.append(cell("dt", "Network"), cell("dd", `${network}, chain ${hex(chainId)}${warning}`));
+  }
   for (const [role, file] of Object.entries(files)) {
     if (file === null) continue;
     const what = { evidence: "Evidence", genesis: "Genesis file", checkpoint: "Checkpoint" }[role];
@@ -91,7 +96,9 @@ function showVerdict(report) {
   const verdict = byId("verdict");
   verdict.textContent = report.verdict;
   verdict.className = report.verdict;
-  byId("meaning").textContent = MEANINGS[report.verdict];
+  const failed = report.lines.filter((line) => line.result === "FAIL").map((line) => line.check);
+  const which = failed.length > 0 ? ` Failed: ${[...new Set(failed)].join(", ")}.` : "";
+  byId("meaning").textContent = MEANINGS[report.verdict] + which;
   const status = report.status === null ? "" : `Proved status of the payment: ${report.status}`;
   byId("proved").textContent = status;
 }
@@ -105,10 +112,14 @@ async function verifyChosen() {
   byId("progress").textContent = "";
   if (files.evidence === null || files.genesis === null) return;
   byId("checks").tBodies[0].replaceChildren();
+  const begun = Date.now();
   byId("progress").textContent = "Checking…";
+  byId("progress").className = "";
   const onLine = async (line) => {
     if (own !== run) throw new Overtaken();
     showLine(line);
+    // Said once it takes a while, and not each time: a screen reader reads all of it out.
+    if (Date.now() - begun > 2000) byId("progress").textContent = `Checking… after ${line.check}`;
     await pause();
   };
   try {
@@ -118,6 +129,7 @@ async function verifyChosen() {
     showVerdict(report);
     showRecord(files, report);
     byId("result").hidden = false;
+    byId("progress").className = "done";
     byId("progress").textContent = `Done: ${report.verdict}`;
     byId("verdict").focus();
   } catch (error) {

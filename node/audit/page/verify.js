@@ -13,6 +13,7 @@ class Report {
     this.status = null;
     this.culprits = [];
     this.named = [];
+    this.genesis = null;
     this.onLine = onLine ?? (() => undefined);
   }
 
@@ -80,6 +81,7 @@ function tooLarge(size) {
     trusts, or null. Throws nothing that the file could bring about. */
 async function verifyEvidence(data, genesis, checkpoint, onLine) {
   const report = new Report(onLine);
+  report.genesis = genesis;
   let name;
   let evidence;
   try {

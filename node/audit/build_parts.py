@@ -71,6 +71,9 @@ class DossierSource(HeadedSource, Protocol):
     def joined(self, asset: str, cycle: int) -> Iterator[JoinedEntry]:
         """The payments of a clearing cycle, in order of joining."""
 
+    def joined_leaves(self, asset: str, cycle: int) -> Iterator[bytes]:
+        """Their leaf hashes alone."""
+
     def cycle_closed(self, asset: str, cycle: int) -> tuple[int, int] | None:
         """(height, index) of the outcome that closed a clearing cycle; None: nothing is known of
         it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from itertools import islice
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable, required
@@ -28,7 +28,7 @@ from node.audit.dossier import (
 )
 from node.chain.build import link_id
 from node.chain.encoding import RESOLUTION, digest, encode
-from node.chain.merkle import EMPTY_ROOT, NODE_PREFIX, PAYMENT_LEAF, root
+from node.chain.merkle import EMPTY_ROOT, PAYMENT_LEAF, inclusion_proof, node_hash, root
 from node.chain.records import CycleKey, CycleRecord
 from node.chain.statuses import FINAL_SETTLED
 from node.chain.types import (
@@ -47,6 +47,8 @@ from node.chain.types import (
 )
 from node.ledger.entries import UetrEntry
 
+CHUNK_LEAVES = 1 << 14
+"""Leaves of a set that are held at once."""
 ALL = "all"
 """A reader who may see every payment in clear: a supervisor, an auditor."""
 
@@ -101,7 +103,8 @@ def _gridlocked(parts: Parts, own: Own, height: int, group: bytes) -> Gridlocked
             assert outcome.original is not None
             members.append(Member(outcome.content, outcome.original))
     what = f"block {height} has other payments of the {asset} resolution than it says"
-    place, shown = _set(parts, own, members, event.payments_root, what)
+    leaves = (member.leaf for member in members)
+    place, shown = _set(parts, own, leaves, members, _Expected(event.payments_root, what))
     return Gridlocked(parts.placed(height, at), place, shown)
 
 
@@ -154,12 +157,13 @@ def _netted(parts: Parts, own: Own, key: CycleKey) -> Netted:
     event = closed.outcome.event
     if not isinstance(event, CycleClosed):
         raise EvidenceUnavailable(f"the close of {name} is not where the index has it")
+    what = f"not all of the {record.payments:,} payments of {name} are known here"
+    leaves = parts.source.joined_leaves(key.asset, key.cycle)
     members = (
         Member(each.leaf, OutcomePlace(each.height, each.instruction, each.payment))
         for each in parts.source.joined(key.asset, key.cycle)
     )
-    what = f"not all of the {record.payments:,} payments of {name} are known here"
-    place, shown = _set(parts, own, members, event.payments_root, what)
+    place, shown = _set(parts, own, leaves, members, _Expected(event.payments_root, what))
     decided = None
     if record.decided is not None:
         where, _ = _event_at(
@@ -176,27 +180,34 @@ def _netted(parts: Parts, own: Own, key: CycleKey) -> Netted:
 # --- the set --------------------------------------------------------------------------------------
 
 
+class _Expected(NamedTuple):
+    root: bytes
+    """Over the leaf hashes of the set."""
+    otherwise: str
+    """What it means that what is found has another one."""
+
+
 def _set(
-    parts: Parts, own: Own, members: Iterable[Member], expected: bytes, what: str
+    parts: Parts,
+    own: Own,
+    leaves: Iterable[bytes],
+    members: Iterable[Member],
+    expected: _Expected,
 ) -> tuple[Place | None, Members]:
     """The payment's place in the set, or the whole set for a reader who may see (part of) it.
-
-    `expected`: the root over the set; `what`: that it is another one."""
+    Either `leaves` or `members` is read."""
     if own.clear is None:
-        tree = PathTree(own.leaf)
-        for member in members:
-            tree.add(member.leaf)
-        computed, place = tree.finish()
-        if computed != expected or place is None:
-            raise EvidenceUnavailable(what)
+        computed, place = read_once(leaves, own.leaf)
+        if computed != expected.root or place is None:
+            raise EvidenceUnavailable(expected.otherwise)
         return place, ()
     listed = list(islice(members, MAX_MEMBERS + 1))
     if len(listed) > MAX_MEMBERS:
         raise EvidenceTooLarge(
             f"more than {MAX_MEMBERS:,} payments settled together; ask for a dossier without them"
         )
-    if root([member.leaf for member in listed]) != expected:
-        raise EvidenceUnavailable(what)
+    if root([member.leaf for member in listed]) != expected.root:
+        raise EvidenceUnavailable(expected.otherwise)
     return None, _in_clear(parts, listed, own.clear)
 
 
@@ -236,47 +247,44 @@ def parties(payment: Payment) -> tuple[str | None, ...]:
     )
 
 
-class PathTree:
-    """An RFC 6962 tree that is read once, leaf by leaf, and keeps the path of one leaf: a cycle may
-    have millions."""
-
-    def __init__(self, wanted: bytes) -> None:
-        self._wanted = wanted
-        self._size = 0
-        self._index: int | None = None
-        self._peaks: list[tuple[bytes, bool]] = []
-        """Roots of the complete subtrees, largest first, and whether the leaf is below."""
-        self._path: list[bytes] = []
-
-    def add(self, leaf: bytes) -> None:
-        """The next leaf. The first one that is as wanted is the one."""
-        here = leaf == self._wanted and self._index is None
+def read_once(
+    leaves: Iterable[bytes], wanted: bytes, held: int = CHUNK_LEAVES
+) -> tuple[bytes, Place | None]:
+    """(root, place of the first leaf that is as wanted) of a tree that is read once and never held
+    whole: a cycle may have millions. None: it is not among them. `held`: leaves at once, a power of
+    two."""
+    each, path = iter(leaves), list[bytes]()
+    peaks: list[tuple[bytes, bool]] = []
+    found: int | None = None
+    # A chunk is a complete subtree, but for the last one: the tree over their roots is the tree.
+    for number in count():
+        chunk = list(islice(each, held))
+        if not chunk:
+            break
+        here = found is None and wanted in chunk
         if here:
-            self._index = self._size
-        node, size = leaf, self._size
-        peaks = self._peaks
+            index = chunk.index(wanted)
+            found, path = number * held + index, inclusion_proof(chunk, index)
+        node, size = root(chunk), number
         while size & 1:
-            left, below = peaks.pop()
-            if below or here:
-                self._path.append(node if below else left)
-                here = True
-            node = sha256(NODE_PREFIX + left + node).digest()
+            node, here = _joined(peaks.pop(), (node, here), path)
             size >>= 1
         peaks.append((node, here))
-        self._size += 1
+    if not peaks:
+        return EMPTY_ROOT, None
+    right = peaks.pop()
+    while peaks:
+        right = _joined(peaks.pop(), right, path)
+    return right[0], None if found is None else Place(found, tuple(path))
 
-    def finish(self) -> tuple[bytes, Place | None]:
-        """(root, place of the leaf); None: it was not among them."""
-        if not self._peaks:
-            return EMPTY_ROOT, None
-        node, here = self._peaks[-1]
-        for left, below in reversed(self._peaks[:-1]):
-            if below or here:
-                self._path.append(node if below else left)
-                here = True
-            node = sha256(NODE_PREFIX + left + node).digest()
-        place = None if self._index is None else Place(self._index, tuple(self._path))
-        return node, place
+
+def _joined(
+    left: tuple[bytes, bool], right: tuple[bytes, bool], path: list[bytes]
+) -> tuple[bytes, bool]:
+    """Two neighbouring subtrees, each with whether the leaf is below, become one."""
+    if left[1] or right[1]:
+        path.append(right[0] if left[1] else left[0])
+    return node_hash(left[0], right[0]), left[1] or right[1]
 
 
 def _event_at(

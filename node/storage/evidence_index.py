@@ -6,7 +6,7 @@ proves them: evidence that is made with a damaged one does not verify.
     g UETR height index → (an outcome of a payment that has several)
     a UETR height index → (an accepted instruction about the payment)
     k UETR UETR → (the second carries on or gives back the first)
-    j asset NUL cycle height number → leaf hash of a payment that joined the cycle, its place
+    j asset NUL cycle height → leaf hash and place of each payment that joined the cycle there
     y asset NUL cycle → height, index of the outcome that closed it
 
 All numbers are big-endian, so that keys iterate in order.
@@ -20,6 +20,8 @@ from node.ledger.entries import ClosedEntry, JoinedEntry
 from node.storage.kv import KeyValueView
 
 LEAF_BYTES = 32
+JOINED_BYTES = LEAF_BYTES + 8
+"""Of one payment that joined: its leaf hash, index of the instruction, number of the payment."""
 Puts = Iterator[tuple[bytes, bytes]]
 
 
@@ -41,9 +43,12 @@ def put_following(following: Iterable[tuple[bytes, bytes]]) -> Puts:
 
 def put_cycles(joined: Iterable[JoinedEntry], closed: Iterable[ClosedEntry]) -> Puts:
     """What a block adds of clearing cycles. `joined`: in order of joining."""
-    for number, each in enumerate(joined):
-        key = _cycle(b"j", each.asset, each.cycle) + _long(each.height) + _short(number)
-        yield key, each.leaf + _short(each.instruction) + _short(each.payment)
+    packed: dict[bytes, list[bytes]] = {}
+    for asset, cycle, leaf, height, instruction, payment in joined:
+        entries = packed.setdefault(_cycle(b"j", asset, cycle) + _long(height), [])
+        entries.append(leaf + _short(instruction) + _short(payment))
+    for key, entries in packed.items():
+        yield key, b"".join(entries)
     for close in closed:
         key = _cycle(b"y", close.asset, close.cycle)
         yield key, _long(close.height) + _short(close.outcome)
@@ -77,18 +82,22 @@ class EvidenceIndex:
     def joined(self, asset: str, cycle: int) -> Iterator[JoinedEntry]:
         """The payments of a clearing cycle, in order of joining. A node that began with a snapshot
         lacks those that joined before it."""
+        number = int.from_bytes
+        for height, each in self._joined(asset, cycle):
+            leaf, instruction, payment = each[:LEAF_BYTES], each[LEAF_BYTES:-4], each[-4:]
+            place = height, number(instruction, "big"), number(payment, "big")
+            yield JoinedEntry(asset, cycle, leaf, *place)
+
+    def joined_leaves(self, asset: str, cycle: int) -> Iterator[bytes]:
+        """Their leaf hashes alone: a cycle may have millions."""
+        return (each[:LEAF_BYTES] for _, each in self._joined(asset, cycle))
+
+    def _joined(self, asset: str, cycle: int) -> Iterator[tuple[int, bytes]]:
         prefix = _cycle(b"j", asset, cycle)
         for key, value in self._index.iterate(prefix):
-            height = int.from_bytes(key[len(prefix) : -4], "big")
-            place = value[LEAF_BYTES:]
-            yield JoinedEntry(
-                asset,
-                cycle,
-                value[:LEAF_BYTES],
-                height,
-                int.from_bytes(place[:4], "big"),
-                int.from_bytes(place[4:], "big"),
-            )
+            height = int.from_bytes(key[len(prefix) :], "big")
+            for at in range(0, len(value), JOINED_BYTES):
+                yield height, value[at : at + JOINED_BYTES]
 
     def cycle_closed(self, asset: str, cycle: int) -> tuple[int, int] | None:
         """(height, index) of the outcome that closed a clearing cycle; None: nothing is known of

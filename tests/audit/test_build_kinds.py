@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from node.audit.build import EvidenceUnavailable, OpenBlocks, build_dossier
-from node.audit.build_together import PathTree
+from node.audit.build_together import CHUNK_LEAVES, read_once
 from node.audit.dossier import Dossier, Gridlocked, Linked, Netted, decode_dossier
 from node.audit.report import VALID
 from node.audit.verify import check_dossier
@@ -307,7 +307,7 @@ def test_another_payment_in_the_place_of_a_member_is_not_shown() -> None:
     """An index that a disk damaged, or a lying one: the leaf hashes are those of the cycle."""
 
     def swap(chain: SmallChain) -> None:
-        chain.joined = lambda *asked: moved(type(chain).joined(chain, *asked))  # type: ignore[method-assign]
+        chain.joined = lambda *asked: moved(SmallChain.joined(chain, *asked))  # type: ignore[method-assign]
 
     def moved(entries: Iterator[JoinedEntry]) -> Iterator[JoinedEntry]:
         found = list(entries)
@@ -346,21 +346,17 @@ def test_a_pruned_block_of_what_was_said_is_named() -> None:
 # --- the path of one of many ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 31, 33])
-def test_a_tree_that_is_read_once_gives_the_path_of_any_leaf(size: int) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 31, 33, 64])
+@pytest.mark.parametrize("held", [1, 4, 16, CHUNK_LEAVES])
+def test_a_tree_that_is_read_once_gives_the_path_of_any_leaf(size: int, held: int) -> None:
     leaves = [leaf_hash(b"%d" % number) for number in range(size)]
     for index, wanted in enumerate(leaves):
-        tree = PathTree(wanted)
-        for leaf in leaves:
-            tree.add(leaf)
-        computed, place = tree.finish()
+        computed, place = read_once(iter(leaves), wanted, held)
         assert computed == root(leaves)
         assert place is not None
         assert (place.index, list(place.path)) == (index, inclusion_proof(leaves, index))
 
 
 def test_a_leaf_that_is_not_in_a_tree_has_no_place() -> None:
-    tree = PathTree(leaf_hash(b"x"))
-    assert tree.finish() == (root([]), None)
-    tree.add(leaf_hash(b"y"))
-    assert tree.finish() == (leaf_hash(b"y"), None)
+    assert read_once([], leaf_hash(b"x")) == (root([]), None)
+    assert read_once([leaf_hash(b"y")], leaf_hash(b"x")) == (leaf_hash(b"y"), None)

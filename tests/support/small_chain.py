@@ -315,6 +315,9 @@ class SmallChain:
         each = (entry for applied in self.applied.values() for entry in applied.joined)
         return (entry for entry in each if (entry.asset, entry.cycle) == (asset, cycle))
 
+    def joined_leaves(self, asset: str, cycle: int) -> Iterator[bytes]:
+        return (entry.leaf for entry in self.joined(asset, cycle))
+
     def cycle_closed(self, asset: str, cycle: int) -> tuple[int, int] | None:
         for applied in self.applied.values():
             for entry in applied.closed:

@@ -14,8 +14,9 @@ help:
 	@echo "make venv     set-up alone; afterwards .venv/bin/nostro is the command"
 	@echo "make verifier build/nostro-verify.pyz: the verifier as one file that any Python runs; and"
 	@echo "              build/verify.html: as a page that any browser opens from disk"
-	@echo "make sim      the ledger against its model, 50,000 steps; the consensus simulator, 20,000"
-	@echo "              seeds and more: or of that alone ARGS='--seeds 0..999 --n 7'"
+	@echo "make sim      the ledger against its model, 50,000 steps; every bit of a file of evidence of"
+	@echo "              each kind; the consensus simulator, 20,000 seeds and more: or of that alone"
+	@echo "              ARGS='--seeds 0..999 --n 7'"
 	@echo "make soak     every scenario of load and faults in full, on real processes, and judged"
 	@echo "make bench    figures of this machine: ARGS='--catch-up', '--scale', … ('--help')"
 	@echo "make format   reformat the code"
@@ -46,6 +47,7 @@ verifier: venv
 
 sim: venv
 	$(if $(ARGS),,$(BIN)/python -m tests.support.settlement_machine --steps 50000)
+	$(if $(ARGS),,$(BIN)/python -m tests.support.evidence_flips --jobs $(WORKERS))
 	$(BIN)/python -m devnet.sim $(or $(ARGS),--suite --jobs $(WORKERS))
 
 soak: venv

@@ -96,6 +96,11 @@ def verify_file(data: bytes, genesis_file: bytes, pin: Pin | None = None) -> Rep
         hint = f". It looks like {seen}: were the two files swapped?" if seen else ""
         line = Line(NOTE, "genesis", f"nothing can be checked: {error}{hint}")
         return Report([line], undecided=True)
+    return check_file(data, genesis, pin)
+
+
+def check_file(data: bytes, genesis: Genesis, pin: Pin | None = None) -> Report:
+    """The same, with a genesis file already read and a library already checked."""
     return KINDS.get(tag_of(data), check_dossier)(data, genesis, pin)
 
 

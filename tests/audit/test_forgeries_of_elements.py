@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import pytest
 
+from node.audit.dossier import Dossier
 from node.audit.report import INVALID, VALID
 from tests.support import wire
 from tests.support.dossiers import checked, failures
 from tests.support.evidence_world import CASES, case_bytes
 from tests.support.mutations import Mutant, exchanged, mutants
 
-FIELDS = ("blocks", "epochs", "finality", "payment", "steps", "row", "debtor", "creditor")
-FIELDS += ("together", "related", "dispute", "receipt", "pinned")
+FIELDS = Dossier.__struct_fields__
 OPTIONAL = {"debtor", "creditor", "related", "together"}
 """Fields of which something may be left out: balances; what was said in a block that is needed for
 something else; the agreements to a link that is still open."""

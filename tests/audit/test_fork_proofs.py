@@ -336,7 +336,7 @@ def test_files_are_told_apart_by_what_they_say_they_are() -> None:
         (encode_proof(same_view()) + b"\x00", "this is not the proof of a fork: "),
         (encode_proof(equivocation())[:-9], "this is not the proof of an equivocation: "),
         (b"\x95\xa6fork/2", "this is not a dossier"),
-        (b"\x9a\xa9dossier/1\x01", "it has format 1, which no node makes any more"),
+        (b"\x9a\xa9dossier/1\x01", "it has an old format, which no node makes any more"),
         (b"\x96\xa6fork/1" + bytes((64 << 20) + 1), "no proof has more than"),
     ],
     ids=["cut", "longer", "stub", "later format", "old dossier", "huge"],

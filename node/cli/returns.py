@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from node.cli.acknowledging import add_watching, watch
 from node.cli.common import ask, reason_option
-from node.cli.errors import CommandError
+from node.cli.errors import CommandError, usage
 from node.cli.instruct import (
     Desk,
     Draft,
@@ -57,9 +58,13 @@ def register(subparsers: Any) -> None:
     give.set_defaults(handler=_return)
 
     acknowledge = subparsers.add_parser(
-        "acknowledge", help="state that one has seen a payment's outcome (its creditor)"
+        "acknowledge",
+        help="state that one has seen a payment's outcome (its creditor)",
+        description="Of one payment; or with --watch of every payment to this participant that "
+        "settles, once its dossier is verified.",
     )
-    acknowledge.add_argument("uetr", metavar="UETR")
+    acknowledge.add_argument("uetr", metavar="UETR", nargs="?")
+    add_watching(acknowledge)
     add_reference(acknowledge)
     add_order(acknowledge, sender="who signs (default: the creditor)")
     acknowledge.set_defaults(handler=_acknowledge)
@@ -137,6 +142,13 @@ def _return(args: argparse.Namespace, output: Output) -> int:
 
 
 def _acknowledge(args: argparse.Namespace, output: Output) -> int:
+    if args.watch is (args.uetr is not None):
+        raise usage("give a UETR or --watch, one of both")
+    if args.watch:
+        return watch(args, output)
+    if args.once or args.genesis is not None or args.position is not None:
+        raise usage("--once, --genesis and --position are for --watch")
+
     async def make(desk: Desk) -> Draft:
         from node.chain.types import Acknowledge  # noqa: PLC0415
 

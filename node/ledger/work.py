@@ -103,8 +103,6 @@ class Applied:
     later ones, in order: how a payment's history is found."""
     following: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(UETR, UETR of a payment that carries it on or gives it back)."""
-    untreed: list[bytes] = field(default_factory=list)
-    """UETRs that its outcomes name and that no tree has yet (`uetr_trees`)."""
     joined: list[JoinedEntry] = field(default_factory=list)
     """Payments that joined a clearing cycle, in order."""
     closed: list[ClosedEntry] = field(default_factory=list)
@@ -796,7 +794,6 @@ class Work:
             uetrs=list(self.uetrs.values()),
             changes=self.changes,
             following=self.following,
-            untreed=self.untreed,
             joined=self.joined,
             closed=self.closed,
             next_validators=next_validators,

@@ -81,7 +81,6 @@ def test_a_ledger_without_a_schedule_has_no_rows_of_them() -> None:
         chain.block(paid(chain), time=chain.state.time + DAY_MS)
     assert not [key for key in chain.records if b"uetr" in key]
     assert list(chain.state.untreed()) == []
-    assert all(not block.applied.untreed for block in chain.blocks)
 
 
 def test_it_counts_from_the_block_on_with_which_the_first_day_begins(chain: Chain) -> None:

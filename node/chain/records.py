@@ -44,6 +44,8 @@ ROLES = (
     "validator",
 )
 """Roles of a participant."""
+MAX_ROLES = 16
+"""Of one participant: nothing small may fill the memory of whoever reads a record."""
 ACCOUNT_ROLES = frozenset({"depository", "direct-participant", "issuer", "payment-institution"})
 """Roles that may hold settlement accounts."""
 
@@ -251,7 +253,7 @@ class ParticipantRecord(_Canonical, frozen=True, tag="participant/2"):
     bic: Annotated[str, Meta(min_length=8, max_length=11)]
     name: Annotated[str, Meta(min_length=1, max_length=32)]
     """Short name, unique on the chain."""
-    roles: tuple[str, ...]
+    roles: Annotated[tuple[str, ...], Meta(max_length=MAX_ROLES)]
     """Sorted."""
     keys: tuple[KeyRecord, ...]
     """Ascending by public key."""

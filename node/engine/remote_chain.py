@@ -63,9 +63,10 @@ class _Answer(NamedTuple):
 class RemoteChain:
     """A source for `node.audit.chain_audit`. A context manager; its calls raise RemoteFailed."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: of the node's API."""
+    def __init__(self, url: str, *, tries: int = TRIES) -> None:
+        """`url`: of the node's API. `tries`: for one answer."""
         self._url = url
+        self._tries = tries
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="remote-chain")
         self._runner = asyncio.Runner()
         self._sources = Sources([url])
@@ -88,10 +89,11 @@ class RemoteChain:
     def height(self) -> int | None:
         """Height of the last block that the node had a certificate for when it was asked first."""
         if self._tip is None:
-            claimed = self._do(self._claimed)
-            if claimed == 0:
+            first, claimed = self._do(self._claimed)
+            if first is None:
                 return 0
-            self._tip = self._do(lambda: self._get(claimed))
+            # What it says of itself is not relied on where its own answer says more.
+            self._tip = first if claimed <= first.last else self._do(lambda: self._get(claimed))
         return self._tip.last
 
     def block(self, height: int) -> bytes | None:
@@ -147,27 +149,21 @@ class RemoteChain:
             return self._wait(coming[1])
         return self._do(lambda: self._get(height))
 
-    async def _claimed(self) -> int:
+    async def _claimed(self) -> tuple[_Answer | None, int]:
+        """The first answer, and the last height that the node says it has."""
         [source] = self._sources.all
-        await self._ask("/v1/sync", 1)
-        return source.claimed
+        raw = await self._ask(1)
+        return None if raw is None else _answer(1, raw), source.claimed
 
     async def _get(self, first: int) -> _Answer:
-        raw = await self._ask("/v1/sync", first)
+        raw = await self._ask(first)
         if raw is None:
             raise RemoteFailed(f"{self._url} no longer has block {first}")
-        try:
-            response = decode_message(raw)
-        except MalformedMessage as error:
-            raise Damaged(first, "answer", "blocks with their finalization", error) from error
-        if not isinstance(response, SyncResponse) or not response.blocks:
-            raise Damaged(first, "answer", "blocks", type(response).__name__)
-        return _Answer(first, response)
+        return _answer(first, raw)
 
-    async def _ask(self, path: str, first: int) -> bytes | None:
-        return await self._patiently(
-            path, limit=CHANNEL_LIMIT[Channel.SYNC], query={"first": str(first)}
-        )
+    async def _ask(self, first: int) -> bytes | None:
+        limit = CHANNEL_LIMIT[Channel.SYNC]
+        return await self._patiently("/v1/sync", limit=limit, query={"first": str(first)})
 
     async def _genesis(self) -> bytes:
         data = await self._patiently("/v1/genesis", limit=MAX_GENESIS_BYTES, query=None)
@@ -181,7 +177,7 @@ class RemoteChain:
         self, path: str, *, limit: int, query: dict[str, str] | None
     ) -> bytes | None:
         [source] = self._sources.all
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self._tries)):
             try:
                 body = await self._sources.get(source, path, limit=limit, query=query)
             except SourceLacks as error:
@@ -223,6 +219,16 @@ class _Nothing:
 
     def uetrs_between(self, after: int, through: int) -> Iterable[bytes]:
         return ()
+
+
+def _answer(first: int, raw: bytes) -> _Answer:
+    try:
+        response = decode_message(raw)
+    except MalformedMessage as error:
+        raise Damaged(first, "answer", "blocks with their finalization", error) from error
+    if not isinstance(response, SyncResponse) or not response.blocks:
+        raise Damaged(first, "answer", "blocks", type(response).__name__)
+    return _Answer(first, response)
 
 
 def _seals(answer: _Answer) -> bool:

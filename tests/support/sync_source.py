@@ -41,6 +41,8 @@ class SyncSourceServer:
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once an answer has stopped."""
     server: SyncServer | None = None
+    genesis_file: bytes = b""
+    """What `GET /v1/genesis` gives."""
 
 
 @asynccontextmanager
@@ -96,6 +98,11 @@ async def sync_source(
 
     app = web.Application(middlewares=[lying])
     routes.add_to(app)
+
+    async def genesis_file(_: web.Request) -> web.Response:
+        return web.Response(body=told.genesis_file)
+
+    app.router.add_get("/v1/genesis", genesis_file)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -120,6 +127,8 @@ async def _tampered(told: SyncSourceServer, request: web.Request) -> web.StreamR
         if first > source.height():
             return web.Response(status=204)
         data = await source.blocks(first)
+    elif path == "/v1/genesis":
+        data = told.genesis_file
     elif path == "/v1/epochs":
         data = await source.epochs(first)
     elif path == "/v1/window":

@@ -39,6 +39,10 @@ _NOT_SHOWN = (
     "this state. Not shown: that none of their keys was ever stolen nor, without a replay, that "
     "execution was right"
 )
+_CYCLES = (
+    "the outcome that settles a clearing cycle names none of its payments: one that joined a cycle "
+    "before these blocks may have settled in them"
+)
 
 
 def check_balance_proof(data: bytes, genesis: Genesis, pin: Pin | None = None) -> Report:
@@ -69,6 +73,8 @@ def _checked(
     report.kind = what
     for name, check in checks:
         report.run(name, partial(check, proof, genesis))
+    if isinstance(proof, AbsenceProof) and proof.trees[0].record.after > 0:
+        report.lines.append(Line(NOTE, "cycles", _CYCLES))
     if pin is None:
         report.lines.append(Line(NOTE, "checkpoint", _NOT_SHOWN))
     else:

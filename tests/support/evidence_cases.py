@@ -29,6 +29,7 @@ from tests.support.forge_chain import Chain, rebuilt
 from tests.support.forgeries import SOLE
 from tests.support.forgeries_around import PINNED, receipt
 from tests.support.mutations import exchanged, mutants
+from tests.support.state_cases import states
 
 FLIPS = 6
 """Flipped bits of each payment's dossier that are in the sample."""
@@ -212,5 +213,6 @@ SOURCES: list[Callable[[], Iterator[Raw]]] = [
     _damaged,
     _garbage,
     _forks,
+    states,
 ]
-"""What makes the sample. Other kinds of evidence add theirs."""
+"""What makes the sample."""

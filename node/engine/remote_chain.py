@@ -152,7 +152,8 @@ class RemoteChain:
     async def _claimed(self) -> tuple[_Answer | None, int]:
         """The first answer, and the last height that the node says it has."""
         [source] = self._sources.all
-        raw = await self._ask(1)
+        # Whoever does not answer at all is said so at once; one that ends midway is waited for.
+        raw = await self._ask(1, tries=1)
         return None if raw is None else _answer(1, raw), source.claimed
 
     async def _get(self, first: int) -> _Answer:
@@ -161,12 +162,13 @@ class RemoteChain:
             raise RemoteFailed(f"{self._url} no longer has block {first}")
         return _answer(first, raw)
 
-    async def _ask(self, first: int) -> bytes | None:
+    async def _ask(self, first: int, tries: int | None = None) -> bytes | None:
         limit = CHANNEL_LIMIT[Channel.SYNC]
-        return await self._patiently("/v1/sync", limit=limit, query={"first": str(first)})
+        query = {"first": str(first)}
+        return await self._patiently("/v1/sync", limit=limit, query=query, tries=tries)
 
     async def _genesis(self) -> bytes:
-        data = await self._patiently("/v1/genesis", limit=MAX_GENESIS_BYTES, query=None)
+        data = await self._patiently("/v1/genesis", limit=MAX_GENESIS_BYTES)
         try:
             start = genesis_state(load_genesis(data or b""), _Nothing())
         except BadGenesis as error:
@@ -174,10 +176,15 @@ class RemoteChain:
         return encode_block(start.header, ())
 
     async def _patiently(
-        self, path: str, *, limit: int, query: dict[str, str] | None
+        self,
+        path: str,
+        *,
+        limit: int,
+        query: dict[str, str] | None = None,
+        tries: int | None = None,
     ) -> bytes | None:
         [source] = self._sources.all
-        for left in reversed(range(self._tries)):
+        for left in reversed(range(tries or self._tries)):
             try:
                 body = await self._sources.get(source, path, limit=limit, query=query)
             except SourceLacks as error:

@@ -118,6 +118,8 @@ def proven(data: bytes, genesis_file: bytes, uetr: str, lei: str) -> Proven:
         raise Refused(f"is of a payment to {payment.creditor}")
     if report.status not in {"settled", "posted"}:
         raise Refused(f"proves the payment {report.status}, not settled")
+    if dossier.steps[0].outcome.original is not None:
+        raise Refused("is of a retry, which repeats what became of the payment before")
     outcome = _settling(dossier)
     block = next(b.header for b in dossier.blocks if b.header.height == outcome.height)
     leaf, digest = outcome_leaf(encode(outcome)), header_digest(block)

@@ -77,7 +77,7 @@ def settled_together(
     last, own = steps[-1].outcome, Own(payment, entry.digest, clear)
     match last.event:
         case Together(group=group) if group == digest(RESOLUTION, encode(payment.asset)):
-            return _gridlocked(parts, own, last.height, group), None
+            return _gridlocked(parts, own, steps[-1], group), None
         case Together(group=group):
             return _linked(parts, payment, steps, group), None
         case Joined(cycle=cycle):
@@ -89,16 +89,12 @@ def settled_together(
 # --- queue resolution -----------------------------------------------------------------------------
 
 
-def _gridlocked(parts: Parts, own: Own, height: int, group: bytes) -> Gridlocked:
-    asset = own.payment.asset
-    at, summary = _event_at(
-        parts, height, (Resolved,), lambda event: event.asset == asset, f"resolution of {asset}"
-    )
-    event = summary.event
-    assert isinstance(event, Resolved)
+def _gridlocked(parts: Parts, own: Own, step: Step, group: bytes) -> Gridlocked:
+    asset, height = own.payment.asset, step.outcome.height
+    before, at, event = _resolution(parts, asset, step)
     members = []
     for index, outcome in parts.outcomes_where(height, group):
-        if index < at and outcome.event == Together(group):
+        if before < index < at and outcome.event == Together(group):
             assert outcome.content is not None
             assert outcome.original is not None
             members.append(Member(outcome.content, outcome.original))
@@ -106,6 +102,19 @@ def _gridlocked(parts: Parts, own: Own, height: int, group: bytes) -> Gridlocked
     leaves = (member.leaf for member in members)
     place, shown = _set(parts, own, leaves, members, _Expected(event.payments_root, what))
     return Gridlocked(parts.placed(height, at), place, shown)
+
+
+def _resolution(parts: Parts, asset: str, step: Step) -> tuple[int, int, Resolved]:
+    """Where the resolution before that of this outcome is told of in its block (−1: nowhere), where
+    its own is, and that: a block that closes a day may have two. Raises EvidenceUnavailable."""
+    height, before = step.outcome.height, -1
+    for index, outcome in parts.outcomes_where(height, encode(Resolved.__struct_config__.tag)):
+        event = outcome.event
+        if isinstance(event, Resolved) and event.asset == asset:
+            if index > step.place.index:
+                return before, index, event
+            before = index
+    raise EvidenceUnavailable(f"block {height} does not tell of the resolution of {asset}")
 
 
 # --- linked settlement ----------------------------------------------------------------------------

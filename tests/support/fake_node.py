@@ -36,6 +36,7 @@ from node.api.service import (
     StatusView,
     SubmissionRefused,
 )
+from node.audit.build_state import StateSource
 from node.chain.encoding import encode
 from node.chain.instruction import (
     CheckedInstruction,
@@ -53,6 +54,7 @@ from node.engine.governance_views import (
 from node.engine.payment_views import Payments
 from node.engine.recorded import Recorded
 from node.engine.settlement import Settlement
+from node.engine.state_evidence import absence_proof, balance_proof
 from node.engine.views import (
     accounts_view,
     assets_view,
@@ -63,6 +65,7 @@ from node.engine.views import (
     participants_view,
 )
 from node.ledger.check import NotAdmissible
+from node.ledger.state import State
 from tests.support.chain_records import ChainRecords
 from tests.support.ledger_world import Chain, World
 
@@ -92,6 +95,8 @@ class FakeNode:
     waiting: list[CheckedInstruction] = field(default_factory=list)
     dossier: bytes | None = None
     """Given for every payment, while set."""
+    proven: tuple[StateSource, State] | None = None
+    """What proofs of states are made from, while set."""
     genesis_file: bytes | None = None
     """Given instead of the world's, while set."""
     proofs: dict[tuple[int, int, str], bytes] = field(default_factory=dict)
@@ -205,10 +210,14 @@ class FakeNode:
         return b"dossier of " + uetr + "".join(f" {x}" for x in asked).encode()
 
     def balance_proof(self, participant: str, asset: str, kind: str, height: int | None) -> bytes:
+        if self.proven is not None:
+            return balance_proof(*self.proven, (participant, asset, kind), height)
         lei = holder_of(self.chain.state, participant).lei
         return f"balance of {lei} {asset} {kind} at {height}".encode()
 
     def absence_proof(self, uetr: bytes, start: int | None, end: int | None) -> bytes:
+        if self.proven is not None:
+            return absence_proof(self.proven[0], uetr, start, end)
         return f"absence of {uetr.hex()} from {start} to {end}".encode()
 
     async def _next_news(self, news: asyncio.Event) -> None:

@@ -31,6 +31,7 @@ from node.audit.chain_audit import ChainSource
 from node.audit.chain_certificates import MAX_VIEWS
 from node.chain.block import BodyMismatch, header_digest, inspect_block
 from node.chain.encoding import Malformed, decode, encode
+from node.chain.genesis import Genesis
 from node.chain.types import Bytes32, Header, Unsigned
 
 FORMAT = "nostro-archive/1"
@@ -120,14 +121,14 @@ class Written(NamedTuple):
 def write_archive(
     source: ChainSource,
     file: IO[bytes],
-    network: str,
+    genesis: Genesis,
     progress: Callable[[int, int], None] | None = None,
     *,
     outcomes: bool = True,
 ) -> Written:
     """Write a whole chain, from the genesis block on, to a file that was opened for it.
 
-    `network`: its name in the genesis file. `progress(height, last height)`, after each block.
+    `genesis`: the chain's, which names its network. `progress(height, last)`, after each block.
     `outcomes`: whether the source holds them. Makes nothing durable: that is the caller's. Raises
     CannotArchive, OSError (a full disk) and what the source raises."""
     last = source.height()
@@ -141,7 +142,12 @@ def write_archive(
             raise CannotArchive(f"block {height} is missing: an archive has all from genesis on")
         header = _header(height, raw)
         if parent is None:
-            stream.put(FORMAT, header.chain_id, network, 0, last, outcomes)
+            if header.chain_id != genesis.chain_id:
+                raise CannotArchive(
+                    f"this is chain {header.chain_id.hex()}, the genesis file is of "
+                    f"{genesis.chain_id.hex()}"
+                )
+            stream.put(FORMAT, header.chain_id, genesis.network, 0, last, outcomes)
         _put_block(stream, source, header, parent, raw, outcomes=outcomes)
         parent = header
         if progress is not None:

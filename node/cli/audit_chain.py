@@ -149,7 +149,10 @@ def _replay(
 
     processes = len(os.sched_getaffinity(0)) if args.processes is None else args.processes
     try:
-        with open_chain(args, founded) as opened, _working(directory, output) as work:
+        with (
+            open_chain(founded, home=args.home, archive=args.archive, api=args.api) as opened,
+            _working(directory, output) as work,
+        ):
             return audit_chain(
                 opened.source,
                 genesis,
@@ -169,15 +172,20 @@ class _Progress:
     """The bar, with the rate and the time left: of the last stretch, not of the whole."""
 
     STRETCH_SECONDS = 5.0
+    REDRAW_SECONDS = 0.1
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._since = time.monotonic()
+        self._drawn = 0.0
         self._from: tuple[int, int] | None = None
         self._rate = self._blocks = 0.0
 
     def __call__(self, so_far: AuditReport, last: int) -> None:
         now = time.monotonic()
+        if now - self._drawn < self.REDRAW_SECONDS and so_far.height < last:
+            return
+        self._drawn = now
         if self._from is None:
             self._from = so_far.height, so_far.payments
         passed = now - self._since
@@ -249,23 +257,31 @@ def _working(directory: WorkDirectory, output: Output) -> Iterator[Workspace]:
 
 
 @contextmanager
-def open_chain(args: argparse.Namespace, genesis: Genesis) -> Iterator[Opened]:
-    """The chain that the options of `add_source` name. Raises CommandError; Damaged for an archive
-    that is none."""
-    if args.archive is not None:
-        with _archive(args.archive, genesis) as opened:
+def open_chain(
+    genesis: Genesis,
+    *,
+    home: Path | None = None,
+    archive: Path | None = None,
+    api: str | None = None,
+) -> Iterator[Opened]:
+    """The chain of a home (over its API, if its node runs), of an archive or of an API: one of
+    them is given. Raises CommandError; Damaged for an archive that is none."""
+    if archive is not None:
+        with _archive(archive, genesis) as opened:
             yield opened
-    elif args.api is not None:
-        with _remote(args.api) as opened:
+    elif api is not None:
+        with _remote(api) as opened:
             yield opened
-    elif (url := _running(args.home)) is not None:
-        with _remote(url, home=args.home) as opened:
+    elif home is None:
+        raise AssertionError("nothing is given")
+    elif (url := _running(home)) is not None:
+        with _remote(url, home=home) as opened:
             yield opened
     else:
-        with stopped(args.home) as node:
+        with stopped(home) as node:
             if node.lowest > 1:
                 raise CommandError(
-                    f"{args.home} holds blocks from height {node.lowest} on only: the others were "
+                    f"{home} holds blocks from height {node.lowest} on only: the others were "
                     "pruned, or it began with a snapshot. Take the home of a node that keeps "
                     "everything",
                     Exit.UNKNOWN,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from node.cli.audit_chain import open_chain
 from node.cli.common import date_option
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from node.audit.export import Span, Summary, Writer
     from node.chain.genesis import Genesis
 
-FORMATS = ("beancount", "csv", "parquet")
-"""Formats of the books."""
+FORMATS = ("archive", "beancount", "csv", "parquet")
+"""The chain itself, and formats of its books."""
 CHECKPOINT = "checkpoint"
 """Format of a signed head: see `node.cli.audit_checkpoint`."""
 MAX_HEIGHT_DIGITS = 18
@@ -120,6 +121,10 @@ def _export(args: argparse.Namespace, output: Output) -> int:
         raise usage("--key is for --format checkpoint: nothing else is signed")
     if args.every is not None and args.format != "beancount":
         raise usage("--checkpoint-every is for --format beancount: a table has no balances")
+    if args.format == "archive":
+        if args.first or args.last or args.account:
+            raise usage("an archive has the whole chain: leave --from, --to and --account out")
+        return _archive(args, output)
     try:
         return _books(args, output)
     except CannotExport as error:
@@ -151,6 +156,42 @@ def _checkpoint(args: argparse.Namespace, output: Output) -> int:
         raise usage("a checkpoint is of a block: give --to as a height")
     height = None if args.last is None else args.last.height
     return export_checkpoint(args, height, output)
+
+
+def _archive(args: argparse.Namespace, output: Output) -> int:
+    """Copy the chain, which is not judged: `audit chain --archive` is for that."""
+    from node.audit.archive import CannotArchive, write_archive  # noqa: PLC0415
+
+    genesis = _genesis(args.genesis, read_input(args.genesis, "the genesis file"))
+    try:
+        with open_chain(genesis, home=args.home) as chain, writing(args.output) as file:
+            written = write_archive(
+                chain.source,
+                file,
+                genesis,
+                lambda height, last: output.progress(height, last, "blocks"),
+                outcomes=chain.outcomes,
+            )
+    except CannotArchive as error:
+        raise CommandError(f"{args.output} was not written: {error}") from error
+    finally:
+        output.clear_progress()
+    output.document(
+        {
+            "file": str(args.output),
+            "format": "archive",
+            "sha256": written.sha256.hex(),
+            "bytes": written.size,
+            "chain_id": genesis.chain_id.hex(),
+            "to": written.last,
+            "block": written.digest.hex(),
+            "outcomes": chain.outcomes,
+        }
+    )
+    output.line(f"{args.output}: {written.blocks:,} blocks, {written.size:,} bytes")
+    output.line(f"  as of block {written.last} {written.digest.hex()}")
+    output.line(f"  nothing is judged yet: nostro audit chain --archive {args.output} …")
+    return Exit.DONE
 
 
 def _books(args: argparse.Namespace, output: Output) -> int:

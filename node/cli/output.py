@@ -66,7 +66,7 @@ class Output:
             return
         filled = BAR_WIDTH * done // total
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
-        self._err.write(f"\r[{bar}] {done:,} of {total:,} {what} ")
+        self._err.write(f"\r[{bar}] {done:,} of {total:,} {what} \x1b[K")
         self._err.flush()
         self._bar_drawn = True
 

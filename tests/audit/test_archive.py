@@ -17,8 +17,9 @@ from node.audit.report import INVALID, VALID
 from node.chain.block import header_digest
 from node.chain.encoding import encode
 from tests.support import world
-from tests.support.archives import NETWORK, archive, audited, drained, packed, records
+from tests.support.archives import archive, audited, drained, packed, records
 from tests.support.epoch_chain import sample_of_epochs
+from tests.support.evidence_world import evidence_world
 from tests.support.small_chain import SmallChain, issue, sample
 
 Parts = list[list[Any]]
@@ -37,7 +38,10 @@ def test_the_audit_of_an_archive_is_that_of_its_chain(chain: SmallChain, *, outc
 def test_an_archive_holds_what_the_chain_holds() -> None:
     chain = sample_of_epochs()
     reader = ArchiveReader(io.BytesIO(archive(chain)))
-    assert (reader.chain_id, reader.network) == (chain.genesis.chain_id, NETWORK)
+    assert (reader.chain_id, reader.network) == (
+        chain.genesis.chain_id,
+        chain.genesis.network,
+    )
     assert (reader.first, reader.last, reader.height()) == (0, 12, 12)
     for height in range(13):
         assert reader.block(height) == chain.blocks[height]
@@ -70,9 +74,11 @@ def test_what_cannot_be_archived_is_said() -> None:
         chain.add()
         change(chain)
         with pytest.raises(CannotArchive) as caught:
-            write_archive(chain, io.BytesIO(), NETWORK)
+            write_archive(chain, io.BytesIO(), chain.genesis)
         return str(caught.value)
 
+    with pytest.raises(CannotArchive, match="the genesis file is of"):
+        write_archive(sample(), io.BytesIO(), evidence_world().members.genesis)
     assert "holds no chain" in refused(lambda c: c.blocks.clear())
     assert "block 1 is missing" in refused(lambda c: c.blocks.pop(1))
     assert "block 1 is damaged" in refused(lambda c: c.blocks.__setitem__(1, b"x"))

@@ -87,6 +87,24 @@ def test_a_home_that_was_written_anew_is_invalid(tmp_path: Path, genesis: Path) 
     assert (ran.json["finding"]["height"], ran.json["finding"]["where"]) == (4, "execution")
 
 
+def test_an_archive_is_exported_from_a_home_and_audited_without_it(
+    tmp_path: Path, genesis: Path
+) -> None:
+    home, path = home_of(tmp_path / "node0", sample()), tmp_path / "out.archive"
+    options = ("--genesis", genesis, "--format", "archive", "-o", path)
+    ran = run("audit", "export", "--home", home.path, *options, "--json")
+    assert (ran.code, ran.json["to"], ran.json["outcomes"]) == (0, 6, True)
+    assert path.read_bytes() == archive(sample())
+    assert ran.json["sha256"] == path.read_bytes()[-32:].hex()
+    assert audit(genesis, "--archive", path).json["verdict"] == "VALID"
+    assert run("audit", "export", "--home", home.path, *options, "--from", 2).code == 64
+    genesis.write_bytes(world.genesis_bytes() + b"\n")
+    path.unlink()
+    ran = run("audit", "export", "--home", home.path, *options)
+    assert (ran.code, path.exists()) == (1, False)
+    assert "the genesis file is of" in ran.err
+
+
 # --- the work -------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ from node.audit.chain_audit import AuditReport, audit_chain
 from tests.support import world
 from tests.support.small_chain import SmallChain
 
-NETWORK = "test"
 DIGEST_OBJECT = 34
 """Bytes of the last object: two of MessagePack and the SHA-256."""
 
@@ -21,7 +20,7 @@ DIGEST_OBJECT = 34
 def archive(chain: SmallChain, *, outcomes: bool = True) -> bytes:
     """The bytes of the chain's archive."""
     file = io.BytesIO()
-    written = write_archive(chain, file, NETWORK, outcomes=outcomes)
+    written = write_archive(chain, file, chain.genesis, outcomes=outcomes)
     data = file.getvalue()
     assert (written.size, written.sha256) == (len(data), data[-32:])
     return data

@@ -291,9 +291,9 @@ class _Watcher:
             await self._final(uetr, order)
 
     async def _proven(self, uetr: str) -> Proven:
-        """From the first node whose dossier verifies. Raises Refused, and ApiError where no node
-        answered at all."""
-        from node.api.client import ApiClient, ApiError  # noqa: PLC0415
+        """From the first node whose dossier verifies. Raises Refused where all have none that does,
+        and ApiError where one of those that may have it did not answer."""
+        from node.api.client import ApiClient, ApiError, ApiProblem  # noqa: PLC0415
 
         refused: Refused | None = None
         silent: ApiError | None = None
@@ -301,6 +301,13 @@ class _Watcher:
             async with ApiClient([url]) as client:
                 try:
                     data = await client.evidence(uetr)
+                except ApiProblem as error:
+                    # One that does not know it lags; one that cannot show it never will.
+                    if error.code == "unknown-payment" or error.problem.temporary:
+                        silent = error
+                    else:
+                        refused = Refused(f"{url}: {error}")
+                    continue
                 except ApiError as error:
                     silent = error
                     continue
@@ -309,10 +316,10 @@ class _Watcher:
             except Refused as error:
                 digest = sha256(data).hexdigest()
                 refused = Refused(f"{url} gave a dossier (sha256 {digest}) that {error}")
-        if refused is not None:
-            raise refused
-        assert silent is not None
-        raise silent
+        if silent is not None:
+            raise silent
+        assert refused is not None
+        raise refused
 
     async def _send(self, uetr: str, found: Proven) -> Order | None:
         """None: a node refused it for good. Raises _Later."""

@@ -5,9 +5,15 @@
 // taken over bytes of the file. Integers are BigInt throughout. Depth is that of the types.
 
 /** Bytes that are no canonical encoding of what they should be; the text says where. */
-class Malformed extends Error {}
+class Malformed extends Error {
+  constructor(text) {
+    super(shown(text)); // what a forger writes can be as long as the file
+  }
+}
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Characters. */
+const MAX_TAG = 64;
 const patterns = new Map();
 
 function matches(pattern, text) {
@@ -123,11 +129,13 @@ class Reader {
     return this.bytes(count);
   }
 
-  string(where) {
+  /** A text of at most so many characters, of which none takes more than four bytes. */
+  string(where, most = Infinity) {
     const first = this.byte();
     const rows = [[0xd9, 1, 32n], [0xda, 2, 1n << 8n], [0xdb, 4, 1n << 16n]];
     const count = first >= 0xa0 && first <= 0xbf ? first & 0x1f : this.length(first, rows, where);
     if (count === null) throw new Malformed(`${where}: expected a text`);
+    if (count > 4 * most) throw new Malformed(`${where}: a text of ${count} bytes`);
     try {
       return strictUtf8.decode(this.bytes(count));
     } catch (error) {
@@ -137,7 +145,7 @@ class Reader {
   }
 
   text(shape, where) {
-    return checkText(this.string(where), shape, where);
+    return checkText(this.string(where, shape.max), shape, where);
   }
 
   array(where) {
@@ -172,7 +180,7 @@ class Reader {
       throw new Malformed(`${where}: ${count} fields instead of the ${expected} of ${name}`);
     }
     if (row.tag !== null) {
-      const tag = this.string(where);
+      const tag = this.string(where, row.tag.length);
       if (tag !== row.tag) throw new Malformed(`${where}: "${tag}" instead of "${row.tag}"`);
     }
     const value = { $: name, raw: null };
@@ -192,7 +200,7 @@ class Reader {
     if (family !== "array" || fitting.length === 1) return this.read(fitting[0], where);
     const from = this.at;
     this.array(where);
-    const tag = this.string(where);
+    const tag = this.string(where, MAX_TAG);
     this.at = from;
     const found = fitting.find((shape) => SCHEMA.types[shape.name]?.tag === tag);
     if (found === undefined) throw new Malformed(`${where}: no "${tag}" may stand here`);

@@ -99,17 +99,17 @@ def test_no_bytes_whatever_are_an_error_of_our_own() -> None:
         if decodes(bytes(raw)):
             assert offset is None
     assert found > 300
-    for raw in (
+    for junk in (
         b"",
         b"\x93" * 10_000,
         b"\xdd\xff\xff\xff\xff",
         b"\xc6\xff",
         b"\xdf\xff\xff\xff\xff",
     ):
-        assert first_bad_byte(raw) is not None  # type: ignore[arg-type]
+        assert first_bad_byte(junk) is not None
 
 
-@pytest.mark.parametrize("length", [0, 1, 100, 700])
+@pytest.mark.parametrize("length", [0, 1, 100, 400])
 def test_the_audit_names_block_and_byte(length: int) -> None:
     chain = SmallChain()
     chain.add(issue(chain, 1))

@@ -28,6 +28,8 @@ MAX_QUEUED = 256
 """Alarms that wait for the webhook."""
 MAX_KNOWN = 1024
 """Events that are remembered as told; an older one would be told again."""
+MAX_TEXT = 1_000
+"""Characters of an alarm: some are of what a source said."""
 MAX_KEPT = 100
 """Alarms kept for the report at the end, the first ones."""
 POST_SECONDS = 10.0
@@ -180,7 +182,7 @@ class Alarms:
 
     def _raise(self, kind: Kind, source: str, text: str, file: str | None) -> None:
         # What a stranger wrote must not move the cursor of who reads a log.
-        text = "".join(c if c.isprintable() else "?" for c in text)
+        text = "".join(c if c.isprintable() else "?" for c in text[:MAX_TEXT])
         alarm = self._alarm(kind, source, text, file=file)
         log.error("ALARM %s%s: %s%s", kind, _of(source), text, f" ({file})" if file else "")
         self._metrics.alarms.labels(kind).inc()

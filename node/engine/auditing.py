@@ -6,8 +6,8 @@ the copy's. If it is not, the source is asked where the two part (by bisection o
 for its block there with the finalization: if a quorum of that height's validators stands behind it,
 the network has forked, and both branches are written down as a proof; if not, the source lied.
 
-No source is trusted, and each can cost no more than one bounded answer in memory, two requests at a
-time, and a file or none in `finds`.
+No source is trusted. Of blocks one answer is in memory at a time, and one of another branch while
+that is judged; each source has two requests under way at most, and `finds` takes few files.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Auditor:
         self._clock = clock
         self._sources = Sources(urls) if sources is None else sources
         self._asking = Asking(self._sources, copy)
+        self._branching = asyncio.Lock()
         now = clock()
         for each in self._sources.all:
             metrics.source_height.labels(each.url).set(-1)
@@ -331,8 +332,12 @@ class Auditor:
             return False
         parted = await self._asking.parting(source, below)
         try:
-            answer = await self._asking.branch(source, parted)
+            # One at a time: an answer may have tens of megabytes, and all sources may lie at once.
+            async with self._branching, asyncio.timeout(FETCH_SECONDS):
+                answer = await self._asking.branch(source, parted)
             await self._in_thread(self._copy.check_branch, parted, answer)
+        except TimeoutError:
+            raise SourceUnavailable("its other branch took too long") from None
         except SourceLied as error:
             if parted <= watched.shown:
                 text = (

@@ -14,6 +14,7 @@ from node.engine.verified_copy import CopyDirectory
 from node.storage.keystore import create_keystore
 from node.storage.memory import MemoryStore
 from tests.support import world
+from tests.support.audit_source import AuditSource, threaded
 from tests.support.command import Ran, run
 from tests.support.small_chain import SmallChain, issue, pay
 from tests.support.stored_chain import stored
@@ -193,6 +194,21 @@ def test_a_follower_that_nobody_answers_ends_and_says_so(desk: Desk) -> None:
     assert ran.code == 2
     assert ran.json["height"] == 4
     assert {each["kind"] for each in ran.json["told"]} == {"unreachable"}
+
+
+def test_a_follower_exits_with_1_when_two_final_chains_contradict_each_other(desk: Desk) -> None:
+    branch = SmallChain()
+    for number in range(4):
+        branch.add(issue(branch, 7 + number))
+    one, two = (AuditSource(stored(each, MemoryStore())) for each in (desk.chain, branch))
+    with threaded(one, two):
+        ran = desk.run(
+            "follow", "--api", one.url, "--api", two.url, "--dir", desk.copy, "--json"
+        )  # fmt: skip
+    assert (ran.code, ran.json["exit_code"]) == (1, 1)
+    [told] = ran.json["told"]
+    assert (told["kind"], told["source"]) == ("fork", two.url)
+    assert run("verify", told["file"], "--genesis", desk.genesis).code == 0
 
 
 @pytest.mark.parametrize(

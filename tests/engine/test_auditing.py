@@ -28,7 +28,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.memory import MemoryStore
 from tests.support import world
 from tests.support.audit_source import AuditSource, serving, webhook
-from tests.support.epoch_chain import sample_of_epochs
+from tests.support.epoch_chain import add_member, end_epoch, sample_of_epochs
 from tests.support.small_chain import SmallChain, finalization, issue, pay
 from tests.support.stored_chain import stored
 
@@ -201,6 +201,26 @@ def other() -> SmallChain:
     for number in range(6):
         made.add(issue(made, 2000 + number))
     return made
+
+
+def of_two_epochs(number: int) -> SmallChain:
+    """One epoch that is the same for all, and a block of the next that is not."""
+    made = SmallChain()
+    made.add(issue(made, 1000))
+    end_epoch(made, changes=[add_member(made.genesis, 4, 1)], carriers=1)
+    made.add(issue(made, number))
+    return made
+
+
+async def test_a_fork_is_judged_by_the_validators_of_its_own_epoch(tmp_path: Path) -> None:
+    one, two = (AuditSource(store(of_two_epochs(number))) for number in (1, 2))
+    async with following(tmp_path, one, two) as f:
+        found = await f.alarm(Kind.FORK)
+        assert "part at height 4" in found.text
+        assert f.copy.epoch == 1
+        report = check_fork(read(found), GENESIS)
+        assert report.verdict == VALID, report.text()
+        assert {each.epoch for each in report.culprits} == {1}
 
 
 async def test_a_longer_fork_is_found_when_it_is_all_that_a_source_has(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,6 +23,7 @@ Tamper = Callable[[str, bytes], bytes]
 """tamper(path and query, the honest answer) → the answer that is sent."""
 LONGEST_WAIT_SECONDS = 0.2
 """Of a long poll, whatever was asked for: tests end soon."""
+START_SECONDS = 20.0
 
 
 @dataclass
@@ -125,6 +127,30 @@ async def serving(source: AuditSource) -> AsyncIterator[AuditSource]:
         yield source
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def threaded(*sources: AuditSource) -> Iterator[None]:
+    """Serve them from a thread, for a test that runs a command."""
+    loop = asyncio.new_event_loop()
+    stop, ready = asyncio.Event(), threading.Event()
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(serving(source))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    try:
+        assert ready.wait(START_SECONDS)
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """The golden checkpoint: fixed keys, fixed content, fixed bytes.
 
-`python -m tests.support.golden_notes` prints the vector of docs/reference/checkpoints.md. Ed25519 is
-deterministic (RFC 8032), so whoever writes these formats anew comes to the same bytes.
+`python -m tests.support.golden_notes` prints the vector of docs/reference/checkpoints.md. Ed25519
+is deterministic (RFC 8032), so whoever writes these formats anew comes to the same bytes.
 """
 
 from __future__ import annotations

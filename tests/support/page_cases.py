@@ -7,9 +7,15 @@ page has decoders of its own, so both are tried one value at a time.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from hashlib import sha256
 from typing import Any
+
+from node.audit.note import Checkpoint, origin_of
+from node.chain.block import header_digest
+from tests.support.evidence_world import evidence_world
 
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
@@ -215,3 +221,42 @@ _CHANGES: dict[str, Change] = {
     "a day too early": _put("schedule", value=[{"date": 20250101, "begins": [0, 1, 2, 3, 4]}]),
     "a policy of nobody": _put("policies", value=[{"participant": "9845TEST000000009917"}]),
 }
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def checkpoint_notes() -> Iterator[tuple[str, bytes]]:
+    """Checkpoints, sound and not, as signed notes."""
+    genesis, store = evidence_world().members.genesis, evidence_world().store
+    signature = "\n\u2014 witness " + b64encode(bytes(68)).decode() + "\n"
+
+    def note(height: int, *, other: bool = False, origin: str = "") -> bytes:
+        header = store.header(height)
+        assert header is not None
+        digest = sha256(b"another block").digest() if other else header_digest(header)
+        named = origin or origin_of(genesis.network, genesis.chain_id)
+        text = Checkpoint(named, height, header.history_root, digest).text
+        return text + signature.encode()
+
+    top = store.height()
+    assert top is not None
+    for height in (2, 5, top - 1, top):
+        yield f"of height {height}", note(height)
+        yield f"of height {height}, another block", note(height, other=True)
+    good = note(top)
+    text, _, below = good.decode().partition("\n\n")
+    yield "of a later height", note(top).replace(f"\n{top}\n".encode(), f"\n{top + 9}\n".encode())
+    yield "of another chain", note(top, origin=f"nostro/test/{'00' * 32}")
+    yield "a height with a zero", good.replace(f"\n{top}\n".encode(), f"\n0{top}\n".encode())
+    yield "a root of other spelling", good.replace(b"=\n", b"\n", 1)
+    yield "without signatures", f"{text}\n".encode()
+    yield "without a line break at its end", good[:-1]
+    yield "a line more", f"{text}\nmore\n\n{below}".encode()
+    yield "capital digits", f"{text[:-64]}{text[-64:].upper()}\n\n{below}".encode()
+    yield "a control character", good.replace(b"witness", b"wit\x07ness")
+    yield "windows", good.replace(b"\n", b"\r\n")
+    yield "a short signature", f"{text}\n\n\u2014 witness AAAA\n".encode()
+    yield "two signatures", good + good.partition(b"\n\n")[2]
+    yield "empty", b""
+    yield "the genesis file", evidence_world().members.genesis_bytes

@@ -15,6 +15,9 @@ const MEANINGS = {
   UNDECIDED: "Nothing failed, but what is needed for a verdict is not here.",
 };
 
+/** Checks whose lines say what the evidence is about. */
+const SUBJECTS = ["payment", "balance", "absence", "conflict", "votes"];
+
 function counted(bytes) {
   return `${bytes.toLocaleString("en-GB")} bytes`;
 }
@@ -107,6 +110,8 @@ function showVerdict(report) {
   byId("meaning").textContent = MEANINGS[report.verdict] + which;
   const status = report.status === null ? "" : `Proved status of the payment: ${report.status}`;
   byId("proved").textContent = status;
+  const about = report.lines.find((line) => SUBJECTS.includes(line.check));
+  byId("about").textContent = report.verdict === "VALID" && about ? about.text : "";
 }
 
 /** Verify what was chosen, once evidence and genesis are there. A later choice overtakes this one. */

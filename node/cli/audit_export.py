@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from node.cli.audit_chain import open_chain
+from node.cli.audit_chain import add_source, open_chain
 from node.cli.common import date_option
 from node.cli.connection import read_input
 from node.cli.errors import CommandError, Exit, usage
 from node.cli.files import writing
 from node.cli.output import Output
-from node.cli.stopped import stopped
 
 if TYPE_CHECKING:
-    from node.audit.chain_audit import AuditReport, ChainSource
-    from node.audit.export import Span, Summary, Writer
+    from node.audit.chain_audit import AuditReport
+    from node.audit.export import Exporter, Span, Summary, Writer
     from node.chain.genesis import Genesis
+    from node.cli.audit_chain import Opened
 
 FORMATS = ("archive", "beancount", "csv", "parquet")
 """The chain itself, and formats of its books."""
@@ -65,10 +66,11 @@ def register(commands: Any) -> None:
         "export",
         help="write the books of a chain for other tools, after checking it",
         description="Replays the chain as `audit chain` does and writes what moved, from the "
-        "replay alone. A chain that is not sound gives no file.",
+        "replay alone. A chain that is not sound gives no file; an archive is a copy that is "
+        "judged by whoever audits it.",
     )
     export.add_argument("--format", choices=(*FORMATS, CHECKPOINT), required=True)
-    export.add_argument("--home", metavar="DIR", type=Path, required=True, help="a node's home")
+    add_source(export)
     export.add_argument("--genesis", metavar="FILE", type=Path, required=True)
     export.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     export.add_argument(
@@ -121,12 +123,11 @@ def _export(args: argparse.Namespace, output: Output) -> int:
         raise usage("--key is for --format checkpoint: nothing else is signed")
     if args.every is not None and args.format != "beancount":
         raise usage("--checkpoint-every is for --format beancount: a table has no balances")
-    if args.format == "archive":
-        if args.first or args.last or args.account:
-            raise usage("an archive has the whole chain: leave --from, --to and --account out")
-        return _archive(args, output)
+    whole = args.format == "archive"
+    if whole and (args.first or args.last or args.account):
+        raise usage("an archive has the whole chain: leave --from, --to and --account out")
     try:
-        return _books(args, output)
+        return _archive(args, output) if whole else _books(args, output)
     except CannotExport as error:
         raise CommandError(str(error)) from error
     except _Unsound as unsound:
@@ -150,6 +151,8 @@ def _checkpoint(args: argparse.Namespace, output: Output) -> int:
 
     if any(x is not None for x in (args.first, args.account, args.every)):
         raise usage("a checkpoint is of one block: give --to HEIGHT, and nothing else of the books")
+    if args.home is None:
+        raise usage("a checkpoint is signed of a home: give --home")
     if args.key is None:
         raise usage("a checkpoint is signed: give --key (nostro audit checkpoint keys create)")
     if args.last is not None and args.last.height is None:
@@ -164,7 +167,7 @@ def _archive(args: argparse.Namespace, output: Output) -> int:
 
     genesis = _genesis(args.genesis, read_input(args.genesis, "the genesis file"))
     try:
-        with open_chain(genesis, home=args.home) as chain, writing(args.output) as file:
+        with _source(args, genesis) as chain, writing(args.output) as file:
             written = write_archive(
                 chain.source,
                 file,
@@ -195,12 +198,8 @@ def _archive(args: argparse.Namespace, output: Output) -> int:
 
 
 def _books(args: argparse.Namespace, output: Output) -> int:
-    from node.audit.chain_audit import audit_chain  # noqa: PLC0415
     from node.audit.export import Exporter  # noqa: PLC0415
     from node.audit.report import VALID  # noqa: PLC0415
-
-    def progress(so_far: AuditReport, last: int) -> None:
-        output.progress(so_far.height, last, "blocks")
 
     genesis_file = read_input(args.genesis, "the genesis file")
     genesis = _genesis(args.genesis, genesis_file)
@@ -209,23 +208,59 @@ def _books(args: argparse.Namespace, output: Output) -> int:
         from node.audit.export_parquet import require_pyarrow  # noqa: PLC0415
 
         require_pyarrow()
-    with complete_chain(args.home) as source, writing(args.output) as file:
+    with _source(args, genesis) as chain, writing(args.output) as file:
         writer = _writer(args, file)
         exporter = Exporter(writer, genesis, span=span, holder=args.account, every=args.every)
         try:
-            report = audit_chain(source, genesis_file, progress, exporter.watch)
+            report = _replay(chain, genesis_file, exporter, output)
             if report.verdict != VALID:
                 raise _Unsound(report)
             summary = exporter.finish()
         except BaseException:
             writer.abandon()
             raise
-        finally:
-            output.clear_progress()
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _tell(output, args, genesis, summary, digest)
     return Exit.DONE
+
+
+def _replay(chain: Opened, genesis_file: bytes, exporter: Exporter, output: Output) -> AuditReport:
+    """Show the exporter every block; the audit's report."""
+    from node.audit.audit_report import Damaged, Stop  # noqa: PLC0415
+    from node.audit.chain_audit import AuditReport, audit_chain  # noqa: PLC0415
+    from node.audit.signatures import InProcesses  # noqa: PLC0415
+
+    def progress(so_far: AuditReport, last: int) -> None:
+        output.progress(so_far.height, last, "blocks")
+
+    processes = len(os.sched_getaffinity(0))
+    try:
+        return audit_chain(
+            chain.source,
+            genesis_file,
+            progress,
+            exporter.watch,
+            outcomes=chain.outcomes,
+            state=chain.state,
+            checks=lambda chain_id: InProcesses(chain_id, processes),
+        )
+    except Damaged as error:
+        return AuditReport(finding=Stop.of(error).finding)
+    finally:
+        output.clear_progress()
+
+
+@contextmanager
+def _source(args: argparse.Namespace, genesis: Genesis) -> Iterator[Opened]:
+    """The chain that the options name. Raises CommandError, _Unsound: an archive that is none."""
+    from node.audit.audit_report import AuditReport, Damaged, Stop  # noqa: PLC0415
+
+    try:
+        with open_chain(genesis, home=args.home, archive=args.archive, api=args.api) as chain:
+            yield chain
+    except Damaged as error:
+        raise _Unsound(AuditReport(finding=Stop.of(error).finding)) from error
 
 
 def _tell(
@@ -260,19 +295,6 @@ def _tell(
     output.line(
         f"  as of block {last.height} {last.digest.hex()} of chain {genesis.chain_id.hex()}"
     )
-
-
-@contextmanager
-def complete_chain(path: Path) -> Iterator[ChainSource]:
-    """The chain of a stopped node that holds all of it. Raises CommandError."""
-    with stopped(path) as node:
-        if node.lowest > 1:
-            raise CommandError(
-                f"{path} holds blocks from height {node.lowest} on only: the others were pruned, "
-                "or it began with a snapshot. Export from the home of a node that keeps everything",
-                Exit.UNKNOWN,
-            )
-        yield node.store
 
 
 def _genesis(path: Path, data: bytes) -> Genesis:

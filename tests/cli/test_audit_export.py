@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import csv
 import dataclasses
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from hashlib import sha256
@@ -20,14 +22,16 @@ from msgspec.structs import replace
 from node.audit.movements import Account
 from node.chain.encoding import decode, encode
 from node.chain.types import Outcome
-from node.storage.home import Home
+from node.storage.home import Home, open_home
 from node.storage.horizon import Horizon, put_horizon
+from node.storage.memory import MemoryStore
 from tests.support import world
 from tests.support.command import Ran, run
 from tests.support.exported import bean_check, sums
 from tests.support.homes import make_home
 from tests.support.small_chain import sample
 from tests.support.stored_chain import stored
+from tests.support.sync_source import sync_source
 
 FORMATS = ("beancount", "csv", "parquet")
 LITTLE = 1_000
@@ -41,14 +45,20 @@ def genesis(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """A stopped node that holds `sample`."""
-    home = make_home(tmp_path / "home")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a stopped node that holds `sample`."""
+    home = make_home(tmp_path_factory.mktemp("made") / "home")
     database = home.open_database()
     stored(sample(), database)
     database.close()
-    return home
+    return home.path
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Home:
+    """A copy of it."""
+    return open_home(shutil.copytree(made, tmp_path / "home"))
 
 
 @pytest.fixture
@@ -145,6 +155,53 @@ def test_the_same_chain_gives_the_same_bytes(home: Home, genesis: Path, out: Pat
         assert export(home, genesis, out, form).code == 0
         files.append(out.read_bytes())
     assert files[:3] == files[3:]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_archive_of_the_chain_gives_the_same_bytes_as_the_home(
+    home: Home, genesis: Path, out: Path, form: str, tmp_path: Path
+) -> None:
+    assert export(home, genesis, out, form).code == 0
+    of_home = out.read_bytes()
+    copied = tmp_path / "chain.archive"
+    assert export(home, genesis, copied, "archive").code == 0
+    ran = run(
+        "audit", "export", "--format", form, "--archive", copied, "--genesis", genesis, "-o", out
+    )
+    assert (ran.code, out.read_bytes()) == (0, of_home)
+    data = copied.read_bytes()
+    for damaged in (data[:-1], data[: len(data) // 2], b"", b"\x00" * 100):
+        copied.write_bytes(damaged)
+        ran = run(
+            "audit", "export", "--format", form, "--archive", copied, "--genesis", genesis,
+            "-o", out, "--json",
+        )  # fmt: skip
+        assert (ran.code, ran.json["verdict"], out.read_bytes()) == (1, "INVALID", of_home)
+        assert os.listdir(out.parent) == ["books"]
+
+
+async def test_a_node_that_runs_gives_the_same_bytes_over_its_api(
+    home: Home, genesis: Path, out: Path, tmp_path: Path
+) -> None:
+    assert export(home, genesis, out).code == 0
+    of_home = taken(out)
+    kv = MemoryStore()
+    stored(sample(), kv)
+    chain = sample()
+    async with sync_source(kv, chain.genesis, tmp_path, chain.state.validator_set_of) as served:
+        served.genesis_file = world.genesis_bytes()
+        ran = await asyncio.to_thread(
+            run, "audit", "export", "--format", "csv", "--api", served.url,
+            "--genesis", genesis, "-o", out,
+        )  # fmt: skip
+    assert (ran.code, taken(out)) == (0, of_home)
+
+
+def taken(path: Path) -> bytes:
+    """What stands there, and no longer does."""
+    data = path.read_bytes()
+    path.unlink()
+    return data
 
 
 # --- nothing is written ---------------------------------------------------------------------------
@@ -265,6 +322,9 @@ def test_a_running_node_and_one_that_pruned_are_said_so(
         (("--checkpoint-every", "0"), "is not a number from 1"),
         (("--checkpoint-every", "5"), "is for --format beancount"),
         (("--format", "xlsx"), "invalid choice"),
+        (("--archive", "x"), "not allowed with argument"),
+        (("--format", "archive", "--from", "3"), "an archive has the whole chain"),
+        (("--key", "x"), "is for --format checkpoint"),
     ],
 )
 def test_wrong_usage_is_named(

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devnet.bench.ledgers import BenchLedger
+from devnet.bench.chains import BenchChain
 from devnet.bench.run import Report
 from node.audit.build import OpenBlocks, build_dossier
 from node.audit.report import VALID
@@ -72,12 +72,12 @@ def measure_evidence(*, quick: bool) -> Report:
 
 
 @contextmanager
-def _ledger(banks: int) -> Iterator[BenchLedger]:
+def _ledger(banks: int) -> Iterator[BenchChain]:
     with (
         tempfile.TemporaryDirectory(prefix="nostro-bench-") as directory,
         closing(LevelStore(Path(directory) / "db", create=True)) as kv,
     ):
-        yield BenchLedger(kv, banks)
+        yield BenchChain(kv, banks)
 
 
 def _payments(report: Report, sizes: tuple[int, ...]) -> None:
@@ -112,7 +112,7 @@ def _payments(report: Report, sizes: tuple[int, ...]) -> None:
                     _judge(report, f"{what}, {paid:,} payments", taken)
 
 
-def _a_round(ledger: BenchLedger, alone: list[bytes], batched: list[bytes]) -> int:
+def _a_round(ledger: BenchChain, alone: list[bytes], batched: list[bytes]) -> int:
     """Three blocks; how many payments came in. One of each kind is noted, to be asked for."""
     singles = [ledger.pay(1) for _ in range(ALONE)]
     order = ledger.pay(BATCH)
@@ -160,7 +160,7 @@ def _growth(report: Report, of: str, sizes: tuple[int, ...]) -> None:
             report.figures[f"bytes of a dossier at {size:,} {of}"] = float(taken.largest)
 
 
-def _take(ledger: BenchLedger, uetrs: list[bytes], blocks: OpenBlocks | None = None) -> Taken:
+def _take(ledger: BenchChain, uetrs: list[bytes], blocks: OpenBlocks | None = None) -> Taken:
     """Make and verify the dossiers of these, in turn. `blocks`: kept open from one to the next."""
     made, cpu, verified, largest = [], [], [], 0
     for number in range(ASKED):

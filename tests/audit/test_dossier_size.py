@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from devnet.bench.ledgers import BenchLedger
+from devnet.bench.chains import BenchChain
 from node.audit.build import build_dossier
 from node.audit.report import VALID
 from node.audit.verify import check_dossier
@@ -17,7 +17,7 @@ HASH = 34
 """Bytes of a hash in a path."""
 
 
-def size(ledger: BenchLedger, uetr: bytes) -> int:
+def size(ledger: BenchChain, uetr: bytes) -> int:
     """Of the payment's dossier, which is VALID."""
     ledger.commit()
     entry = ledger.store.uetr(uetr)
@@ -29,7 +29,7 @@ def size(ledger: BenchLedger, uetr: bytes) -> int:
 
 
 def test_one_of_ten_thousand_payments_and_one_alone_fit_eight_kib() -> None:
-    ledger = BenchLedger(MemoryStore(), banks=100)
+    ledger = BenchChain(MemoryStore(), banks=100)
     batch, alone = ledger.pay(10_000), ledger.pay(1)
     ledger.add([batch, alone])
     ledger.add([ledger.recall(payment) for payment in batch.instruction.payments[:50]])
@@ -38,7 +38,7 @@ def test_one_of_ten_thousand_payments_and_one_alone_fit_eight_kib() -> None:
 
 
 def test_it_grows_with_the_logarithm_of_the_blocks() -> None:
-    ledger = BenchLedger(MemoryStore(), banks=4)
+    ledger = BenchChain(MemoryStore(), banks=4)
     order = ledger.pay(1)
     ledger.add([order])
     sizes = []
@@ -52,7 +52,7 @@ def test_it_grows_with_the_logarithm_of_the_blocks() -> None:
 
 
 def test_it_grows_by_the_same_with_every_epoch() -> None:
-    ledger = BenchLedger(MemoryStore(), banks=4)
+    ledger = BenchChain(MemoryStore(), banks=4)
     order = ledger.pay(1)
     ledger.add([order])
     sizes = []

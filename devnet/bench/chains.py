@@ -92,7 +92,7 @@ def make_genesis(banks: int) -> Genesis:
 
 
 @dataclass
-class BenchLedger:
+class BenchChain:
     """Grows block by block; every block has a finalization of its own."""
 
     kv: KeyValue

@@ -19,75 +19,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import IO, Annotated, Any, NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 import msgpack
-import msgspec
-from msgspec import Meta
 
-from consensus.messages import MAX_CARRIERS, Certificate, Equivocation
+from consensus.messages import Certificate, Equivocation
+from node.audit.archive_records import (
+    FORMAT,
+    BlockRecord,
+    CertificateRecord,
+    End,
+    EquivocationRecord,
+    Head,
+    Records,
+    named,
+)
 from node.audit.audit_report import Damaged
-from node.audit.chain_audit import ChainSource
 from node.audit.chain_certificates import MAX_VIEWS
+from node.audit.replay import ChainSource
 from node.chain.block import BodyMismatch, header_digest, inspect_block
 from node.chain.encoding import Malformed, decode, encode
 from node.chain.genesis import Genesis
-from node.chain.types import Bytes32, Header, Unsigned
+from node.chain.types import Header
 
-FORMAT = "nostro-archive/1"
-DIGEST_BYTES = 32
-READ_BYTES = 1024 * 1024
-MAX_RECORD_BYTES = 256 * 1024 * 1024
-"""Of one record: a block with its outcomes. The largest that a network could agree to has some tens
-of megabytes."""
 MAX_EQUIVOCATIONS = 100_000
 """That one node can have seen."""
 T = TypeVar("T")
-
-
-class Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """How an epoch ended, beside its last block."""
-
-    carriers: Annotated[tuple[bytes, ...], Meta(max_length=MAX_CARRIERS)]
-    finalization: bytes
-
-
-class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Options shared by all records."""
-
-
-class _Head(_Record, frozen=True, tag=FORMAT):
-    chain_id: Bytes32
-    network: str
-    first: Unsigned
-    last: Unsigned
-    outcomes: bool
-
-
-class _Block(_Record, frozen=True, tag="block"):
-    height: Unsigned
-    block: bytes
-    finalization: bytes | None
-    seal: Seal | None
-    outcomes: tuple[bytes, ...] | None
-
-
-class _Certificate(_Record, frozen=True, tag="certificate"):
-    height: Unsigned
-    certificate: bytes
-
-
-class _Equivocation(_Record, frozen=True, tag="equivocation"):
-    equivocation: bytes
-
-
-class _End(_Record, frozen=True, tag="end"):
-    blocks: Unsigned
-    last: Unsigned
-    digest: Bytes32
-
-
-_AnyRecord = _Head | _Block | _Certificate | _Equivocation | _End
 
 
 class HeldSeal(NamedTuple):
@@ -234,15 +191,15 @@ class ArchiveReader:
 
     def __init__(self, file: IO[bytes]) -> None:
         """`file`: open for reading, at its beginning."""
-        self._records = _Records(file)
+        self._records = Records(file)
         self._height = -1
         """Of the present block."""
-        self._block: _Block | None = None
+        self._block: BlockRecord | None = None
         self._digest = b""
         self._ended: list[Equivocation] | None = None
         head = self._records.take()
-        if not isinstance(head, _Head):
-            raise self._damaged(f"a record {FORMAT!r}", _named(head))
+        if not isinstance(head, Head):
+            raise self._damaged(f"a record {FORMAT!r}", named(head))
         if head.last < head.first:
             raise self._damaged(f"a last height from {head.first} on", head.last)
         self.chain_id = head.chain_id
@@ -292,7 +249,7 @@ class ArchiveReader:
     def certificates(self, epoch: int, first_view: int, last_view: int) -> Iterator[Certificate]:
         """The notarizations and nullifications of these views that stand beside the block."""
         last = first_view, 0
-        while isinstance(record := self._records.peek(), _Certificate):
+        while isinstance(record := self._records.peek(), CertificateRecord):
             each = self._decoded(record.certificate, Certificate)
             if (each.epoch, record.height) != (epoch, self._height):
                 found = f"one of epoch {each.epoch} at height {record.height}"
@@ -326,23 +283,21 @@ class ArchiveReader:
             self._leave(self._block)
         self._records.height = expected
         record = self._records.take()
-        if not isinstance(record, _Block) or record.height != expected:
-            raise self._damaged(f"block {expected}", _named(record))
+        if not isinstance(record, BlockRecord) or record.height != expected:
+            raise self._damaged(f"block {expected}", named(record))
         self._block, self._height = record, expected
         if (record.outcomes is not None) != self.has_outcomes:
             wanted = "outcomes" if self.has_outcomes else "no outcomes"
             raise self._damaged(wanted, "none" if self.has_outcomes else "outcomes")
 
-    def _leave(self, block: _Block) -> None:
+    def _leave(self, block: BlockRecord) -> None:
         """Pass over what was not asked for beside the present block; nothing may stand there that
         no audit asks for."""
         below = 0, 0
-        while isinstance(record := self._records.peek(), _Certificate):
+        while isinstance(record := self._records.peek(), CertificateRecord):
             each = self._decoded(record.certificate, Certificate)
             if record.height != self._height or (each.view, int(each.kind)) < below:
-                raise self._damaged(
-                    f"certificates of block {self._height} in order", _named(record)
-                )
+                raise self._damaged(f"certificates of block {self._height} in order", named(record))
             below = each.view, int(each.kind) + 1
             self._records.take()
             self._passed(block, each)
@@ -351,7 +306,7 @@ class ArchiveReader:
             if block.seal and header.next_validator_set == header.validator_set:
                 raise self._damaged("no seal beside a block that ends no epoch", "one")
 
-    def _passed(self, block: _Block, each: Certificate) -> None:
+    def _passed(self, block: BlockRecord, each: Certificate) -> None:
         """A certificate that nobody asked for must be of a view that the block leads to."""
         header, last = self._header(block), 0
         if block.seal is not None and block.seal.carriers:
@@ -363,7 +318,7 @@ class ArchiveReader:
             found = f"one of epoch {each.epoch}, view {each.view}"
             raise self._damaged(f"a certificate of a view of block {self._height}", found)
 
-    def _header(self, block: _Block) -> Header:
+    def _header(self, block: BlockRecord) -> Header:
         try:
             inspected = inspect_block(block.block)
         except BodyMismatch as error:
@@ -375,12 +330,12 @@ class ArchiveReader:
         assert self._block is not None
         self._leave(self._block)
         found: list[Equivocation] = []
-        while isinstance(record := self._records.take(), _Equivocation):
+        while isinstance(record := self._records.take(), EquivocationRecord):
             if len(found) >= MAX_EQUIVOCATIONS:
                 raise self._damaged(f"at most {MAX_EQUIVOCATIONS} equivocations", "more")
             found.append(self._decoded(record.equivocation, Equivocation))
-        if not isinstance(record, _End):
-            raise self._damaged("the end", _named(record))
+        if not isinstance(record, End):
+            raise self._damaged("the end", named(record))
         for what, expected, said in (
             ("blocks", self.last - self.first + 1, record.blocks),
             ("last height", self.last, record.last),
@@ -399,110 +354,3 @@ class ArchiveReader:
 
     def _damaged(self, expected: object, found: object) -> Damaged:
         return self._records.damaged(expected, found)
-
-
-class _Records:
-    """The records of a file, each checked for its form and hashed as it is taken."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._hash = sha256()
-        self._held = bytearray()
-        """Read and not taken."""
-        self._taken = 0
-        self.at = 0
-        """Where the last record that was looked at begins."""
-        self.height = 0
-        """Of the block that it belongs to, for what is damaged."""
-        self._peeked: tuple[_AnyRecord, bytes] | None = None
-        self._packer = msgpack.Packer()
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=True,
-            max_buffer_size=MAX_RECORD_BYTES + READ_BYTES,
-            max_bin_len=MAX_RECORD_BYTES,
-            max_str_len=64,
-            max_map_len=0,
-            max_ext_len=0,
-        )
-
-    def damaged(self, expected: object, found: object) -> Damaged:
-        """The record that was looked at last is not as it must be."""
-        return Damaged(self.height, f"archive, byte {self.at}", expected, found)
-
-    def peek(self) -> _AnyRecord:
-        """The next record, which stays. Raises Damaged."""
-        if self._peeked is None:
-            value, raw = self._object()
-            try:
-                self._peeked = msgspec.convert(value, _AnyRecord), raw
-            except msgspec.ValidationError as error:
-                raise self.damaged("a record", error) from error
-        return self._peeked[0]
-
-    def take(self) -> _AnyRecord:
-        """The next record. Raises Damaged."""
-        record = self.peek()
-        assert self._peeked is not None
-        self._pass(self._peeked[1])
-        self._peeked = None
-        return record
-
-    def finish(self) -> None:
-        """Check what ends the file. Raises Damaged."""
-        expected = self._hash.digest()
-        found, raw = self._object()
-        if found != expected:
-            shown = found.hex() if isinstance(found, bytes) else type(found).__name__
-            raise self.damaged(f"SHA-256 {expected.hex()} of what is before", shown)
-        self._pass(raw)
-        if self._held or self._file.read(1):
-            self.at = self._taken
-            raise self.damaged("the end of the file", "more bytes")
-
-    def _pass(self, raw: bytes) -> None:
-        self._hash.update(raw)
-        self._taken += len(raw)
-        del self._held[: len(raw)]
-
-    def _object(self) -> tuple[Any, bytes]:
-        """The next object and its bytes."""
-        self.at = self._taken
-        while True:
-            try:
-                value = self._unpacker.unpack()
-                break
-            except msgpack.OutOfData:
-                self._read()
-            except (ValueError, msgpack.exceptions.UnpackException) as error:
-                raise self.damaged("MessagePack", str(error) or type(error).__name__) from error
-        raw = bytes(self._held[: self._unpacker.tell() - self._taken])
-        # The shortest encoding, and no other: one chain, one archive.
-        if self._packer.pack(value) != raw:
-            raise self.damaged("the shortest encoding", "a longer one")
-        return value, raw
-
-    def _read(self) -> None:
-        piece = self._file.read(READ_BYTES)
-        if not piece:
-            found = f"the file ends at byte {self._taken + len(self._held)}"
-            raise self.damaged("a record", found)
-        self._held += piece
-        try:
-            self._unpacker.feed(piece)
-        except msgpack.BufferFull:
-            expected = f"a record of at most {MAX_RECORD_BYTES:,} bytes"
-            raise self.damaged(expected, "a longer one") from None
-
-
-def _named(record: _AnyRecord) -> str:
-    """A record for people."""
-    match record:
-        case _Head():
-            return "the head of an archive"
-        case _Block() | _Certificate():
-            kind = "block" if isinstance(record, _Block) else "certificate of block"
-            return f"{kind} {record.height}"
-        case _Equivocation():
-            return "an equivocation"
-    return "the end"

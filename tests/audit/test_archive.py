@@ -10,7 +10,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from node.audit.archive import FORMAT, READ_BYTES, ArchiveReader, CannotArchive, write_archive
+from node.audit.archive import ArchiveReader, CannotArchive, write_archive
+from node.audit.archive_records import FORMAT, READ_BYTES
 from node.audit.audit_report import Damaged
 from node.audit.chain_audit import audit_chain
 from node.audit.report import INVALID, VALID

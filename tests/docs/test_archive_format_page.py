@@ -10,13 +10,13 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from node.audit import archive
+from node.audit import archive_records as a
 from node.audit.archive import ArchiveReader
 from node.audit.audit_report import Damaged
 from tests.support.golden_archive import PATH, golden
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "archive-format.md").read_text()
-RECORDS = (archive._Head, archive._Block, archive._Certificate, archive._Equivocation, archive._End)
+RECORDS = (a.Head, a.BlockRecord, a.CertificateRecord, a.EquivocationRecord, a.End)
 
 
 def test_the_golden_file_is_what_this_code_writes() -> None:
@@ -59,6 +59,6 @@ def test_any_reader_of_msgpack_can_read_it() -> None:
     data = bytes.fromhex(json.loads(PATH.read_text())["archive"])
     found = list(msgpack.Unpacker(io.BytesIO(data), raw=False))
     assert [each[0] for each in found[:-1]] == [
-        archive.FORMAT, "block", "block", "certificate", "equivocation", "end",
+        a.FORMAT, "block", "block", "certificate", "equivocation", "end",
     ]  # fmt: skip
-    assert len(found[-1]) == archive.DIGEST_BYTES
+    assert len(found[-1]) == a.DIGEST_BYTES

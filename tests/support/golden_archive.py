@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from node.audit.archive import FORMAT
+from node.audit.archive_records import FORMAT
 from tests.support.archives import packed
 
 PATH = Path(__file__).parent.parent / "vectors" / "archive.json"

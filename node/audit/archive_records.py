@@ -1,0 +1,177 @@
+"""The records of an archive, one by one: docs/reference/archive-format.md.
+
+Owned here: the form. Each record is taken in its shortest encoding alone, of a bounded size,
+hashed, and named by the byte at which it begins.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import IO, Annotated, Any
+
+import msgpack
+import msgspec
+from msgspec import Meta
+
+from consensus.messages import MAX_CARRIERS
+from node.audit.audit_report import Damaged
+from node.chain.types import Bytes32, Unsigned
+
+FORMAT = "nostro-archive/1"
+DIGEST_BYTES = 32
+READ_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 256 * 1024 * 1024
+"""Of one record: a block with its outcomes. The largest that a network could agree to has some tens
+of megabytes."""
+
+
+class Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How an epoch ended, beside its last block."""
+
+    carriers: Annotated[tuple[bytes, ...], Meta(max_length=MAX_CARRIERS)]
+    finalization: bytes
+
+
+class Base(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Options shared by all records."""
+
+
+class Head(Base, frozen=True, tag=FORMAT):
+    chain_id: Bytes32
+    network: str
+    first: Unsigned
+    last: Unsigned
+    outcomes: bool
+
+
+class BlockRecord(Base, frozen=True, tag="block"):
+    height: Unsigned
+    block: bytes
+    finalization: bytes | None
+    seal: Seal | None
+    outcomes: tuple[bytes, ...] | None
+
+
+class CertificateRecord(Base, frozen=True, tag="certificate"):
+    height: Unsigned
+    certificate: bytes
+
+
+class EquivocationRecord(Base, frozen=True, tag="equivocation"):
+    equivocation: bytes
+
+
+class End(Base, frozen=True, tag="end"):
+    blocks: Unsigned
+    last: Unsigned
+    digest: Bytes32
+
+
+Record = Head | BlockRecord | CertificateRecord | EquivocationRecord | End
+
+
+class Records:
+    """The records of a file, each checked for its form and hashed as it is taken."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = sha256()
+        self._held = bytearray()
+        """Read and not taken."""
+        self._taken = 0
+        self.at = 0
+        """Where the last record that was looked at begins."""
+        self.height = 0
+        """Of the block that it belongs to, for what is damaged."""
+        self._peeked: tuple[Record, bytes] | None = None
+        self._packer = msgpack.Packer()
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            use_list=True,
+            max_buffer_size=MAX_RECORD_BYTES + READ_BYTES,
+            max_bin_len=MAX_RECORD_BYTES,
+            max_str_len=64,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+
+    def damaged(self, expected: object, found: object) -> Damaged:
+        """The record that was looked at last is not as it must be."""
+        return Damaged(self.height, f"archive, byte {self.at}", expected, found)
+
+    def peek(self) -> Record:
+        """The next record, which stays. Raises Damaged."""
+        if self._peeked is None:
+            value, raw = self._object()
+            try:
+                self._peeked = msgspec.convert(value, Record), raw
+            except msgspec.ValidationError as error:
+                raise self.damaged("a record", error) from error
+        return self._peeked[0]
+
+    def take(self) -> Record:
+        """The next record. Raises Damaged."""
+        record = self.peek()
+        assert self._peeked is not None
+        self._pass(self._peeked[1])
+        self._peeked = None
+        return record
+
+    def finish(self) -> None:
+        """Check what ends the file. Raises Damaged."""
+        expected = self._hash.digest()
+        found, raw = self._object()
+        if found != expected:
+            shown = found.hex() if isinstance(found, bytes) else type(found).__name__
+            raise self.damaged(f"SHA-256 {expected.hex()} of what is before", shown)
+        self._pass(raw)
+        if self._held or self._file.read(1):
+            self.at = self._taken
+            raise self.damaged("the end of the file", "more bytes")
+
+    def _pass(self, raw: bytes) -> None:
+        self._hash.update(raw)
+        self._taken += len(raw)
+        del self._held[: len(raw)]
+
+    def _object(self) -> tuple[Any, bytes]:
+        """The next object and its bytes."""
+        self.at = self._taken
+        while True:
+            try:
+                value = self._unpacker.unpack()
+                break
+            except msgpack.OutOfData:
+                self._read()
+            except (ValueError, msgpack.exceptions.UnpackException) as error:
+                raise self.damaged("MessagePack", str(error) or type(error).__name__) from error
+        raw = bytes(self._held[: self._unpacker.tell() - self._taken])
+        # The shortest encoding, and no other: one chain, one archive.
+        if self._packer.pack(value) != raw:
+            raise self.damaged("the shortest encoding", "a longer one")
+        return value, raw
+
+    def _read(self) -> None:
+        piece = self._file.read(READ_BYTES)
+        if not piece:
+            found = f"the file ends at byte {self._taken + len(self._held)}"
+            raise self.damaged("a record", found)
+        self._held += piece
+        try:
+            self._unpacker.feed(piece)
+        except msgpack.BufferFull:
+            expected = f"a record of at most {MAX_RECORD_BYTES:,} bytes"
+            raise self.damaged(expected, "a longer one") from None
+
+
+def named(record: Record) -> str:
+    """A record for people."""
+    match record:
+        case Head():
+            return "the head of an archive"
+        case BlockRecord() | CertificateRecord():
+            kind = "block" if isinstance(record, BlockRecord) else "certificate of block"
+            return f"{kind} {record.height}"
+        case EquivocationRecord():
+            return "an equivocation"
+    return "the end"

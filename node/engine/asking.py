@@ -6,9 +6,19 @@ here decides what it means (see `auditing`).
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
-from consensus.messages import MalformedMessage, SyncResponse, decode_message
+import msgspec
+from msgspec import Meta
+
+from consensus.messages import (
+    Certificate,
+    Content,
+    Kind,
+    MalformedMessage,
+    SyncResponse,
+    decode_message,
+)
 from node.chain.encoding import UNDECODABLE
 from node.engine.sources import Source, SourceLied, Sources
 from node.engine.verified_copy import VerifiedCopy
@@ -16,6 +26,8 @@ from node.network.frames import CHANNEL_LIMIT, Channel
 
 MAX_HEAD_BYTES = 1024 * 1024
 """One header with its certificate, in JSON: 0.3 kB a validator."""
+MAX_FINALIZATIONS = 16
+"""Of one branch that are asked for where a fork is to be proven: as many as `audit fork` tries."""
 MAX_BISECTION = 64
 """Requests to find where two chains part: heights have 63 bits."""
 
@@ -26,6 +38,27 @@ class BlockHead(msgspec.Struct, frozen=True):
     height: int
     digest: str
     chain_id: str
+
+
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _Signature(msgspec.Struct, frozen=True):
+    validator: _Number
+    signature: Annotated[str, Meta(max_length=128)]
+
+
+class _Certificate(msgspec.Struct, frozen=True):
+    epoch: _Number
+    view: _Number
+    parent_view: _Number
+    block: Annotated[str, Meta(max_length=64)]
+    height: _Number
+    signatures: list[_Signature]
+
+
+class _Certified(msgspec.Struct, frozen=True):
+    certificate: _Certificate | None
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -113,5 +146,34 @@ class Asking:
             raise SourceLied(f"it tells of another block {parted}, and does not give it")
         return answer
 
+    async def finalizations(
+        self, source: Source, first: int, last: int, found: dict[int, Certificate]
+    ) -> None:
+        """Put into `found` what the source says makes blocks of these heights final, by height.
+        Nothing of it is checked."""
+        height = first
+        for _ in range(MAX_FINALIZATIONS):
+            if height > last:
+                break
+            raw = await self._sources.get(source, f"/v1/blocks/{height}", limit=MAX_HEAD_BYTES)
+            try:
+                told = msgspec.json.decode(raw or b"", type=_Certified).certificate
+                if told is not None:
+                    found[told.height] = _certificate(told)
+            except (*UNDECODABLE, ValueError) as error:
+                raise SourceLied(f"its certificate of height {height} is none: {error}") from None
+            height = 1 + (height if told is None else max(height, told.height))
+
     def _own(self, height: int) -> str:
         return self._copy.head(height).digest.hex()
+
+
+def _certificate(told: _Certificate) -> Certificate:
+    """Raises ValueError."""
+    return Certificate(
+        told.epoch,
+        told.view,
+        Kind.FINALIZE,
+        Content(told.parent_view, bytes.fromhex(told.block)),
+        tuple((each.validator, bytes.fromhex(each.signature)) for each in told.signatures),
+    )

@@ -13,6 +13,7 @@ that is judged; each source has two requests under way at most, and `finds` take
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from consensus.messages import SyncResponse, encode
+from consensus.messages import Certificate, SyncResponse, encode
 from node.audit.build_chain import EvidenceUnavailable
 from node.audit.fork import NoFork
 from node.engine.alarms import GRAVE, Alarms, AuditMetrics, Kind
@@ -39,6 +40,8 @@ WAIT_SECONDS = 5.0
 """One long poll for more: so long a source that is stuck holds up that others are asked."""
 FETCH_SECONDS = 120.0
 """For one answer of blocks: a source that drips is left for another."""
+PROOF_SECONDS = 10.0
+"""For the certificates of one branch that a proof of a fork is to name culprits by."""
 STALL_SECONDS = 120.0
 """Default: an idle network makes a block every ten seconds."""
 
@@ -347,7 +350,7 @@ class Auditor:
                 self._alarm(Kind.ROLLBACK, source.url, text, key=str(parted))
             raise
         watched.apart = True
-        file = await self._write_fork(parted, answer)
+        file = await self._write_fork(watched, parted, answer)
         text = (
             f"a quorum finalized two chains that part at height {parted}: this copy holds block "
             f"{self._own(parted)}, the source one that ends in {_content(answer).hex()}. More than "
@@ -359,17 +362,38 @@ class Auditor:
     def _own(self, height: int) -> str:
         return self._copy.head(height).digest.hex()
 
-    async def _write_fork(self, parted: int, answer: SyncResponse) -> str | None:
+    async def _write_fork(self, watched: Watched, parted: int, answer: SyncResponse) -> str | None:
         """The proof; what the source gave, where no proof can be made of it."""
         copy = self._copy
+        last = parted + len(answer.blocks) - 1
+        theirs = await self._finalizations([watched], parted, last)
+        others = [each for each in self.watched if each is not watched and not each.apart]
+        ours = await self._finalizations(others, parted, copy.height)
         mark = hashlib.sha256(_content(answer)).hexdigest()[:16]
+
+        def prove() -> bytes:
+            validators = copy.validators_after(parted - 1)
+            return prove_fork(copy.store, answer, copy.genesis, validators, (ours, theirs))
+
         try:
-            proof = await self._in_thread(prove_fork, copy.store, answer, copy.genesis)
+            proof = await self._in_thread(prove)
         except (EvidenceUnavailable, NoFork) as error:
             log.error("no proof of the fork at height %d can be made: %s", parted, error)
             return await self._keep(f"fork-{parted}-{mark}.sync", answer)
         found = await self._in_thread(copy.keep_find, f"fork-{parted}-{mark}.fork", proof)
         return None if found is None else str(found)
+
+    async def _finalizations(
+        self, tellers: Sequence[Watched], first: int, last: int
+    ) -> dict[int, Certificate]:
+        """Those that the first of these sources that has any tells of."""
+        found: dict[int, Certificate] = {}
+        for each in tellers:
+            if not found:
+                with contextlib.suppress(SourceUnavailable, SourceLied, TimeoutError):
+                    async with asyncio.timeout(PROOF_SECONDS):
+                        await self._asking.finalizations(each.source, first, last, found)
+        return found
 
     async def _keep(self, name: str, answer: SyncResponse) -> str | None:
         found = await self._in_thread(self._copy.keep_find, name, encode(answer))

@@ -6,14 +6,23 @@ answer that a quorum stands behind.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, cast
+
 from consensus.messages import Certificate, Equivocation, SyncResponse
 from node.audit.build_chain import Seal
-from node.audit.fork import build_fork
+from node.audit.epochs import check_finalization
+from node.audit.fault import Fault
+from node.audit.fork import ForkSource, build_fork
 from node.chain.block import header_digest, inspect_block
 from node.chain.genesis import Genesis
 from node.chain.merkle import history_leaf, node_hash
-from node.chain.types import Header
+from node.chain.types import Header, ValidatorSet
 from node.storage.chain_store import ChainStore, SealRecord
+
+Finalizations = Mapping[int, Certificate]
+"""By the height of the block that each names."""
 
 
 class RemoteBranch:
@@ -73,10 +82,56 @@ class RemoteBranch:
         return []
 
 
-def prove_fork(own: ChainStore, answer: SyncResponse, genesis: Genesis) -> bytes:
+class _MoreCertified:
+    """A branch, and finalizations of its blocks that others have."""
+
+    def __init__(self, branch: ForkSource, more: Finalizations) -> None:
+        self._branch = branch
+        self._more = sorted(more.items())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._branch, name)
+
+    def finalization_at_or_above(self, height: int) -> tuple[int, Certificate] | None:
+        """The nearest of all."""
+        found = [each for each in self._more if each[0] >= height][:1]
+        own = self._branch.finalization_at_or_above(height)
+        return min(
+            [*found, *([] if own is None else [own])], key=lambda each: each[0], default=None
+        )
+
+
+def _sound(
+    branch: ForkSource, more: Finalizations, validators: ValidatorSet, chain_id: bytes
+) -> Finalizations:
+    """Those that these validators signed, of this branch's blocks."""
+    found = {}
+    for height, certificate in more.items():
+        header = branch.header(height)
+        if header is None or header.epoch != validators.epoch:
+            continue
+        with suppress(Fault):
+            check_finalization(certificate, header, None, validators, chain_id=chain_id)
+            found[height] = certificate
+    return found
+
+
+def prove_fork(
+    own: ChainStore,
+    answer: SyncResponse,
+    genesis: Genesis,
+    validators: ValidatorSet,
+    more: tuple[Finalizations, Finalizations],
+) -> bytes:
     """The proof that the own chain and this answer part, in the format of `nostro audit fork`.
 
-    It names who made the fork where the two finalizations do by themselves; the notarizations and
-    nullifications that name them in every case are with the nodes. Raises EvidenceUnavailable,
-    NoFork."""
-    return build_fork([own, RemoteBranch(own, answer)], genesis)
+    `validators`: of the epoch in which they part. `more`: finalizations of the own chain's and of
+    the answer's blocks, as sources tell of them; those that hold are used. Two of one view name who
+    made the fork. Where the branches have none in common, the notarizations and nullifications that
+    name them are with the nodes. Raises EvidenceUnavailable, NoFork."""
+    sides: list[ForkSource] = [own, RemoteBranch(own, answer)]
+    certified = [
+        cast(ForkSource, _MoreCertified(each, _sound(each, told, validators, genesis.chain_id)))
+        for each, told in zip(sides, more, strict=True)
+    ]
+    return build_fork(certified, genesis)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from consensus.messages import SyncResponse, decode_message
 from consensus.messages import encode as encode_message
-from node.audit.report import VALID
+from node.audit.report import INVALID, VALID
 from node.audit.verify_accountability import check_fork
 from node.chain.block import encode_block, header_digest, inspect_block
 from node.engine.alarms import Alarms, AuditMetrics, Kind
@@ -230,8 +230,40 @@ async def test_a_longer_fork_is_found_when_it_is_all_that_a_source_has(tmp_path:
         two.top = None
         found = await f.alarm(Kind.FORK)
         assert found.source == two.url
+        report = check_fork(read(found), GENESIS)
+        assert report.verdict == VALID, report.text()
+        assert len(report.culprits) >= 2
         assert await f.ended() == 1
         assert f.copy.head(4).digest == digest(chain(4), 4)
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        b"null",
+        b"[]",
+        b'{"epoch":0,"view":1,"parent_view":0,"block":"zz","height":1,"signatures":[]}',
+        b'{"epoch":0,"view":1,"parent_view":99999999999999999999999,"block":"","height":4,'
+        b'"signatures":[]}',
+        b'{"epoch":0,"view":4,"parent_view":3,"block":"00","height":4,'
+        b'"signatures":[{"validator":0,"signature":"00"},{"validator":0,"signature":"00"}]}',
+    ],
+)
+async def test_made_up_certificates_beside_a_fork_hide_nothing(
+    tmp_path: Path, certificate: bytes
+) -> None:
+    def lie(path: str, body: bytes) -> bytes:
+        head, found, _ = body.partition(b'"certificate":')
+        return head + found + certificate + b"}" if found and "limit" not in path else body
+
+    one = AuditSource(store(chain(4)), tamper=lie)
+    two = AuditSource(store(chain(8, 1, 3)), top=0, tamper=lie)
+    async with following(tmp_path, one, two) as f:
+        await f.auditor.grown_to(4)
+        two.top = None
+        found = await f.alarm(Kind.FORK)
+        assert check_fork(read(found), GENESIS).verdict != INVALID
+        assert await f.ended() == 1
 
 
 async def test_a_follower_that_keeps_going_takes_nothing_more_from_the_other_branch(

@@ -72,7 +72,27 @@ class AuditSource:
             "height": height,
             "digest": header_digest(header).hex(),
             "chain_id": self.genesis.chain_id.hex(),
-            "state_root": header.state_root.hex(),
+            "certificate": self._certificate(height),
+        }
+
+    def _certificate(self, height: int) -> dict[str, object] | None:
+        found = self.store.finalization_at_or_above(height)
+        if found is None or found[1].content is None:
+            return None
+        at, certificate = found
+        content = certificate.content
+        assert content is not None
+        return {
+            "epoch": certificate.epoch,
+            "view": certificate.view,
+            "kind": "finalization",
+            "parent_view": content.parent_view,
+            "block": content.block.hex(),
+            "height": at,
+            "signatures": [
+                {"validator": voter, "signature": each.hex()}
+                for voter, each in certificate.signatures
+            ],
         }
 
     def _answer(self, request: web.Request, body: bytes | None) -> web.Response:

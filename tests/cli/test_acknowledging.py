@@ -145,6 +145,25 @@ def test_what_was_dealt_with_is_not_looked_at_again(desk: SettlementNet, tmp_pat
     assert ran.out.splitlines()[-1] == "0 acknowledged, 0 were already, 1 refused"
 
 
+def test_net_payments_are_found_once_their_cycle_settled_by_a_later_run(
+    desk: SettlementNet, tmp_path: Path
+) -> None:
+    members = [
+        part
+        for bank in ("BANKA", "BANKB", "BANKC")
+        for part in ("--member", f"{bank},EUR,5000.00,100.00,200.00")
+    ]
+    desk.json("propose", "--from", "CENTRALBANK", "--netting", "EUR=30m", *members)
+    first = desk.paid("100.00", 3, mode="net")
+    desk.paid("100.00", 3, mode="net", **{"from": "BANKB", "to": "BANKA"})
+    desk.paid("7.00", 3, mode="net", to="BANKC")
+    assert watch(desk, tmp_path, "--from", "BANKB", "--json").json["refused"] == 0
+    second = desk.paid("5.00", 3, mode="net", **{"from": "BANKC", "to": "BANKB"})
+    desk.json("cycle", "close", "EUR", "--from", "CENTRALBANK")
+    ran = watch(desk, tmp_path, "--from", "BANKB", "--json")
+    assert ran.json["not_acknowledged"] == [first, second]
+
+
 def test_a_node_of_another_chain_is_left_at_once(desk: SettlementNet, tmp_path: Path) -> None:
     genesis = tmp_path / "other.json"
     genesis.write_bytes(desk.first.node.genesis_bytes + b"\n")

@@ -6,6 +6,8 @@ from node.chain.block import SUPPORTED_RULES
 
 MAX_SHOWN = 300
 """Characters of a value that a line shows: what a forger writes can be as long as the file."""
+FEW = 8
+"""Elements of a list that a line shows."""
 
 
 class Fault(Exception):
@@ -28,6 +30,8 @@ class Absent(Exception):
 
 def shown(value: object) -> str:
     """For people: bytes as hexadecimal digits; only the beginning of what is very long."""
+    if isinstance(value, tuple | list) and len(value) > FEW:
+        value = f"{len(value)} elements, {', '.join(map(str, value[:FEW]))}, …"
     text = value.hex() if isinstance(value, bytes) else str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 

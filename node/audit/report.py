@@ -63,6 +63,8 @@ class PaymentFacts:
     """Of the block of its first outcome."""
     decided_height: int | None
     """Of the block in which its money moved; None: none did, up to the checkpoint."""
+    settled_minor: int | None
+    """Minor units that moved: of a reservation that was posted, perhaps only a part."""
     checkpoint_height: int
     checkpoint_digest: str
     """Of the header, hexadecimal."""

@@ -164,6 +164,7 @@ def _facts(dossier: Dossier, genesis: Genesis) -> PaymentFacts:
         creditor=None if creditor is None else creditor.participant,
         height=dossier.steps[0].outcome.height,
         decided_height=books.moved_at(dossier),
+        settled_minor=books.moved_amount(dossier),
         checkpoint_height=top.height,
         checkpoint_digest=header_digest(top).hex(),
     )

@@ -125,7 +125,14 @@ def check_row(
 
 def _moved_alone(dossier: Dossier, height: int, outcomes: int) -> int | None:
     """How much moved, if nothing else happened in the block."""
-    last = dossier.steps[-1].outcome
-    if outcomes != 1 or last.height != height:
+    if outcomes != 1 or dossier.steps[-1].outcome.height != height:
         return None
-    return last.event.amount if isinstance(last.event, Posted) else order_of(dossier).amount
+    return moved_amount(dossier)
+
+
+def moved_amount(dossier: Dossier) -> int | None:
+    """Minor units that moved; None: none did."""
+    if moved_at(dossier) is None:
+        return None
+    event = dossier.steps[-1].outcome.event
+    return event.amount if isinstance(event, Posted) else order_of(dossier).amount

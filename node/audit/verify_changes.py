@@ -162,11 +162,14 @@ def check_changes(dossier: Dossier, genesis: Genesis) -> str:
         act = act if step.act is None and shares_act(before, step) else step.act or act
         _check_apt(where, dossier, order, act.signed.envelope.sender, act.signed.envelope.body)
         _check_result(where, act.signed.envelope.body, step.outcome)
-    count = len(dossier.steps) - 1
+    count, last = len(dossier.steps) - 1, dossier.steps[-1].outcome.event
     if not count:
         return "its first outcome is its only one"
     ordered = sum(step.outcome.instruction is not None for step in dossier.steps[1:])
-    return f"{count} change(s), {ordered} of them by an order that is shown"
+    told = f"{count} change(s), {ordered} of them by an order that is shown"
+    if isinstance(last, Posted):
+        told += f"; {amount_text(last.amount, order.asset, genesis)} settled"
+    return told
 
 
 def _check_by_itself(where: str, outcome: Outcome) -> None:

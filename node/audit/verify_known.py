@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 from node.audit.dossier import (
     Dossier,
+    Netted,
     Place,
 )
 from node.audit.fault import Absent, Fault, same
 from node.audit.verify_books import moved_at
-from node.audit.verify_changes import DUPLICATE
+from node.audit.verify_changes import DUPLICATE, is_silent
 from node.audit.verify_checkpoint import Pin, check_pin
 from node.audit.verify_finality import checkpoint, headers_of, included, members
 from node.audit.verify_order import acts, order_of, payer, sender_of
@@ -24,7 +25,7 @@ from node.chain.genesis import Genesis
 from node.chain.instruction import envelope_digest
 from node.chain.merkle import history_leaf
 from node.chain.signature import RECEIPT_DOMAIN, verify
-from node.chain.statuses import UNDECIDED
+from node.chain.statuses import REJECTED, UNDECIDED
 
 
 def check_receipt(dossier: Dossier, genesis: Genesis) -> str:
@@ -107,7 +108,11 @@ def notes(dossier: Dossier, genesis: Genesis, pin: Pin | None) -> Iterator[tuple
     if payer(order, genesis) not in (None, sender_of(dossier)):
         text = "not given by whose money it is: tells nothing of their own order under this UETR"
         yield "order", text
-    if last.status in UNDECIDED and moved_at(dossier) is None:
+    elif first.status == REJECTED and is_silent(first) and first.reason != DUPLICATE:
+        yield "again", "this order used up no UETR: given once more, it may have settled since"
+    if genesis.devnet:
+        yield "devnet", "everybody can have the keys of a devnet, and so make evidence like this"
+    if last.status in UNDECIDED and not _is_decided(dossier):
         height = checkpoint(dossier).height
         yield "undecided", f"so it stood in block {height}; what became of it later is not here"
     if first.reason == DUPLICATE:
@@ -118,6 +123,11 @@ def notes(dossier: Dossier, genesis: Genesis, pin: Pin | None) -> Iterator[tuple
     if dossier.dispute is not None:
         text = "a dispute moves no money and undoes nothing; the payment stands as shown"
         yield "dispute", text
+
+
+def _is_decided(dossier: Dossier) -> bool:
+    """Whether a clearing cycle decided the payment, whose own outcome only says that it joined."""
+    return isinstance(dossier.together, Netted) and dossier.together.decided is not None
 
 
 def used_heights(dossier: Dossier) -> tuple[set[int], set[int]]:

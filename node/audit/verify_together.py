@@ -39,10 +39,9 @@ from node.chain.types import (
 )
 from node.chain.waterfall import NotReproducible, recompute
 
-MAX_SHARERS = 4_096
-"""Survivors of one waterfall that are worked out here."""
-MAX_SHARES = 1_000_000
-"""Short debtors times who may have to pay for each: what a waterfall takes to work out."""
+MAX_SHARES = 100_000_000
+"""Short debtors, times the square of those that may have to pay: what it takes to work a waterfall
+out that a forger made as hard as can be."""
 
 OPEN, SETTLED_CYCLE, UNWOUND = "open", "settled", "unwound"
 """States of a cycle that decide what a dossier shows of it."""
@@ -268,8 +267,9 @@ def _check_decided(dossier: Dossier, part: Netted, closed: CycleClosed) -> str:
 
 
 def _check_waterfall(closed: CycleClosed, settled: CycleSettled) -> None:
-    sharers = len(settled.survivors) + max((len(s.covers) for s in settled.shortfalls), default=0)
-    if len(settled.survivors) > MAX_SHARERS or sharers * len(settled.shortfalls) > MAX_SHARES:
+    payers = {cover.participant for each in settled.shortfalls for cover in each.covers}
+    payers |= {each.participant for each in settled.survivors}
+    if len(settled.shortfalls) * len(payers) ** 2 > MAX_SHARES:
         raise Missing("the waterfall has too many payers to be worked out here; audit the chain")
     try:
         recompute(closed, settled)

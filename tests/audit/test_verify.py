@@ -22,7 +22,7 @@ from node.chain.block import header_digest
 from node.chain.encoding import encode
 from tests.support.dossiers import checked, dossier_bytes, failures
 from tests.support.evidence_world import CASES, case, case_bytes, evidence_world
-from tests.support.forge import act_of, with_act, with_sender
+from tests.support.forge import act_of, sent_by, with_act, with_outcome, with_sender
 from tests.support.forge_chain import rebuilt
 from tests.support.forgeries import SOLE
 from tests.support.forgeries_around import receipt
@@ -49,7 +49,7 @@ def test_what_is_proven_is_told_to_programs() -> None:
     assert facts is not None
     assert (facts.amount_minor, facts.amount, facts.currency) == (125, "1.25", "EUR")
     assert (facts.debtor, facts.creditor) == (payment.debtor, payment.creditor)
-    assert (facts.height, facts.decided_height) == (2, 2)
+    assert (facts.height, facts.decided_height, facts.settled_minor) == (2, 2, 125)
     assert facts.checkpoint_height == top.height
     assert facts.checkpoint_digest == header_digest(top).hex()
     issued = verify_file(case_bytes("issue"), GENESIS).payment
@@ -57,7 +57,10 @@ def test_what_is_proven_is_told_to_programs() -> None:
     assert issued.debtor is None
     waiting = verify_file(case_bytes("queued"), GENESIS).payment
     assert waiting is not None
-    assert waiting.decided_height is None
+    assert (waiting.decided_height, waiting.settled_minor) == (None, None)
+    part = verify_file(case_bytes("part"), GENESIS).payment
+    assert part is not None
+    assert (part.amount_minor, part.settled_minor) == (502, 200)
 
 
 def notes(name: str) -> dict[str, str]:
@@ -67,7 +70,8 @@ def notes(name: str) -> dict[str, str]:
 
 def test_the_report_says_what_it_does_not_show() -> None:
     told = notes("alone")
-    assert set(told) == {"together", "related", "receipt", "pinned", "checkpoint", "delivery"}
+    silent = {"together", "related", "receipt", "pinned"}
+    assert set(told) == {*silent, "checkpoint", "delivery", "devnet"}
     assert "nor, without a replay, that execution was right" in told["checkpoint"]
     assert "no acknowledgement" in told["delivery"]
 
@@ -102,6 +106,7 @@ def test_what_a_reader_has_to_know_besides_is_noted(name: str, note: str, words:
         ("net-waterfall", "what 1 of them lacked was paid by the rules"),
         ("net-unwound", "unwound in block"),
         ("net-open", "which is open: 1 payment(s) so far"),
+        ("part", "2.00 EUR settled"),
         ("returned", "2.50 EUR given back"),
         ("returned", "return of 2.50 EUR by BANKB ("),
         ("recalled", "recall refused"),
@@ -116,6 +121,16 @@ def test_the_lines_tell_what_happened_in_plain_words(name: str, words: str) -> N
 def test_an_acknowledgement_of_something_else_is_no_delivery() -> None:
     _, make = SOLE["an outcome of another time"]
     assert "none of the outcomes shown" in _delivery(checked(make()).text())
+
+
+def test_an_order_that_used_up_nothing_may_have_been_given_again() -> None:
+    """Rejected for what its sender may not do, and by the debtor: it can come once more."""
+    report = checked(rebuilt(with_outcome(case("copied"), 0, reason="AG08")))
+    assert report.verdict == VALID, report.text()
+    own = rebuilt(with_outcome(sent_by(case("copied"), 0, "BANKA"), 0, reason="AG08"))
+    report = checked(own)
+    assert (report.verdict, report.status) == (VALID, "rejected"), report.text()
+    assert "NOTE  again: this order used up no UETR" in report.text()
 
 
 def _delivery(text: str) -> str:

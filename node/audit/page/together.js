@@ -1,8 +1,7 @@
 // With what the payment settled: by queue resolution, as a leg of a linked settlement, or in a
 // clearing cycle. The room of node/audit/verify_together.py.
 
-const MAX_SHARERS = 4096;
-const MAX_SHARES = 1_000_000;
+const MAX_SHARES = 100_000_000;
 const UNBALANCED = "Positions that do not balance make or destroy money.";
 
 /** What the payment's last outcome says that it settled, or waits, together with. */
@@ -192,9 +191,9 @@ function checkDecided(dossier, { record, decided }, closed) {
   same("together.decided.cycle", closed.cycle, event.cycle, meaning);
   if (kind === "CycleUnwound") return `unwound in block ${height}: none of them settled`;
   const short = event.shortfalls.length;
-  const covers = event.shortfalls.reduce((most, each) => Math.max(most, each.covers.length), 0);
-  const survivors = event.survivors.length;
-  if (survivors > MAX_SHARERS || (survivors + covers) * short > MAX_SHARES) {
+  const payers = new Set(event.survivors.map((each) => each.participant));
+  event.shortfalls.forEach((each) => each.covers.forEach((one) => payers.add(one.participant)));
+  if (short * payers.size ** 2 > MAX_SHARES) {
     throw new Missing("the waterfall has too many payers to be worked out here; audit the chain");
   }
   const fault = waterfallFault(closed, event);

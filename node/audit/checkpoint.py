@@ -259,17 +259,44 @@ def _hold(history: History, checkpoint: Checkpoint, what: str) -> None:
 
 
 def sign(
-    checkpoint: Checkpoint, *, key: NoteKey, signer: NoteSigner, signed: Signed, history: History
+    checkpoint: Checkpoint,
+    *,
+    key: NoteKey,
+    signer: NoteSigner,
+    signed: Signed,
+    source: HeadedSource,
 ) -> bytes:
-    """The note, signed by a signer's key. Raises SigningRefused, StoreUnwritable."""
+    """The note, signed by a signer's key. `source`: the store that the checkpoint was made from.
+
+    Raises SigningRefused, EvidenceUnavailable, StoreUnwritable."""
     assert key.kind == SIGNER
     if key.name != checkpoint.origin:
         raise SigningRefused(
             f"the key is for {key.name}, and the checkpoint is of {checkpoint.origin}"
         )
+    history, last = StoredHistory(source), signed.last(checkpoint.origin)
+    if last is not None:
+        _hold(history, last, "what this key signed before")
+        _require_one_history(source, *sorted((last, checkpoint), key=lambda each: each.height))
     signed.admit(checkpoint, history)
     signature = NoteSignature(key.name, key.id, signer.sign_note(checkpoint.text))
     return Note(checkpoint.text, (signature,)).data
+
+
+def _require_one_history(source: HeadedSource, lower: Checkpoint, higher: Checkpoint) -> None:
+    """Raise SigningRefused unless the lower one's block is in the higher one's tree: a store tells
+    headers one by one, and might hold those of two branches."""
+    if lower.height == higher.height:
+        return  # they are compared as they are
+    path = history_path(source, lower.height, higher.height)
+    leaf = history_leaf(lower.digest)
+    try:
+        verify_inclusion(leaf, lower.height, higher.height, path, higher.root)
+    except ProofError as error:
+        raise SigningRefused(
+            f"block {lower.height} is not in the history of block {higher.height}, and this key "
+            f"would have signed both: the store is damaged, or holds two branches ({error})"
+        ) from error
 
 
 def cosign(

@@ -119,7 +119,6 @@ def signed_checkpoint(store: ChainStore, args: argparse.Namespace, height: int |
     from node.audit.checkpoint import (  # noqa: PLC0415
         Signed,
         SigningRefused,
-        StoredHistory,
         make_checkpoint,
         sign,
     )
@@ -135,7 +134,7 @@ def signed_checkpoint(store: ChainStore, args: argparse.Namespace, height: int |
                 key=key,
                 signer=opened.signer,
                 signed=signed,
-                history=StoredHistory(store),
+                source=store,
             )
     except EvidenceUnavailable as error:
         raise CommandError(f"no checkpoint can be made: {error}", Exit.UNKNOWN) from error

@@ -142,6 +142,14 @@ def test_a_signer_never_signs_a_fork_of_what_it_signed(tmp_path: Path, height: i
         notes.signed_note(forked(), tmp_path, height)
 
 
+def test_a_signer_is_not_led_astray_by_a_store_of_two_branches(tmp_path: Path) -> None:
+    notes.signed_note(sample(), tmp_path, 4)
+    chain = damaged(forked())
+    chain.blocks[4] = sample().blocks[4]  # the header that the key remembers, on the other branch
+    with pytest.raises(SigningRefused, match="holds two branches"):
+        notes.signed_note(chain, tmp_path, 8)
+
+
 def test_a_signer_never_signs_from_a_copy_that_ends_below_what_it_signed(tmp_path: Path) -> None:
     notes.signed_note(sample(), tmp_path)
     shorter = SmallChain()

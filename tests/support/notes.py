@@ -52,7 +52,7 @@ def signed_note(chain: SmallChain, directory: Path, height: int | None = None) -
     key, signer = signer_key(chain.genesis)
     checkpoint = make_checkpoint(chain, chain.genesis, height)
     with Signed(record(directory, key), key) as signed:
-        return sign(checkpoint, key=key, signer=signer, signed=signed, history=StoredHistory(chain))
+        return sign(checkpoint, key=key, signer=signer, signed=signed, source=chain)
 
 
 def cosigned(

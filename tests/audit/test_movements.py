@@ -4,19 +4,22 @@ the outcome that proves it."""
 from __future__ import annotations
 
 from hashlib import sha256
+from io import BytesIO
 from random import Random
 
 import pytest
 
-from node.audit.chain_audit import Replayed
-from node.audit.export import BooksBroken
+from node.audit.chain_audit import Replayed, audit_chain
+from node.audit.export import BooksBroken, Exporter
 from node.audit.movements import CLEARING, ISSUED, KINDS
+from node.audit.report import VALID
 from node.chain.encoding import decode
 from node.chain.merkle import OUTCOME_LEAF
 from node.chain.statuses import FINAL_SETTLED
 from node.chain.types import Outcome
 from node.chain.uetr import uetr_text
-from tests.support.exported import STEPS, Export, History, rich, rich_export, sums
+from tests.support.evidence_world import evidence_world
+from tests.support.exported import STEPS, Export, History, made_writer, rich, rich_export, sums
 
 SEEDS = 25
 ROWS = 200
@@ -43,6 +46,20 @@ def test_a_history_with_every_kind_of_movement_leaves_nothing_in_clearing() -> N
     rows = rich_export("csv").rows
     assert {row["kind"] for row in rows} == set(KINDS)
     assert CLEARING not in {account for account, _ in sums(rows)}
+
+
+def test_a_replay_of_a_stored_chain_shows_every_block_of_it() -> None:
+    world = evidence_world()
+    file = BytesIO()
+    exporter = Exporter(made_writer("csv", file), world.members.genesis)
+    genesis = world.members.genesis_bytes
+    report = audit_chain(world.chain, genesis, watch=exporter.watch)
+    assert report.verdict == VALID, report.text()
+    exporter.compare_all(world.chain.state)
+    summary = exporter.finish()
+    assert (summary.last and summary.last.height) == report.height
+    kinds = {line.split(",")[4] for line in file.getvalue().decode().splitlines()[1:]}
+    assert kinds >= {"pay", "issue", "redeem", "move", "reserve", "link", "net", "cover", "return"}
 
 
 def test_the_proof_of_any_row_leads_to_the_outcome_that_moved_the_money() -> None:

@@ -38,7 +38,8 @@ JUDGED = """async (genesis, files) => {
     const failed = report.lines.filter((line) => line.result === "FAIL");
     found.push([report.verdict, report.status, report.kind,
       [...new Set(failed.map((line) => line.check))].sort(),
-      report.culprits.map((each) => each.validator)]);
+      report.culprits.map((each) => each.validator),
+      report.lines.map((line) => `${line.result} ${line.check}`)]);
   }
   return found;
 }"""
@@ -88,13 +89,18 @@ class Judgement(NamedTuple):
     kind: str | None
     failed: tuple[str, ...]
     culprits: tuple[int, ...]
+    lines: tuple[str, ...]
+    """Result and check of each."""
 
 
 def by_python(data: bytes, genesis: bytes, pin: Pin | None = None) -> Judgement:
     report = verify_file(data, genesis, pin)
     failed = {line.check for line in report.lines if line.result == FAIL}
     culprits = tuple(each.validator for each in report.culprits)
-    return Judgement(report.verdict, report.status, report.kind, tuple(sorted(failed)), culprits)
+    lines = tuple(f"{line.result} {line.check}" for line in report.lines)
+    return Judgement(
+        report.verdict, report.status, report.kind, tuple(sorted(failed)), culprits, lines
+    )
 
 
 def by_page(
@@ -104,6 +110,6 @@ def by_page(
     sent = [[b64encode(each).decode(), checkpoint] for each in files]
     found = browser.do(browser.page.call(JUDGED, b64encode(genesis).decode(), sent))
     return [
-        Judgement(verdict, status, kind, tuple(failed), tuple(culprits))
-        for verdict, status, kind, failed, culprits in found
+        Judgement(verdict, status, kind, tuple(failed), tuple(culprits), tuple(lines))
+        for verdict, status, kind, failed, culprits, lines in found
     ]

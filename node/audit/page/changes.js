@@ -76,7 +76,7 @@ function checkLink(dossier) {
 // --- one from the other -------------------------------------------------------------------------
 
 /** That each outcome can follow from the one before, and from the order that it names. */
-function checkChanges(dossier) {
+function checkChanges(dossier, genesis) {
   const what = orderOf(dossier);
   let act = firstAct(dossier);
   checkEvent("steps[0].outcome", dossier, what, 0);
@@ -100,7 +100,10 @@ function checkChanges(dossier) {
   });
   const count = dossier.steps.length - 1;
   if (count === 0) return "its first outcome is its only one";
-  return `${count} change(s), ${ordered} of them by an order that is shown`;
+  const { event } = dossier.steps[count].outcome;
+  const posted = event?.$ === "Posted"
+    ? `; ${amountText(event.amount, what.asset, genesis)} settled` : "";
+  return `${count} change(s), ${ordered} of them by an order that is shown${posted}`;
 }
 
 /** The block itself settles what waits, or lets it expire, and does nothing else to it. */

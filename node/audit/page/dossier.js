@@ -128,26 +128,30 @@ function notesOn(dossier, genesis, checkpoint) {
   const first = dossier.steps[0].outcome;
   const last = dossier.steps[dossier.steps.length - 1].outcome;
   const top = checkpointOf(dossier);
-  const notes = [];
-  const note = (when, name, text) => {
-    if (when) notes.push([name, text()]);
-  };
-  note(checkpoint === null, "checkpoint", () => NO_CHECKPOINT);
-  note(true, "delivery", () => deliveryText(dossier, genesis));
-  const { original } = first;
-  note(original !== null, "retry", () => "this order repeated a payment sent before, and moved no "
-    + `money itself; the outcome that stands is [${original.instruction}, ${original.payment}] in `
-    + `block ${original.height}`);
-  note(![null, sender].includes(payerOf(what, genesis)), "order", () => "not given by whose money it "
-    + "is: tells nothing of their own order under this UETR");
-  const open = OPEN_STATUSES.includes(last.status) && movedAt(dossier) === null;
-  note(open, "undecided", () => `so it stood in block ${top.height}; what became of it later is not `
-    + "here");
-  note(first.reason === DUPLICATE_REASON, "duplicate", () => "another payment stands under this UETR, "
-    + "which may have settled");
-  note(dossier.together !== null, "choice", () => "that no other set could have settled instead takes "
-    + "an audit of the whole chain");
-  note(dossier.dispute !== null, "dispute", () => "a dispute moves no money and undoes nothing; the "
-    + "payment stands as shown");
-  return notes;
+  const { together } = dossier;
+  const duplicate = first.reason === DUPLICATE_REASON;
+  const foreign = ![null, sender].includes(payerOf(what, genesis));
+  const unused = first.status === REJECTED && isSilent(first) && !duplicate;
+  // A clearing cycle decides a payment whose own outcome only says that it joined.
+  const decided = together?.$ === "Netted" && together.decided !== null;
+  return [
+    [checkpoint === null, "checkpoint", NO_CHECKPOINT],
+    [true, "delivery", deliveryText(dossier, genesis)],
+    [first.original !== null, "retry", `this order repeated a payment sent before, and moved no `
+      + `money itself; the outcome that stands is [${first.original?.instruction}, `
+      + `${first.original?.payment}] in block ${first.original?.height}`],
+    [foreign, "order", "not given by whose money it is: tells nothing of their own order under "
+      + "this UETR"],
+    [!foreign && unused, "again", "this order used up no UETR: given once more, it may have "
+      + "settled since"],
+    [genesis.devnet, "devnet", "everybody can have the keys of a devnet, and so make evidence "
+      + "like this"],
+    [OPEN_STATUSES.includes(last.status) && !decided, "undecided", "so it stood in block "
+      + `${top.height}; what became of it later is not here`],
+    [duplicate, "duplicate", "another payment stands under this UETR, which may have settled"],
+    [together !== null, "choice", "that no other set could have settled instead takes an audit "
+      + "of the whole chain"],
+    [dossier.dispute !== null, "dispute", "a dispute moves no money and undoes nothing; the "
+      + "payment stands as shown"],
+  ].filter(([when]) => when).map(([, name, text]) => [name, text]);
 }

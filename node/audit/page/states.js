@@ -11,11 +11,17 @@ const STATE_CHECKS = [
 const STATE_NOTE = "shown: a quorum of each epoch's validators, from the genesis file's on, signed this "
   + "state. Not shown: that none of their keys was ever stolen nor, without a replay, that execution "
   + "was right";
+const CYCLES_NOTE = "the outcome that settles a clearing cycle names none of its payments: one that "
+  + "joined a cycle before these blocks may have settled in them";
 const ACCOUNT_KINDS = ["settlement", "client reserve", "collateral", "margin", "fund", "capital"];
 
 async function verifyOf(report, proof, genesis, checkpoint, checks) {
   for (const [name, check] of [...STATE_CHECKS, ...checks]) {
     await report.run(name, () => check(proof, genesis));
+  }
+  // The outcome that settles a clearing cycle names none of its payments.
+  if (proof.$ === "AbsenceProof" && proof.trees[0].record.after > 0n) {
+    await report.add("NOTE", "cycles", CYCLES_NOTE);
   }
   if (checkpoint === null) await report.add("NOTE", "checkpoint", `none given; ${STATE_NOTE}`);
   else {

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,7 +156,7 @@ def _replay(
             return audit_chain(
                 opened.source,
                 genesis,
-                _Progress(output),
+                Progress(output),
                 outcomes=opened.outcomes,
                 state=opened.state,
                 work=work,
@@ -168,21 +168,23 @@ def _replay(
         output.clear_progress()
 
 
-class _Progress:
+class Progress:
     """The bar, with the rate and the time left: of the last stretch, not of the whole."""
 
     STRETCH_SECONDS = 5.0
     REDRAW_SECONDS = 0.1
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds."""
         self._output = output
-        self._since = time.monotonic()
-        self._drawn = 0.0
+        self._clock = clock
+        self._since = clock()
+        self._drawn = float("-inf")
         self._from: tuple[int, int] | None = None
         self._rate = self._blocks = 0.0
 
     def __call__(self, so_far: AuditReport, last: int) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._drawn < self.REDRAW_SECONDS and so_far.height < last:
             return
         self._drawn = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from node.audit.audit_report import AuditReport
+from node.cli.audit_chain import Progress
+from node.cli.output import Output
 from node.storage.home import Home
 from tests.support import world
 from tests.support.archives import archive
@@ -103,6 +107,32 @@ def test_an_archive_is_exported_from_a_home_and_audited_without_it(
     ran = run("audit", "export", "--home", home.path, *options)
     assert (ran.code, path.exists()) == (1, False)
     assert "the genesis file is of" in ran.err
+
+
+class Terminal(io.StringIO):
+    """What a bar is drawn on."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_tells_rate_and_time_left() -> None:
+    terminal, now = Terminal(), [100.0]
+    progress = Progress(Output(False, terminal, terminal), lambda: now[0])
+
+    def drawn(seconds: float, height: int, payments: int) -> str:
+        now[0] += seconds
+        terminal.truncate(terminal.seek(0))
+        progress(AuditReport(height=height, payments=payments), 100_000)
+        return terminal.getvalue()
+
+    assert "0 of 100,000 blocks " in drawn(0, 0, 0)
+    assert drawn(0.05, 10, 10) == ""  # too soon to be drawn again
+    assert "left" not in drawn(1, 100, 100)
+    assert "10,000 of 100,000 blocks, 2,000 outcomes/s, 1 min 30 s left" in drawn(8.95, 10_000, 20_000)
+    assert "500 outcomes/s, 2 min 50 s left" in drawn(10, 15_000, 25_000)
+    assert "100,000 of 100,000" in drawn(0.01, 100_000, 90_000)
+    assert "3 h 58 min left" in drawn(10_000, 50_000, 90_000)
 
 
 # --- the work -------------------------------------------------------------------------------------

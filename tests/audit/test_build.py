@@ -67,7 +67,10 @@ def damaged(change: Callable[[SmallChain], object]) -> SmallChain:
     ("change", "words"),
     [
         (lambda c: c.blocks.pop(2), "block 2 is not stored here"),
-        (lambda c: c.blocks.__setitem__(2, b"\x93" + c.blocks[2][:90]), "block 2 is damaged here or not there"),
+        (
+            lambda c: c.blocks.__setitem__(2, b"\x93" + c.blocks[2][:90]),
+            "block 2 is damaged here or not there",
+        ),
         (lambda c: c.blocks.pop(1), "header 1"),
         (lambda c: c.stored_outcomes.pop(2), "outcomes of block 2"),
         (lambda c: c.stored_outcomes.__setitem__(2, []), "the index and the block disagree"),

@@ -57,6 +57,8 @@ from node.chain.encoding import UNDECODABLE
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 """Until an answer that waits for nothing must be complete."""
+ABSENCE_SECONDS = 60.0
+"""Likewise for a proof that a node may read two million UETRs for (`node.audit.build_state`)."""
 SUBMIT_SECONDS = 15.0
 """Until a submission must be answered: it waits for a disk, and maybe for others before it."""
 POLL_SECONDS = 10.0
@@ -240,7 +242,7 @@ class ApiClient(SettlementCalls):
         (`node.audit.period`). Raises ApiProblem (uetr-used, not-covered, too-large, pruned)."""
         asked = {name: at for name, at in (("from", start), ("to", end)) if at is not None}
         query = f"?{urlencode(asked)}" if asked else ""
-        return await self._get_bytes(f"/v1/absence/{uetr}{query}")
+        return await self._get_bytes(f"/v1/absence/{uetr}{query}", ABSENCE_SECONDS)
 
     # --- the ledger and the node --------------------------------------------------------------
 
@@ -370,9 +372,9 @@ class ApiClient(SettlementCalls):
                 return None
             raise
 
-    async def _get_bytes(self, path: str) -> bytes:
+    async def _get_bytes(self, path: str, seconds: float = ANSWER_SECONDS) -> bytes:
         async def at(url: str) -> bytes:
-            return (await self._call("GET", url, path))[1]
+            return (await self._call("GET", url, path, seconds=seconds))[1]
 
         return await self._first(at)
 

@@ -46,8 +46,10 @@ from node.chain.types import AccountKind, Header
 from node.chain.uetr import uetr_text
 from node.chain.uetr_tree import prove_uetr, sorted_uetrs, uetr_root
 
-MAX_NAMED = 10_000_000
-"""UETRs read for one proof of absence: every set is made anew, at about a microsecond each."""
+MAX_NAMED = 20_000_000
+"""UETRs read for one proof of absence: every set is made anew, at about five microseconds each."""
+MAX_NAMED_ONLINE = 2_000_000
+"""Likewise where a node makes it that has blocks to vote on meanwhile."""
 
 R = TypeVar("R")
 
@@ -116,20 +118,26 @@ def build_balance(
 
 
 def build_absence(
-    source: StateSource, uetr: bytes, start: int | None = None, end: int | None = None
+    source: StateSource,
+    uetr: bytes,
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    most: int = MAX_NAMED,
 ) -> bytes:
     """The proof that no outcome of the blocks from time `start` to before `end` names the UETR.
 
     Milliseconds since the Unix epoch; None: as early, as late, as can be shown. The blocks shown
-    may be more: whole sets of UETRs are. Raises UetrUsed, NotCovered, EvidenceUnavailable."""
+    may be more: whole sets of UETRs are. `most`: how many UETRs may be read for it. Raises
+    UetrUsed, NotCovered, EvidenceUnavailable."""
     checkpoint = last_final(source)
     trees = _Trees(source, checkpoint)
     chosen = trees.covering(start, end)
     named = sum(trees.record(number).count for number in chosen)
-    if named > MAX_NAMED:
+    if named > most:
         raise EvidenceTooLarge(
             f"in that period {named:,} UETRs were used, and one proof is made from at most "
-            f"{MAX_NAMED:,}; ask for a shorter one"
+            f"{most:,} here; ask for a shorter one, or read a stopped node's home (--home)"
         )
     absences = tuple(trees.absence(number, uetr) for number in chosen)
     blocks, epochs, finality = prove_blocks(source, checkpoint, {})

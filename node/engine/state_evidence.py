@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.api.problems import Refused
 from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
 from node.audit.build_state import (
+    MAX_NAMED_ONLINE,
     NotCovered,
     StateSource,
     UetrUsed,
@@ -43,7 +44,7 @@ def absence_proof(source: StateSource, uetr: bytes, start: int | None, end: int 
     """The proof that no outcome of a period names a UETR; times in milliseconds since the Unix
     epoch. Raises Refused (uetr-used, not-covered, too-large, pruned)."""
     try:
-        return build_absence(source, uetr, start, end)
+        return build_absence(source, uetr, start, end, most=MAX_NAMED_ONLINE)
     except UetrUsed as error:
         raise Refused(
             "uetr-used",

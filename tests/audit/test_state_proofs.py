@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from node.audit.build_chain import EvidenceUnavailable
+from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable
 from node.audit.build_state import NotCovered, UetrUsed, build_absence, build_balance
 from node.audit.dossier import ProvenBlock
 from node.audit.note import Checkpoint, origin_of
@@ -328,3 +328,9 @@ def test_a_damaged_element_is_refused_or_speaks_of_something_else_that_is_true(n
         elif report.verdict == UNDECIDED:
             assert each.at in {(3,), ()}, each  # without the finality
     assert seen > 300
+
+
+def test_a_period_with_too_many_uetrs_is_refused_before_they_are_read() -> None:
+    with pytest.raises(EvidenceTooLarge, match=r"230 UETRs were used, .* from at most 200 here"):
+        build_absence(state_world().store, UNUSED, most=200)
+    assert build_absence(state_world().store, UNUSED, most=230) == absence_bytes("ever")

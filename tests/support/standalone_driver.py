@@ -63,7 +63,7 @@ GENESES: dict[str, Any] = {}
 
 def verify(data: str, genesis_file: str) -> list[Any]:
     """What `verify_file` says; without the words of each line."""
-    from node.audit.verify import KINDS, check_dossier, tag_of, verify_file  # noqa: PLC0415
+    from node.audit.verify import check_file, verify_file  # noqa: PLC0415
 
     evidence, raw = bytes.fromhex(data), bytes.fromhex(genesis_file)
     if genesis_file not in GENESES:
@@ -74,7 +74,7 @@ def verify(data: str, genesis_file: str) -> list[Any]:
     if GENESES[genesis_file] is None:
         report = verify_file(evidence, raw)
     else:
-        report = KINDS.get(tag_of(evidence), check_dossier)(evidence, GENESES[genesis_file], None)
+        report = check_file(evidence, GENESES[genesis_file])
     failed = sorted({line.check for line in report.lines if line.result == "FAIL"})
     return [report.verdict, report.status, failed]
 

@@ -16,6 +16,7 @@ curve: it needs no case for any pair of points.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha512
 from typing import NoReturn
 
@@ -52,8 +53,8 @@ def crypto_sign_open(signed: bytes, public_key: bytes) -> bytes:
 
 def crypto_core_ed25519_is_valid_point(point: bytes) -> bool:
     """Whether these 32 bytes are the canonical encoding of a point of order L."""
-    found = _decoded(point)
-    return found is not None and _is_neutral(_combined(0, _L, found))
+    multiples = _negated_multiples(point)
+    return multiples is not None and _is_neutral(_combined(0, _L, multiples))
 
 
 def crypto_sign(message: bytes, secret_key: bytes) -> NoReturn:
@@ -71,11 +72,11 @@ def crypto_sign_seed_keypair(seed: bytes) -> NoReturn:
 
 def _is_signature(signature: bytes, message: bytes, public_key: bytes) -> bool:
     r, s = signature[:32], int.from_bytes(signature[32:], "little")
-    key = _decoded(public_key)
-    if s >= _L or key is None or _y(r) in _SMALL_ORDER:
+    multiples = _negated_multiples(public_key)
+    if s >= _L or multiples is None or _y(r) in _SMALL_ORDER:
         return False
     h = int.from_bytes(sha512(r + public_key + message).digest(), "little") % _L
-    return _encoded(_combined(s, h, _negated(key))) == r
+    return _encoded(_combined(s, h, multiples)) == r
 
 
 def _decoded(encoding: bytes) -> Point | None:
@@ -150,7 +151,7 @@ def _odd_multiples(point: Point, count: int) -> list[Point]:
 
 _KEY_WINDOW = 5
 _BASE_WINDOW = 8
-"""Bits of a digit. The base point's multiples are made once, a key's for each signature."""
+"""Bits of a digit. The base point's multiples are made once."""
 
 
 def _digits(scalar: int, window: int) -> list[int]:
@@ -169,11 +170,18 @@ def _digits(scalar: int, window: int) -> list[int]:
     return digits
 
 
-def _combined(base_scalar: int, scalar: int, point: Point) -> Point:
-    """base_scalar · B + scalar · point, both by the same doublings."""
+@lru_cache(maxsize=1024)
+def _negated_multiples(encoding: bytes) -> list[Point] | None:
+    """Of the point; None if it is none, or of small order. Kept: most keys sign more than once."""
+    point = _decoded(encoding)
+    return None if point is None else _odd_multiples(_negated(point), 1 << (_KEY_WINDOW - 2))
+
+
+def _combined(base_scalar: int, scalar: int, odd_multiples: list[Point]) -> Point:
+    """base_scalar · B + scalar · the point of these multiples, both by the same doublings."""
     terms = (
         (_digits(base_scalar, _BASE_WINDOW), _BASE_MULTIPLES),
-        (_digits(scalar, _KEY_WINDOW), _odd_multiples(point, 1 << (_KEY_WINDOW - 2))),
+        (_digits(scalar, _KEY_WINDOW), odd_multiples),
     )
     total = _NEUTRAL
     for place in range(max(len(digits) for digits, _ in terms) - 1, -1, -1):

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, NoReturn
 
 from node.cli.errors import Exit
@@ -128,6 +129,13 @@ def _dispatch(argv: list[str], output: Output) -> int:
 
 def run() -> NoReturn:
     """The entry point of the command."""
-    # As SIGINT, so that whatever handles that one (asyncio cancels its main task) ends cleanly.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main(sys.argv[1:]))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as SIGINT, so that whatever handles that one (asyncio cancels its main task) ends
+    cleanly. A shell lets what it starts in the background ignore SIGINT: then as if it did not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.default_int_handler(number, frame)
+    signal.raise_signal(signal.SIGINT)

@@ -26,13 +26,19 @@ def net(tmp_path: Path) -> Iterator[Net]:
         yield made
 
 
-def start(net: Net, *arguments: object) -> subprocess.Popen[str]:
+def start(net: Net, *arguments: object, background: bool = False) -> subprocess.Popen[str]:
+    """`background`: SIGINT is ignored, as a shell has it for what it starts with `&`."""
     given = [str(argument) for argument in (*arguments, "--devnet", net.directory)]
     command = [sys.executable, "-m", "node.cli", *given]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if background else None
+    try:
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        if background:
+            signal.signal(signal.SIGINT, before)
 
 
 def until_it_waits(net: Net) -> None:
@@ -40,14 +46,17 @@ def until_it_waits(net: Net) -> None:
     net.first.wait_for(lambda: net.first.node.until_watchers(1))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "background"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
 def test_a_file_that_is_interrupted_and_run_again_pays_each_row_once(
-    net: Net, tmp_path: Path, number: signal.Signals
+    net: Net, tmp_path: Path, number: signal.Signals, *, background: bool
 ) -> None:
     path = tmp_path / "payments.csv"
     path.write_text(HEADER + ",BANKA,BANKB,1.00,EUR,normal\n" * 5)
     net.first.node.finalizing = False
-    process = start(net, "pay", "--file", path)
+    process = start(net, "pay", "--file", path, background=background)
     until_it_waits(net)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)

@@ -17,9 +17,10 @@ from node.audit.page.build import SCRIPTS, build_page
 from node.audit.proofs import encode_proof
 from node.audit.report import INVALID, VALID
 from node.audit.verify import verify_file
+from node.chain.block import header_digest
 from tests.support import forks, world
 from tests.support.chromium import Page, opened
-from tests.support.evidence_world import case_bytes, evidence_world
+from tests.support.evidence_world import case, case_bytes, evidence_world
 from tests.support.page import JUDGED, Browser, browsing, built, by_python
 
 pytestmark = pytest.mark.xdist_group("page")
@@ -158,9 +159,9 @@ SHOWN = """JSON.stringify({
   record: document.getElementById("record").textContent,
   notes: [...document.querySelectorAll(".chosen")].map((each) => each.textContent),
 })"""
-DONE = """document.getElementById("progress").textContent.startsWith("Done")
+DONE = """(document.getElementById("progress").textContent.startsWith("Done")
   || [...document.querySelectorAll(".chosen")].some((each) => (
-    /not read|could not/.test(each.textContent)))"""
+    /not read|could not/.test(each.textContent))))"""
 
 
 def choose(browser: Browser, **files: Path) -> dict[str, Any]:
@@ -196,6 +197,29 @@ def test_a_reader_chooses_two_files_and_sees_a_line_a_check(
     assert [row[:2] for row in shown["rows"]] == [[x.result, x.check] for x in report.lines]
     assert sha256(dossier.read_bytes()).hexdigest() in shown["record"]
     assert sha256(genesis.read_bytes()).hexdigest() in shown["record"]
+
+
+def test_a_block_that_the_reader_knows_is_typed(
+    browser: Browser, on_disk: tuple[Path, Path]
+) -> None:
+    dossier, genesis = on_disk
+    top = case("net-settled").blocks[-1].header
+    typed = """(text) => {
+      const field = document.getElementById("known");
+      field.value = text;
+      field.dispatchEvent(new Event("change"));
+    }"""
+
+    async def said(digest: bytes) -> Any:
+        await browser.page.call(typed, f" {top.height}:{digest.hex()} ")
+        return await browser.page.until(
+            f"{DONE} && [...document.querySelectorAll('#checks tr')]"
+            ".map((row) => row.textContent).find((text) => text.includes('checkpoint of height'))"
+        )
+
+    choose(browser, evidence=dossier, genesis=genesis)
+    assert browser.do(said(header_digest(top))).startswith("PASSpinned")
+    assert "This history forks" in browser.do(said(bytes(32)))
 
 
 def test_files_that_are_dropped_together_are_told_apart(browser: Browser) -> None:

@@ -25,6 +25,7 @@ function counted(bytes) {
 /** Take a file as evidence, genesis or checkpoint. A file that is too large is not read at all. */
 async function takeFile(role, file) {
   const note = byId(`${role}-note`);
+  if (role === "checkpoint") byId("known").value = "";
   chosen[role] = null;
   note.textContent = "";
   if (file === undefined || file === null) {
@@ -44,6 +45,15 @@ async function takeFile(role, file) {
       note.textContent = `${name} could not be read: ${printable(error.message)}`;
     }
   }
+  await verifyChosen();
+}
+
+/** Take a checkpoint that was typed. */
+async function takeTyped(text) {
+  byId("checkpoint").value = "";
+  const typed = text.trim();
+  chosen.checkpoint = typed === "" ? null : { name: "typed", data: utf8(typed) };
+  byId("checkpoint-note").textContent = typed === "" ? "" : "as typed";
   await verifyChosen();
 }
 
@@ -158,6 +168,7 @@ for (const role of Object.keys(chosen)) {
   byId(role).addEventListener("change", (event) => takeFile(role, event.target.files[0]));
   if (byId(role).files.length > 0) takeFile(role, byId(role).files[0]);
 }
+byId("known").addEventListener("change", (event) => takeTyped(event.target.value));
 byId("files").addEventListener("submit", (event) => event.preventDefault());
 byId("print").addEventListener("click", () => window.print());
 document.addEventListener("dragover", (event) => {

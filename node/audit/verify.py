@@ -171,11 +171,18 @@ def _facts(dossier: Dossier, genesis: Genesis) -> PaymentFacts:
 
 
 def _fork(data: bytes, genesis: Genesis, pin: Pin | None) -> Report:
-    return check_fork(data, genesis)
+    return _unpinned(check_fork(data, genesis), pin)
 
 
 def _equivocation(data: bytes, genesis: Genesis, pin: Pin | None) -> Report:
-    return check_equivocation_proof(data, genesis)
+    return _unpinned(check_equivocation_proof(data, genesis), pin)
+
+
+def _unpinned(report: Report, pin: Pin | None) -> Report:
+    if pin is not None:
+        text = "yours was not compared: it says nothing for or against whoever signed twice"
+        report.lines.append(Line(NOTE, "checkpoint", text))
+    return report
 
 
 KINDS: dict[str | None, Callable[[bytes, Genesis, Pin | None], Report]] = {

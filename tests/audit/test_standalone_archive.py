@@ -113,3 +113,25 @@ def test_wrong_usage_is_64_and_a_plain_sentence(program: Path, tmp_path: Path) -
     told = run(program, tmp_path / "none", "--genesis", tmp_path / "neither")
     assert told.returncode == 64
     assert told.stderr.startswith("nostro: cannot read the evidence ")
+
+
+LOADED = """
+import sys
+from node.cli.main import main
+code = main(["verify", sys.argv[1], "--genesis", sys.argv[1]])
+print(code, *sorted({"asyncio", "aiohttp", "plyvel", "cryptography", "msgpack"} & set(sys.modules)))
+"""
+
+
+def test_the_installed_command_loads_no_more_than_it_needs_either(tmp_path: Path) -> None:
+    nothing = tmp_path / "empty"
+    nothing.write_bytes(b"")
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED, str(nothing)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout.splitlines()[-1] == "2"

@@ -28,7 +28,7 @@ from node.chain.uetr_tree import PAGE_UETRS, sorted_uetrs
 from tests.support import days, world
 from tests.support.forge_state import absent
 from tests.support.ledger_world import DAY_MS, HOUR_MS
-from tests.support.mutations import mutants
+from tests.support.mutations import exchanged, mutants
 from tests.support.small_chain import sample
 from tests.support.state_forgeries import (
     FORGED_ABSENCES,
@@ -334,3 +334,16 @@ def test_a_period_with_too_many_uetrs_is_refused_before_they_are_read() -> None:
     with pytest.raises(EvidenceTooLarge, match=r"230 UETRs were used, .* from at most 200 here"):
         build_absence(state_world().store, UNUSED, most=200)
     assert build_absence(state_world().store, UNUSED, most=230) == absence_bytes("ever")
+
+
+def test_a_field_of_another_proof_is_refused_or_makes_it_that_proof() -> None:
+    balances, absences = map(balance_bytes, BALANCES), map(absence_bytes, ABSENCES)
+    seen = 0
+    for files in (tuple(balances), tuple(absences)):
+        for data in files:
+            for other in files:
+                for each in exchanged(data, other):
+                    seen += 1
+                    if checked(each.data).verdict == VALID:
+                        assert claim(each.data) != claim(data), each
+    assert seen > 60

@@ -36,7 +36,8 @@ function checkBalances(dossier, genesis) {
         "Such an order has no account of this side.");
     } else if (balances === null) said.push(`${name}'s account not shown`);
     else {
-      const change = checkSide(name, keys[i], balances, block, alone === null ? null : sign * alone);
+      const moved = alone === null ? null : sign * alone;
+      const change = checkSide(name, keys[i], balances, block, moved);
       const [before, after] = change.map((each) => amountText(each, what.asset, genesis));
       said.push(`${name}'s account ${before} before, ${after} after`);
     }

@@ -228,7 +228,8 @@ function checkRecord(dossier, genesis) {
     return `up to block ${top.height} nothing changed after its first block`;
   }
   checkComplete(dossier, what, record);
-  let said = `up to block ${top.height} ${record.changes} change(s) after its first block, all shown`;
+  let said = `up to block ${top.height} ${record.changes} change(s) after its first block, `
+    + "all shown";
   for (const [amount, words] of [
     [record.returned, "given back"], [record.returning, "being returned"]]) {
     if (amount > 0n) said += `; ${amountText(amount, what.asset, genesis)} ${words}`;

@@ -24,9 +24,9 @@ const DOSSIER_CHECKS = [
 ];
 
 const NO_CHECKPOINT = "none given. Shown: a quorum of each epoch's validators, from the genesis "
-  + "file's on, signed this history and this inclusion. Not shown: that none of their keys was ever "
-  + "stolen, that this is the latest state of the payment, nor, without a replay, that execution was "
-  + "right";
+  + "file's on, signed this history and this inclusion. Not shown: that none of their keys was "
+  + "ever stolen, that this is the latest state of the payment, nor, without a replay, that "
+  + "execution was right";
 
 async function verifyDossier(report, dossier, genesis, checkpoint) {
   for (const [name, check] of DOSSIER_CHECKS) {
@@ -43,8 +43,8 @@ async function verifyDossier(report, dossier, genesis, checkpoint) {
   if (report.verdict === VALID) report.status = provenStatus(dossier);
 }
 
-/** How the payment stood at the checkpoint. A clearing cycle decides its payments without an outcome
-    of their own. */
+/** How the payment stood at the checkpoint. A clearing cycle decides its payments without an
+    outcome of their own. */
 function provenStatus(dossier) {
   const { together } = dossier;
   if (together?.$ === "Netted") {

@@ -90,7 +90,7 @@ function isSoundKey(key) {
   }
 }
 
-/** Edge cases as in node/chain/signature.py: what it shows, valid or not, key, message, signature. */
+/** Those of node/chain/signature.py: what it shows, valid or not, key, message, signature. */
 const EDGE_CASES = [
   ["an ordinary signature (RFC 8032, 7.1, test 2)", true,
     "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",

@@ -87,8 +87,8 @@ function checkCarriers(seal, carriers, set, where) {
   });
 }
 
-/** Check that a quorum of these validators finalized this header's block. `parent`: the header below
-    it, where that is known. Throws Fault. */
+/** Check that a quorum of these validators finalized this header's block. `parent`: the header
+    below it, where that is known. Throws Fault. */
 async function checkFinalization(certificate, block, parent, set, genesis, where) {
   const meaning = "Its signers finalized something else than this block.";
   const { content } = certificate;

@@ -1,8 +1,8 @@
 // Why the blocks of a piece of evidence are final, and who made them so. The room of
 // node/audit/verify_finality.py.
 //
-// The last block is the checkpoint: a quorum of its epoch's validators finalized it, or a carrier of
-// it. Every other block is in its history or, if its epoch ended before, in that of the sealing
+// The last block is the checkpoint: a quorum of its epoch's validators finalized it, or a carrier
+// of it. Every other block is in its history or, if its epoch ended before, in that of the sealing
 // block of its own epoch.
 
 const OTHER_HEIGHT = "The validators of one epoch decide no height of another.";
@@ -111,9 +111,9 @@ async function checkFinality(evidence, genesis) {
     + `${set.validators.length} validators`;
 }
 
-/** That every block is in the history that its own epoch's validators signed, and that none is there
-    for nothing. `used`: heights where the evidence proves something; `parents`: where it does so in
-    the state before. */
+/** That every block is in the history that its own epoch's validators signed, and that none is
+    there for nothing. `used`: heights where the evidence proves something; `parents`: where it does
+    so in the state before. */
 function checkHistory(evidence, used, parents) {
   const top = checkpointOf(evidence);
   const last = evidence.blocks.length - 1;
@@ -135,7 +135,8 @@ function checkHistory(evidence, used, parents) {
   const name = hex(headerDigest(top));
   if (last === 0) return `all stands in block ${top.height} itself, ${name}`;
   const first = evidence.blocks[0].header.height;
-  return `${last} earlier block(s), from ${first} on, in the history of block ${top.height}, ${name}`;
+  return `${last} earlier block(s), from ${first} on, in the history of block ${top.height}, `
+    + name;
 }
 
 function checkInHistory(evidence, block, where) {

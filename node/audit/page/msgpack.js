@@ -124,7 +124,8 @@ class Reader {
 
   binary(where) {
     const first = this.byte();
-    const count = this.length(first, [[0xc4, 1, 0n], [0xc5, 2, 1n << 8n], [0xc6, 4, 1n << 16n]], where);
+    const rows = [[0xc4, 1, 0n], [0xc5, 2, 1n << 8n], [0xc6, 4, 1n << 16n]];
+    const count = this.length(first, rows, where);
     if (count === null) throw new Malformed(`${where}: expected bytes`);
     return this.bytes(count);
   }

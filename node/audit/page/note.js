@@ -1,4 +1,5 @@
-// A checkpoint that the reader brings: a C2SP signed note (node/audit/note.py, verify_checkpoint.py).
+// A checkpoint that the reader brings: a C2SP signed note (node/audit/note.py,
+// verify_checkpoint.py).
 //
 // Its signatures are not checked here: whoever chooses the file vouches for it. nostro verify takes
 // the keys of witnesses to check it against.
@@ -6,8 +7,8 @@
 const MAX_NOTE_BYTES = 128 * 1024;
 const MAX_NOTE_SIGNATURES = 64;
 const MAX_CHECKPOINT_HEIGHT = (1n << 63n) - 1n;
-const FORKS = "This history forks from the checkpoint: the two cannot both be of one chain. Keep both "
-  + "files; together they prove it.";
+const FORKS = "This history forks from the checkpoint: the two cannot both be of one chain. Keep "
+  + "both files; together they prove it.";
 
 /** Bytes of base64 in their one spelling; null if it is no such text. */
 function base64(text) {
@@ -21,8 +22,8 @@ function base64(text) {
 
 const PLAIN_CHECKPOINT = /^(0|[1-9][0-9]{0,18}):([0-9a-f]{64})\s*$/;
 
-/** The height, digest and root (null: not known) that a checkpoint of this chain names: a signed note,
-    or HEIGHT:DIGEST. Throws Malformed. */
+/** The height, digest and root (null: not known) that a checkpoint of this chain names: a signed
+    note, or HEIGHT:DIGEST. Throws Malformed. */
 function readCheckpoint(data, genesis) {
   const refuse = (when, why) => {
     if (when) throw new Malformed(`this is no checkpoint of this chain: ${why}`);
@@ -84,6 +85,6 @@ function checkPin(checkpoint, headers, pinned, tip) {
     throw new Missing(`the evidence ends at height ${tip.height}, before the checkpoint of height `
       + `${height}: have it made anew`);
   }
-  throw new Missing(`the evidence does not show the block of height ${height}, which the checkpoint `
-    + "names: have it made anew with nostro evidence --checkpoint");
+  throw new Missing(`the evidence does not show the block of height ${height}, which the `
+    + "checkpoint names: have it made anew with nostro evidence --checkpoint");
 }

@@ -29,7 +29,8 @@ function checkRelated(dossier, genesis) {
   });
   said.push(...checkDispute(dossier, genesis));
   if (said.length === 0) {
-    throw new Absent("nothing is shown that was said about it; whether something was, is not shown");
+    throw new Absent("nothing is shown that was said about it; whether something was, is not "
+      + "shown");
   }
   return said.slice(0, 8).join("; ");
 }

@@ -8,11 +8,11 @@ const STATE_CHECKS = [
   ["finality", checkFinality],
 ];
 
-const STATE_NOTE = "shown: a quorum of each epoch's validators, from the genesis file's on, signed this "
-  + "state. Not shown: that none of their keys was ever stolen nor, without a replay, that execution "
-  + "was right";
-const CYCLES_NOTE = "the outcome that settles a clearing cycle names none of its payments: one that "
-  + "joined a cycle before these blocks may have settled in them";
+const STATE_NOTE = "none given. Shown: a quorum of each epoch's validators, from the genesis "
+  + "file's on, signed this state. Not shown: that none of their keys was ever stolen nor, without "
+  + "a replay, that execution was right";
+const CYCLES_NOTE = "the outcome that settles a clearing cycle names none of its payments: one "
+  + "that joined a cycle before these blocks may have settled in them";
 const ACCOUNT_KINDS = ["settlement", "client reserve", "collateral", "margin", "fund", "capital"];
 
 async function verifyOf(report, proof, genesis, checkpoint, checks) {
@@ -23,7 +23,7 @@ async function verifyOf(report, proof, genesis, checkpoint, checks) {
   if (proof.$ === "AbsenceProof" && proof.trees[0].record.after > 0n) {
     await report.add("NOTE", "cycles", CYCLES_NOTE);
   }
-  if (checkpoint === null) await report.add("NOTE", "checkpoint", `none given; ${STATE_NOTE}`);
+  if (checkpoint === null) await report.add("NOTE", "checkpoint", STATE_NOTE);
   else {
     const pin = () => checkPin(checkpoint, headersOf(proof), null, checkpointOf(proof));
     await report.run("pinned", pin);

@@ -1,4 +1,5 @@
-// The page itself: takes files, shows lines. Everything from a file is set as text, never as markup.
+// The page itself: takes files, shows lines. Everything from a file is set as text, never as
+// markup.
 
 const byId = (id) => document.getElementById(id);
 const chosen = { evidence: null, genesis: null, checkpoint: null };
@@ -124,7 +125,7 @@ function showVerdict(report) {
   byId("about").textContent = report.verdict === "VALID" && about ? about.text : "";
 }
 
-/** Verify what was chosen, once evidence and genesis are there. A later choice overtakes this one. */
+/** Verify what was chosen, once evidence and genesis are there. A later choice overtakes it. */
 async function verifyChosen() {
   run += 1;
   const own = run;

@@ -4,8 +4,8 @@
 
 const [MARGIN, FUND, CAPITAL, SURVIVOR] = [0n, 1n, 2n, 3n];
 
-/** Why the events of a settled cycle contradict the rules; null if they do not. `closed` is known to
-    ascend and to sum to zero. */
+/** Why the events of a settled cycle contradict the rules; null if they do not. `closed` is known
+    to ascend and to sum to zero. */
 function waterfallFault(closed, settled) {
   const fault = shortfallsFault(closed, settled);
   if (fault !== null) return fault;
@@ -73,8 +73,8 @@ function capitalOf(shortfalls) {
   return new Map([...found].sort(([one], [other]) => compare(one, other)));
 }
 
-/** `loss` pro rata to the weights, nobody above its capacity: [LEI, amount], ascending by LEI. Units
-    that do not divide go to the largest remainders, among equal ones to the lower LEI. */
+/** `loss` pro rata to the weights, nobody above its capacity: [LEI, amount], ascending by LEI.
+    Units that do not divide go to the largest remainders, among equal ones to the lower LEI. */
 function shareOut(loss, weights, capacity) {
   const byLei = ([one], [other]) => compare(one, other);
   let able = [...weights].filter(([lei, weight]) => weight > 0n && capacity.get(lei) > 0n);

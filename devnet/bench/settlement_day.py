@@ -83,7 +83,7 @@ def figures(participants: int = 1_000) -> dict[str, float]:
 
 
 def _tree() -> float:
-    """Seconds of one core for the largest tree that a block makes, but for what that block names itself."""
+    """Seconds of one core for so many, the block that makes the tree apart."""
     uetrs = [_uetr(number) for number in range(MAX_NAMED)]
     best = float("inf")
     for _ in range(ROUNDS):

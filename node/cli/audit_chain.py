@@ -131,7 +131,7 @@ def _audited(args: argparse.Namespace, genesis: bytes, output: Output) -> AuditR
         output.note(f"the audit is begun anew: {directory.path}: {reason}")
         directory.remove()
         report = _replay(args, founded, genesis, directory, output)
-    if args.work is None:
+    if args.work is None and report.undecided is None:
         directory.remove()
     return report
 

@@ -7,7 +7,7 @@ hashed, and named by the byte at which it begins.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import msgpack
 import msgspec
@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from consensus.messages import MAX_CARRIERS
 from node.audit.audit_report import Damaged
+from node.chain.encoding import UNDECODABLE, Malformed, decode, encode
 from node.chain.types import Bytes32, Unsigned
 
 FORMAT = "nostro-archive/1"
@@ -23,6 +24,8 @@ READ_BYTES = 1024 * 1024
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 """Of one record: a block with its outcomes. The largest that a network could agree to has some tens
 of megabytes."""
+MAX_OUTCOMES = MAX_RECORD_BYTES // 32
+"""Of one record: each has more than 32 bytes."""
 
 
 class Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -49,7 +52,7 @@ class BlockRecord(Base, frozen=True, tag="block"):
     block: bytes
     finalization: bytes | None
     seal: Seal | None
-    outcomes: tuple[bytes, ...] | None
+    outcomes: Annotated[tuple[bytes, ...], Meta(max_length=MAX_OUTCOMES)] | None
 
 
 class CertificateRecord(Base, frozen=True, tag="certificate"):
@@ -68,6 +71,7 @@ class End(Base, frozen=True, tag="end"):
 
 
 Record = Head | BlockRecord | CertificateRecord | EquivocationRecord | End
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
 class Records:
@@ -84,16 +88,7 @@ class Records:
         self.height = 0
         """Of the block that it belongs to, for what is damaged."""
         self._peeked: tuple[Record, bytes] | None = None
-        self._packer = msgpack.Packer()
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=True,
-            max_buffer_size=MAX_RECORD_BYTES + READ_BYTES,
-            max_bin_len=MAX_RECORD_BYTES,
-            max_str_len=64,
-            max_map_len=0,
-            max_ext_len=0,
-        )
+        self._unpacker = msgpack.Unpacker(max_buffer_size=MAX_RECORD_BYTES + READ_BYTES)
 
     def damaged(self, expected: object, found: object) -> Damaged:
         """The record that was looked at last is not as it must be."""
@@ -102,11 +97,15 @@ class Records:
     def peek(self) -> Record:
         """The next record, which stays. Raises Damaged."""
         if self._peeked is None:
-            value, raw = self._object()
+            raw = self._object()
             try:
-                self._peeked = msgspec.convert(value, Record), raw
-            except msgspec.ValidationError as error:
+                record = _decoder.decode(raw)
+            except UNDECODABLE as error:
                 raise self.damaged("a record", error) from error
+            # The shortest encoding, and no other: one chain, one archive.
+            if encode(record) != raw:
+                raise self.damaged("the shortest encoding", "a longer one")
+            self._peeked = record, raw
         return self._peeked[0]
 
     def take(self) -> Record:
@@ -120,9 +119,12 @@ class Records:
     def finish(self) -> None:
         """Check what ends the file. Raises Damaged."""
         expected = self._hash.digest()
-        found, raw = self._object()
-        if found != expected:
-            shown = found.hex() if isinstance(found, bytes) else type(found).__name__
+        raw = self._object()
+        if raw != encode(expected):
+            try:
+                shown = decode(raw, bytes)[:DIGEST_BYTES].hex()
+            except Malformed as error:
+                shown = str(error)
             raise self.damaged(f"SHA-256 {expected.hex()} of what is before", shown)
         self._pass(raw)
         if self._held or self._file.read(1):
@@ -134,22 +136,19 @@ class Records:
         self._taken += len(raw)
         del self._held[: len(raw)]
 
-    def _object(self) -> tuple[Any, bytes]:
-        """The next object and its bytes."""
+    def _object(self) -> bytes:
+        """The bytes of the next object. Nothing is made of it: each byte of a bad one would be an
+        object of Python."""
         self.at = self._taken
         while True:
             try:
-                value = self._unpacker.unpack()
+                self._unpacker.skip()
                 break
             except msgpack.OutOfData:
                 self._read()
             except (ValueError, msgpack.exceptions.UnpackException) as error:
                 raise self.damaged("MessagePack", str(error) or type(error).__name__) from error
-        raw = bytes(self._held[: self._unpacker.tell() - self._taken])
-        # The shortest encoding, and no other: one chain, one archive.
-        if self._packer.pack(value) != raw:
-            raise self.damaged("the shortest encoding", "a longer one")
-        return value, raw
+        return bytes(self._held[: self._unpacker.tell() - self._taken])
 
     def _read(self) -> None:
         piece = self._file.read(READ_BYTES)

@@ -29,7 +29,8 @@ from node.ledger.state import State
 
 DAY_MS = 24 * 3600 * 1000
 MAX_TIME_MS = 253_402_214_400_000
-"""The last day of the year 9999, milliseconds since the Unix epoch: later days have no date."""
+"""The last day of the year 9999, milliseconds since the Unix epoch: from it on there is no date, or
+none after it for the balances that it ends with."""
 _ACCOUNT = b"\x94" + encode(AccountKey.__struct_config__.tag)
 """How the state keys of accounts begin."""
 _key = msgspec.msgpack.Decoder(AccountKey)
@@ -198,7 +199,7 @@ class Exporter:
         """The next block of the replay. Raises CannotExport, BooksBroken, OSError (the writer)."""
         header = block.header
         at = Point(header.height, header.timestamp, block.digest)
-        if at.time > MAX_TIME_MS:
+        if at.time >= MAX_TIME_MS:
             raise CannotExport(f"the time of block {at.height}, {at.time} ms, has no date")
         if at.height == 1:
             self._before = self._before._replace(digest=header.parent)

@@ -113,6 +113,8 @@ class BeancountWriter:
         self._write(f"\n;; checkpoint: block {at.height}, {instant_text(at.time)}\n")
         after, about = str(at.date + _DAY), _about(at)
         for (account, asset), net in sorted(self._net.items(), key=by_account):
+            if (account, asset) not in balances:
+                continue  # another participant's, where one's alone are exported
             closing = format_amount(balances[account, asset], self._names.exponent(asset))
             path = f"{self._paths[account]}:H{self._first}"
             self._assert(after, path, net, asset, f'{about}  closing: "{closing}"\n')

@@ -6,7 +6,8 @@ and nothing counts as sound before all signatures up to it do (`sound`).
 
 What is under way is bounded by what the pipes to the processes hold, so that handing over never
 waits for a process; when all pipes are full, the replay verifies a batch itself. A process that
-ends costs time, nothing else: what it was given is verified here.
+ends, stands still or cannot be started costs time, nothing else: what it was given is verified
+here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ BATCH_BYTES = 32 * 1024
 """Signatures and bytes of payload after which a batch is sent."""
 PIPE_BYTES = 1024 * 1024
 """What each pipe is asked to hold; Linux grants this much to anybody, unless told otherwise."""
+PATIENCE_SECONDS = 60.0
+"""Without an answer for so long a process counts as gone: a batch takes milliseconds."""
 _ROOT = Path(__file__).parents[2]
 
 Failure = Callable[[bytes], Exception]
@@ -110,9 +113,11 @@ class _Worker:
     """A process and what it has been given."""
 
     def __init__(self) -> None:
+        """Raises OSError: no more processes or descriptors."""
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "node.audit.signature_worker"],
+            # -P: not from where the audit is run, which may be what the auditor was handed.
+            [sys.executable, "-P", "-m", "node.audit.signature_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -166,13 +171,22 @@ class _Worker:
 class InProcesses:
     """Signatures verified by processes of their own, in batches."""
 
-    def __init__(self, chain_id: bytes, processes: int, *, start_after: int = START_AFTER) -> None:
-        """`processes`: at least one; started once so many signatures have been verified here."""
+    def __init__(
+        self,
+        chain_id: bytes,
+        processes: int,
+        *,
+        start_after: int = START_AFTER,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        """`processes`: at least one; started once so many signatures have been verified here.
+        `patience`: seconds that one may take to answer."""
         assert processes > 0
         self._chain_id = chain_id
         self.given = self.sound = 0
         self._count = processes
         self._start_after = start_after
+        self._patience = patience
         self._workers: list[_Worker] = []
         self._started = False
         self._batch = _Batch()
@@ -234,7 +248,9 @@ class InProcesses:
         self._order.append(batch)
         if not self._started:
             self._started = True
-            self._workers = [_Worker() for _ in range(self._count)]
+            with suppress(OSError):  # then there are fewer
+                for _ in range(self._count):
+                    self._workers.append(_Worker())
         body = encode((self._chain_id, batch.jobs))
         frame = len(body).to_bytes(LENGTH_BYTES, "big") + body
         self._listen(wait=False)
@@ -251,13 +267,16 @@ class InProcesses:
         busy = {worker.source: worker for worker in self._workers if worker.given}
         if not busy:
             return
-        ready, _, _ = select.select(list(busy), [], [], None if wait else 0)
+        ready, _, _ = select.select(list(busy), [], [], self._patience if wait else 0)
         for source in ready:
             if not busy[source].read():
                 self._lose(busy[source])
+        if wait and not ready:
+            for worker in busy.values():
+                self._lose(worker)
 
     def _lose(self, worker: _Worker) -> None:
-        """A process ended by itself: what it had is verified here."""
+        """A process ended by itself, or stands still: what it had is verified here."""
         self._workers.remove(worker)
         worker.end()
         for batch, _ in worker.given:

@@ -23,7 +23,10 @@ ASSERTION = re.compile(r"^(\d{4}-\d\d-\d\d) balance (\S+)  (\S+) ~ 0 (\w+)$", re
 # --- of a whole chain -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["beancount", "stretches", "beancount part", "beancount holder"])
+@pytest.mark.parametrize(
+    "name",
+    ["beancount", "stretches", "beancount part", "beancount holder", "stretches holder"],
+)
 def test_an_export_of_every_kind_of_movement_passes(name: str, tmp_path: Path) -> None:
     assert bean_check(rich_export(name).text, tmp_path) == []
 

@@ -160,6 +160,7 @@ RICH: dict[str, Callable[[], Export]] = {
     "beancount part": lambda: Export("beancount", PART),
     "csv holder": lambda: Export("csv", PART, HOLDER),
     "beancount holder": lambda: Export("beancount", PART, HOLDER),
+    "stretches holder": lambda: Export("beancount", PART, HOLDER, every=3),
 }
 
 

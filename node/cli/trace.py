@@ -137,6 +137,7 @@ async def _draw(
     """Write the picture, and first the dossiers that it links to. Raises CommandError."""
     from node.api.client import ApiProblem  # noqa: PLC0415
 
+    _check_names(flows)
     beside = path.with_name(f"{path.stem}.files")
     try:
         beside.mkdir(exist_ok=True)
@@ -156,6 +157,18 @@ async def _draw(
             dossiers[view.uetr] = f"{beside.name}/{name}"
     page = flow_html(title, remarks, flows, asked, dossiers)
     write_whole(path, page.encode())
+
+
+def _check_names(flows: Sequence[Flow]) -> None:
+    """Files are named by what the node says: a path in a UETR's place would lead elsewhere."""
+    from node.chain.uetr import parse_uetr  # noqa: PLC0415
+
+    for flow in flows:
+        for view in payments_of(flow.source):
+            try:
+                parse_uetr(view.uetr)
+            except ValueError as error:
+                raise CommandError(f"the node's trace is not to be relied on: {error}") from error
 
 
 def _tell(output: Output, node: TraceView, asked: str, lead: str, below: str) -> None:

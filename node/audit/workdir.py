@@ -24,6 +24,8 @@ from node.storage.kv import KeyValue
 from node.storage.level import LevelStore
 
 FORMAT = "nostro-audit-work/1"
+_UNFINISHED = ".format.tmp"
+"""What a crash may leave of the first file that is written (`write_file`)."""
 
 
 class WorkRefused(Exception):
@@ -60,6 +62,10 @@ class WorkDirectory:
         made = LevelStore(data, create=True)
         return Workspace(lambda: made), note
 
+    def holds(self, path: str) -> bool:
+        """Whether a path, as an error names it, lies in this directory."""
+        return Path(path).is_relative_to(self.path)
+
     def remove(self) -> None:
         """Let go of the work: the audit came to its end."""
         self._clear()
@@ -77,7 +83,7 @@ class WorkDirectory:
                 f"others may write into {self.path}, and so into what the audit rests on; name "
                 "a directory of your own with --work (mode 0700)"
             )
-        if not any(self.path.iterdir()):
+        if all(each.name == _UNFINISHED for each in self.path.iterdir()):
             return None
         try:
             kind, source = (self.path / "format").read_text("utf-8").split("\n", 1)

@@ -130,7 +130,10 @@ def _audited(args: argparse.Namespace, genesis: bytes, output: Output) -> AuditR
     except CannotResume as reason:
         output.note(f"the audit is begun anew: {directory.path}: {reason}")
         directory.remove()
-        report = _replay(args, founded, genesis, directory, output)
+        try:
+            report = _replay(args, founded, genesis, directory, output)
+        except CannotResume as again:
+            raise CommandError(f"{directory.path}: {again}", Exit.UNKNOWN) from again
     if args.work is None and report.undecided is None:
         directory.remove()
     return report
@@ -143,9 +146,11 @@ def _replay(
     directory: WorkDirectory,
     output: Output,
 ) -> AuditReport:
+    """Raises CannotResume where the work is damaged or of another chain."""
     from node.audit.audit_report import Damaged, Stop  # noqa: PLC0415
-    from node.audit.chain_audit import AuditReport, audit_chain  # noqa: PLC0415
+    from node.audit.chain_audit import AuditReport, CannotResume, audit_chain  # noqa: PLC0415
     from node.audit.signatures import InProcesses  # noqa: PLC0415
+    from node.storage.errors import StoreCorrupt  # noqa: PLC0415
 
     processes = len(os.sched_getaffinity(0)) if args.processes is None else args.processes
     try:
@@ -153,15 +158,22 @@ def _replay(
             open_chain(founded, home=args.home, archive=args.archive, api=args.api) as opened,
             _working(directory, output) as work,
         ):
-            return audit_chain(
-                opened.source,
-                genesis,
-                Progress(output),
-                outcomes=opened.outcomes,
-                state=opened.state,
-                work=work,
-                checks=(lambda chain_id: InProcesses(chain_id, processes)) if processes else None,
-            )
+            try:
+                return audit_chain(
+                    opened.source,
+                    genesis,
+                    Progress(output),
+                    outcomes=opened.outcomes,
+                    state=opened.state,
+                    work=work,
+                    checks=(lambda chain_id: InProcesses(chain_id, processes))
+                    if processes
+                    else None,
+                )
+            except StoreCorrupt as error:
+                if not directory.holds(error.where):
+                    raise
+                raise CannotResume(f"it is damaged: {error.what}") from error
     except Damaged as error:
         return AuditReport(finding=Stop.of(error).finding)
     finally:

@@ -53,7 +53,7 @@ def test_work_whose_tables_rot_is_begun_anew_wherever_they_do(
         anew += ran.json["resumed"] is None
         for each in (work / "data" / "db").glob("*"):
             each.unlink()
-    assert 0 < anew < PLACES
+    assert anew
 
 
 def test_work_that_a_crash_left_before_it_began_is_begun(tmp_path: Path, genesis: Path) -> None:

@@ -1,6 +1,7 @@
 """An auditor's follower: its own verified copy, and every source held against it.
 
-One task fetches: from the source that has more than the copy and fails least, one answer at a time.
+One task fetches: from the source that has more than the copy, fails least and was quickest the last
+time, one answer at a time.
 One task a source asks for its head, a small answer, and compares: a head that the copy has must be
 the copy's. If it is not, the source is asked where the two part (by bisection over heights), and
 for its block there with the finalization: if a quorum of that height's validators stands behind it,
@@ -66,6 +67,8 @@ class Watched:
     """Its chain is another one: it is watched, and nothing is taken from it."""
     ahead: tuple[int, str] | None = None
     """A head above the copy's, to be compared once the copy is there."""
+    took: float = 0.0
+    """Seconds that its last answer with blocks took."""
     lying_until: float = 0.0
     """Monotonic seconds before which it is not asked, because it lied."""
 
@@ -211,11 +214,16 @@ class Auditor:
             await self._fetch_from(watched)
 
     def _choose(self) -> Watched | None:
-        """The one to ask for more: it has more than the copy, and failed least."""
+        """The one to ask for more: it has more than the copy, failed least, and does not drip.
+        Sound answers that come just in time would keep the copy behind for ever."""
         now = time.monotonic()
         able = [w for w in self.watched if not w.apart and w.source.resting_until <= now]
         more = [w for w in able if w.head is None or w.head > self._copy.height]
-        return min(more or able, key=lambda w: (w.source.failures, w.source.dropped), default=None)
+        return min(
+            more or able,
+            key=lambda w: (w.source.failures, w.source.dropped, w.took),
+            default=None,
+        )
 
     async def _fetch_from(self, watched: Watched) -> None:
         source, first = watched.source, self._copy.height + 1
@@ -237,6 +245,8 @@ class Auditor:
         began = self._clock()
         answer = await self._asking.blocks(watched.source, first, 0.0 if more else WAIT_SECONDS)
         if answer is not None:
+            if more:  # else it waited for the block to be made
+                watched.took = self._clock() - began
             return answer
         if watched.head is not None and more:
             raise SourceUnavailable(

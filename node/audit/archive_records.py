@@ -26,12 +26,15 @@ MAX_RECORD_BYTES = 256 * 1024 * 1024
 of megabytes."""
 MAX_OUTCOMES = MAX_RECORD_BYTES // 32
 """Of one record: each has more than 32 bytes."""
+MAX_BLOCK_BYTES = 16 * 1024 * 1024
+"""Of one block: no node takes a quarter of it."""
+BlockBytes = Annotated[bytes, Meta(max_length=MAX_BLOCK_BYTES)]
 
 
 class Seal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """How an epoch ended, beside its last block."""
 
-    carriers: Annotated[tuple[bytes, ...], Meta(max_length=MAX_CARRIERS)]
+    carriers: Annotated[tuple[BlockBytes, ...], Meta(max_length=MAX_CARRIERS)]
     finalization: bytes
 
 
@@ -49,7 +52,7 @@ class Head(Base, frozen=True, tag=FORMAT):
 
 class BlockRecord(Base, frozen=True, tag="block"):
     height: Unsigned
-    block: bytes
+    block: BlockBytes
     finalization: bytes | None
     seal: Seal | None
     outcomes: Annotated[tuple[bytes, ...], Meta(max_length=MAX_OUTCOMES)] | None

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from node.audit.archive_records import MAX_BLOCK_BYTES
+from tests.audit.test_archive import at, changed
+
 ROOT = Path(__file__).parents[2]
 
 READS = """
@@ -53,3 +56,10 @@ def test_what_is_no_record_takes_a_few_times_its_bytes(body: str) -> None:
     said, times = ran.stdout.splitlines()
     assert "archive, byte" in said
     assert int(times) <= 16
+
+
+def test_a_block_that_no_node_would_take_is_not_looked_into() -> None:
+    """Where its first bad byte is would take minutes to find."""
+    large = b"\xdd" + (MAX_BLOCK_BYTES).to_bytes(4, "big") + b"\x90" * MAX_BLOCK_BYTES
+    found = changed(lambda parts: parts[at(parts, 2)].__setitem__(2, large))
+    assert "of length <=" in str(found.found)

@@ -102,7 +102,7 @@ def _assemble(parts: Parts, entry: UetrEntry, clear: str | None, checkpoint: int
     together, decided, said = None, None, NOTHING_SAID
     if payment is not None and stands:
         together, decided = settled_together(parts, entry, payment, steps, clear)
-        said = what_was_said(parts, entry, payment)
+        said = what_was_said(parts, entry, payment, _used_anew(entry, row))
     moved = _moved_at(steps[-1].outcome, decided)
     debtor, creditor = None, None
     if moved is not None:
@@ -236,6 +236,13 @@ def _row(parts: Parts, entry: UetrEntry, steps: list[Step]) -> PaymentRow:
                 f"known here. {CHANGES_NOT_HERE}"
             )
     return PaymentRow(record, proof)
+
+
+def _used_anew(entry: UetrEntry, row: PaymentRow | None) -> int | None:
+    """From which height on the UETR is another payment's; None: the record says nothing of one."""
+    record = None if row is None else row.record
+    anew = record is not None and record.first.height > entry.height
+    return record.first.height if record is not None and anew else None
 
 
 # --- what it did to the books ---------------------------------------------------------------------

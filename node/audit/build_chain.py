@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from consensus.messages import Certificate
 from node.audit.dossier import EndedEpoch, Finality, ProvenBlock
 from node.audit.epochs import EpochLink
-from node.chain.block import header_digest, inspect_block
+from node.chain.block import header_digest, inspect_block, may_be_carrier
 from node.chain.encoding import decode, encode
 from node.chain.merkle import stored_inclusion_proof
 from node.chain.records import ValidatorSetKey
@@ -108,7 +108,8 @@ def prove_blocks(source: ProvenSource, checkpoint: Header, needed: Mapping[int, 
     for height in sorted({*needed, checkpoint.height}):
         header = checkpoint if height == checkpoint.height else stored_header(source, height)
         last = seals[header.epoch] if header.epoch < checkpoint.epoch else checkpoint
-        parent = stored_header(source, height - 1) if needed.get(height) else None
+        below = needed.get(height) or (header is checkpoint and may_be_carrier(header))
+        parent = stored_header(source, height - 1) if below else None
         path = () if height == last.height else history_path(source, height, last.height)
         blocks.append(ProvenBlock(header, parent, path))
     sizes = [*(seal.height for seal in seals[1:]), checkpoint.height]

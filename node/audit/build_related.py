@@ -37,16 +37,19 @@ class Said(NamedTuple):
 NOTHING_SAID = Said((), None)
 
 
-def what_was_said(parts: Parts, entry: UetrEntry, payment: Payment) -> Said:
+def what_was_said(
+    parts: Parts, entry: UetrEntry, payment: Payment, before: int | None = None
+) -> Said:
     """Every accepted instruction about the payment, up to the checkpoint, and how its dispute
-    stands. Raises EvidenceUnavailable.
+    stands. `before`: the height at which another payment took its UETR. Raises
+    EvidenceUnavailable.
 
     The ledger knows disputes by UETR alone, and one of a payment that had it before, or has it
     since, is none of this one: what names no payment belongs to the opening before it."""
     found: list[Related] = []
     disputed = False
     for height, index in parts.source.about(entry.uetr, entry.height):
-        if height > parts.checkpoint.height:
+        if height > parts.checkpoint.height or (before is not None and height >= before):
             break
         body = parts.signed(height, index).envelope.body
         if not _names(body, payment, disputed=disputed):

@@ -77,7 +77,8 @@ class ProvenBlock(_Canonical, frozen=True):
 
     header: Header
     parent: Header | None
-    """Given exactly where the evidence proves something in the state before the block."""
+    """Given exactly where the evidence proves something in the state before the block, and of a
+    checkpoint that could be a carrier (`may_be_carrier`): its parent shows that it is none."""
     path: Path
     """Of its header digest, at index = its height, under the `history_root` of the checkpoint or,
     if its epoch ended before the checkpoint's, of its epoch's sealing block. Empty exactly if it is

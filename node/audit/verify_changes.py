@@ -283,16 +283,22 @@ def check_record(dossier: Dossier, genesis: Genesis) -> str:
     if row is None:
         raise Missing("there is no proof of what became of the payment later")
     record = _recorded(dossier, order, row)
-    if record is not None and record.first.height > first.height:
-        raise Missing(
-            f"the UETR was used anew in block {record.first.height}: what became of this payment "
-            "in between, the state does not tell any more"
+    decided = last.status not in UNDECIDED or isinstance(last.event, Joined)
+    since = used_anew(dossier)
+    if since is not None:
+        anew = f"the UETR was used anew in block {since}"
+        if not decided:
+            raise Missing(
+                f"{anew}: what became of this payment in between, the state does not tell any more"
+            )
+        return (
+            f"nothing changes what is decided; {anew}: whether all changes before are shown, and "
+            "whether it was given back, the state does not tell any more"
         )
     if record is None or record.first.height < first.height:
         later = [step for step in dossier.steps if step.outcome.height > first.height]
         meaning = "The state knows of no change in a later block."
         same("steps", 0, len(later), meaning)
-        decided = last.status not in UNDECIDED or isinstance(last.event, Joined)
         if not decided:
             meaning = "A payment that waits has a record: a later outcome is left out."
             raise Fault("row.record", "a record", None, meaning)
@@ -310,6 +316,13 @@ def is_silent(first: Outcome) -> bool:
     UETR."""
     rejected = first.status == REJECTED and first.reason in USES_UP_NOTHING
     return rejected or first.original is not None
+
+
+def used_anew(dossier: Dossier) -> int | None:
+    """From which height on the UETR is another payment's; None: the record says nothing of one."""
+    record = None if dossier.row is None else dossier.row.record
+    anew = record is not None and record.first.height > dossier.steps[0].outcome.height
+    return record.first.height if record is not None and anew else None
 
 
 def _recorded(dossier: Dossier, order: Order, row: PaymentRow) -> PaymentRecord | None:

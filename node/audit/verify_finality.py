@@ -18,7 +18,7 @@ from typing import Protocol
 from node.audit.dossier import EndedEpoch, Finality, Place, ProvenBlock
 from node.audit.epochs import check_carriers, check_finalization, follow
 from node.audit.fault import Fault, Missing, known, same
-from node.chain.block import header_digest, validator_set_digest
+from node.chain.block import header_digest, may_be_carrier, validator_set_digest
 from node.chain.genesis import Genesis
 from node.chain.merkle import ProofError, history_leaf, verify_inclusion
 from node.chain.types import Header, Validator, ValidatorSet
@@ -127,6 +127,9 @@ def check_history(
     `used`: heights of the blocks in which the evidence proves something; `parents`: of those where
     it proves something in the state before. The checkpoint itself need not be used."""
     top, below = checkpoint(evidence), -1
+    _check_is_block(evidence.blocks[-1])
+    if may_be_carrier(top):
+        parents = {*parents, top.height}
     for number, block in enumerate(evidence.blocks):
         where, height = f"blocks[{number}]", block.header.height
         if height <= below:
@@ -178,6 +181,14 @@ def _check_in_history(evidence: Evidence, block: ProvenBlock, where: str) -> Non
         root=over.history_root,
         meaning=f"The final block {over.height} does not have this block in its history.",
     )
+
+
+def _check_is_block(last: ProvenBlock) -> None:
+    """That the checkpoint is a block of its own. A carrier is final too, and has the sealing
+    block's height with another digest."""
+    if may_be_carrier(last.header) and last.parent is None:
+        meaning = "It may be a carrier, which is no block of the chain."
+        raise Fault("blocks[-1].parent", f"block {last.header.height - 1}", None, meaning)
 
 
 def _check_parent(block: ProvenBlock, where: str) -> None:

@@ -39,6 +39,9 @@ from node.chain.types import (
 from node.chain.uetr import is_uuid4, uetr_text
 
 NO_PAYMENT = "the payment is not in the dossier"
+MAX_UNCOMMITTED = 2_048
+"""Signatures that are checked whether or not a final block holds what they sign. Anybody can sign
+by the hundred thousand with keys of his own; to put that on the ledger is another matter."""
 
 Order = Payment | Issue | Redeem | MoveOwn
 
@@ -72,6 +75,11 @@ def check_envelopes(dossier: Dossier, genesis: Genesis) -> None:
     meaning = "It was signed for another chain than the genesis file describes."
     for where, act, _ in acts(dossier):
         same(f"{where}.chain_id", genesis.chain_id, act.signed.envelope.chain_id, meaning)
+
+
+def count_signatures(dossier: Dossier) -> int:
+    """How many signatures all instructions bear together."""
+    return sum(len(act.signed.signatures) for _, act, _ in acts(dossier))
 
 
 def check_signatures(dossier: Dossier, genesis: Genesis) -> str:

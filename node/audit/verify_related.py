@@ -14,6 +14,7 @@ from node.audit.dossier import (
 )
 from node.audit.fault import Absent, Fault, Missing, same
 from node.audit.verify_books import check_row
+from node.audit.verify_changes import used_anew
 from node.audit.verify_finality import BlocksByHeight, checkpoint, included
 from node.audit.verify_order import order_of
 from node.audit.wording import amount_text, party_text
@@ -22,7 +23,7 @@ from node.chain.encoding import encode
 from node.chain.genesis import Genesis
 from node.chain.instruction import payment_digest
 from node.chain.records import DisputeKey
-from node.chain.statuses import REJECTED
+from node.chain.statuses import REJECTED, status_word
 from node.chain.types import (
     Acknowledge,
     DecideDispute,
@@ -37,8 +38,8 @@ from node.chain.types import (
 
 def check_related(dossier: Dossier, genesis: Genesis) -> str:
     """That what is said to be about the payment is, was accepted, and agrees with its dispute."""
-    blocks, told, below = BlocksByHeight(dossier), list[str](), (-1, -1)
-    first = dossier.steps[0].outcome.height
+    blocks, told, below, late = BlocksByHeight(dossier), list[str](), (-1, -1), ""
+    first, anew = dossier.steps[0].outcome.height, used_anew(dossier)
     for number, related in enumerate(dossier.related):
         where, outcome = f"related[{number}]", related.outcome
         at = outcome.height, related.act.place.index
@@ -60,7 +61,10 @@ def check_related(dossier: Dossier, genesis: Genesis) -> str:
         )
         _check_accepted(where, related)
         told.append(_about(dossier, where, related, genesis))
+        late = late or (where if anew is not None and outcome.height >= anew else "")
     told += _check_dispute(dossier, genesis)
+    if late:
+        raise Missing(f"{late} may be about the payment that took the UETR in block {anew}")
     if not told:
         raise Absent("nothing is shown that was said about it; whether something was, is not shown")
     return "; ".join(told[:8])
@@ -115,7 +119,11 @@ def _about(dossier: Dossier, where: str, related: Related, genesis: Genesis) -> 
         raise Fault(f"{where}.act.sender", " or ".join(sorted(by)) or "no party", sender, meaning)
     said = _WORDS[type(body)]
     if isinstance(body, Return):
-        said += f" of {amount_text(body.payment.amount, body.payment.asset, genesis)}"
+        outcome = related.outcome
+        said += (
+            f" of {amount_text(body.payment.amount, body.payment.asset, genesis)} "
+            f"({status_word(outcome.status, outcome.reason)} at first)"
+        )
     return f"{said} by {party_text(sender, genesis)} in block {related.outcome.height}"
 
 
@@ -172,6 +180,9 @@ def _check_dispute(dossier: Dossier, genesis: Genesis) -> list[str]:
                     raise Fault("dispute.evidence", document, "not there", meaning)
             case DecideDispute(verdict=verdict):
                 same("dispute.verdict", record.verdict, verdict, meaning)
+    if not any(isinstance(envelope.body, OpenDispute) for _, envelope in said):
+        # The state knows disputes by UETR alone, and may know that of a later payment under it.
+        raise Missing("which payment is disputed, only the opening of the dispute could show")
     verdict_text = "undecided" if record.verdict is None else record.verdict.name.lower()
     by = party_text(record.opened_by, genesis)
     return [f"disputed by {by} in block {record.opened} (reason {record.reason}): {verdict_text}"]

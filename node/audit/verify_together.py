@@ -139,7 +139,7 @@ def _check_linked(dossier: Dossier, part: Linked, genesis: Genesis) -> str:
         found = None if part.closed is None else "the end of a link"
         same("together.closed", None, found, meaning)
         count = len(part.agreements) + 1
-        return f"a leg of {len(body.legs)}; shown to have agreed: {count} of {len(debtors)}"
+        return f"a leg of {len(body.legs)}; shown to have signed: {count} of {len(debtors)}"
     meaning = "It settled without the agreement of each debtor."
     agreed = [each.act.signed.envelope.sender for each in part.agreements]
     same("together.agreements", sorted(debtors - {own}), agreed, meaning)

@@ -110,6 +110,12 @@ def seals(header: Header) -> bool:
     return header.next_validator_set != header.validator_set
 
 
+def may_be_carrier(header: Header) -> bool:
+    """Whether only the block below tells it from a carrier: it ends an epoch, and is empty. A
+    carrier's parent has the carrier's own height."""
+    return seals(header) and not (header.instructions_count or header.outcomes_count)
+
+
 def carrier_header(seal: Header, *, view: int, proposer: int, parent: bytes) -> Header:
     """The only header that a carrier of this sealing block can have, given where it was proposed.
 

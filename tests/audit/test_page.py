@@ -173,6 +173,8 @@ NO_EVIDENCE = {
     "a very long tag": b"\x9e\xdb\x00\x10\x00\x00" + b"a" * (1 << 20),
     "an old dossier": b"\x9d\xa9dossier/2" + bytes(40),
     "another format": b"\x92\xa9dossier/9\xc0",
+    "a tag that every object of JavaScript has": b"\x91\xabconstructor",
+    "another such tag": b"\x91\xa9__proto__",
 }
 
 

@@ -35,7 +35,12 @@ from node.audit.verify_books import account_keys, moved_at
 from node.audit.verify_changes import NO_CHANGES
 from node.audit.verify_known import used_heights
 from node.audit.verify_order import order_of, sender_of
-from node.chain.block import header_digest, outcome_leaf, validator_set_digest
+from node.chain.block import (
+    header_digest,
+    may_be_carrier,
+    outcome_leaf,
+    validator_set_digest,
+)
 from node.chain.encoding import encode
 from node.chain.instruction import signed_envelope_leaf
 from node.chain.merkle import EMPTY_ROOT, history_leaf, inclusion_proof, root
@@ -91,7 +96,8 @@ def rebuilt(dossier: Dossier, chain: Chain | None = None) -> Dossier:
         epoch = sum(end < height for end in ends)
         last = ends[epoch] if epoch < len(ends) else top
         path = () if height == last else tuple(inclusion_proof(leaves[:last], height))
-        parent = headers[height - 1] if height in parents else None
+        below = height in parents or (height == top and may_be_carrier(headers[height]))
+        parent = headers[height - 1] if below else None
         blocks.append(ProvenBlock(headers[height], parent, path))
     assert set(heights) <= used | {top, *how.extra}, "the forger keeps what the original has"
     sizes = [*ends[1:], top]

@@ -129,7 +129,7 @@ CHAIN: dict[str, Forgery] = {
     ),
     "a checkpoint of other validators": (
         "validators",
-        lambda: header_says("alone", top, validator_set=FLIPPED),
+        lambda: header_says("alone", top, validator_set=FLIPPED, next_validator_set=FLIPPED),
     ),
     "a block of other validators": (
         "validators",

@@ -215,14 +215,20 @@ function checkRecord(dossier, genesis) {
   held("row", top.state_root, ["payment", what.uetr], record, row.proof,
     `what the checkpoint's state has of this UETR, under ${hex(top.state_root)}`,
     "The checkpoint's state says something else of this payment.");
-  if (record !== null && record.first.height > first.height) {
-    throw new Missing(`the UETR was used anew in block ${record.first.height}: what became of this `
-      + "payment in between, the state does not tell any more");
+  const decided = !OPEN_STATUSES.includes(last.status) || last.event?.$ === "Joined";
+  const since = usedAnew(dossier);
+  if (since !== null) {
+    const anew = `the UETR was used anew in block ${since}`;
+    if (!decided) {
+      throw new Missing(`${anew}: what became of this payment in between, the state does not tell `
+        + "any more");
+    }
+    return `nothing changes what is decided; ${anew}: whether all changes before are shown, and `
+      + "whether it was given back, the state does not tell any more";
   }
   if (record === null || record.first.height < first.height) {
     const later = dossier.steps.filter((step) => step.outcome.height > first.height);
     same("steps", 0, later.length, "The state knows of no change in a later block.");
-    const decided = !OPEN_STATUSES.includes(last.status) || last.event?.$ === "Joined";
     demand(decided, "row.record", "a record", null,
       "A payment that waits has a record: a later outcome is left out.");
     return `up to block ${top.height} nothing changed after its first block`;
@@ -235,6 +241,12 @@ function checkRecord(dossier, genesis) {
     if (amount > 0n) said += `; ${amountText(amount, what.asset, genesis)} ${words}`;
   }
   return record.recall === null ? said : `${said}; recall ${record.recall}`;
+}
+
+/** From which height on the UETR is another payment's; null: the record says nothing of one. */
+function usedAnew({ row, steps }) {
+  const height = row?.record?.first.height ?? -1n;
+  return height > steps[0].outcome.height ? height : null;
 }
 
 /** Whether the outcome left no trace in the state: a retry, or a rejection that used up no UETR. */

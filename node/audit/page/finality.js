@@ -118,6 +118,10 @@ function checkHistory(evidence, used, parents) {
   const top = checkpointOf(evidence);
   const last = evidence.blocks.length - 1;
   let below = -1n;
+  // A carrier is final too, and has the sealing block's height with another digest.
+  const mayCarry = mayBeCarrier(top);
+  demand(!mayCarry || evidence.blocks[last].parent !== null, "blocks[-1].parent",
+    `block ${top.height - 1n}`, null, "It may be a carrier, which is no block of the chain.");
   evidence.blocks.forEach((block, number) => {
     const where = `blocks[${number}]`;
     const { header: { height } } = block;
@@ -129,7 +133,7 @@ function checkHistory(evidence, used, parents) {
     const meaning = "Nothing in this evidence stands in this block, or in the state before it.";
     const needed = used.has(height) || number === last;
     demand(needed, where, "a block that is needed", `block ${height}`, meaning);
-    const before = block.parent === null || parents.has(height);
+    const before = block.parent === null || parents.has(height) || (number === last && mayCarry);
     demand(before, `${where}.parent`, "none", `block ${height - 1n}`, meaning);
   });
   const name = hex(headerDigest(top));
@@ -161,6 +165,12 @@ function checkInHistory(evidence, block, where) {
   }
   included(`${where}.path`, historyLeaf(headerDigest(header)), height, path, over.height,
     over.history_root, `The final block ${over.height} does not have this block in its history.`);
+}
+
+/** Whether only the block below tells it from a carrier: it ends an epoch, and is empty. */
+function mayBeCarrier(header) {
+  return !alike(header.next_validator_set, header.validator_set)
+    && header.instructions_count === 0n && header.outcomes_count === 0n;
 }
 
 function checkParent({ header, parent }, where) {

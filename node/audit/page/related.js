@@ -28,6 +28,12 @@ function checkRelated(dossier, genesis) {
     return checkAbout(dossier, where, related, genesis);
   });
   said.push(...checkDispute(dossier, genesis));
+  const anew = usedAnew(dossier);
+  const late = anew === null ? -1 : dossier.related.findIndex((each) => each.outcome.height >= anew);
+  if (late >= 0) {
+    throw new Missing(`related[${late}] may be about the payment that took the UETR in block `
+      + `${anew}`);
+  }
   if (said.length === 0) {
     throw new Absent("nothing is shown that was said about it; whether something was, is not "
       + "shown");
@@ -67,7 +73,8 @@ function checkAbout(dossier, where, { act, outcome }, genesis) {
   demand(mayHaveSaid(body.$, sender, what), `${where}.act.sender`, "whose it was to say", sender,
     "It was not this participant's to say.");
   const amount = body.$ === "Return"
-    ? ` of ${amountText(body.payment.amount, body.payment.asset, genesis)}` : "";
+    ? ` of ${amountText(body.payment.amount, body.payment.asset, genesis)} `
+      + `(${stepWord({ outcome })} at first)` : "";
   return `${RELATED_WORDS[body.$]}${amount} by ${partyText(sender, genesis)} in block `
     + `${outcome.height}`;
 }
@@ -100,6 +107,10 @@ function checkDispute(dossier, genesis) {
   same("dispute.creditor", what.creditor, record.creditor, another);
   demand(record.opened >= first, "dispute.opened", `at or above ${first}`, record.opened, another);
   for (const { act, outcome } of said) checkSaid(record, act.signed.envelope, outcome.height);
+  if (!said.some(({ act }) => act.signed.envelope.body.$ === "OpenDispute")) {
+    // The state knows disputes by UETR alone, and may know that of a later payment under it.
+    throw new Missing("which payment is disputed, only the opening of the dispute could show");
+  }
   const verdict = record.verdict === null ? "undecided"
     : ["upheld", "dismissed"][Number(record.verdict)];
   return [`disputed by ${partyText(record.opened_by, genesis)} in block ${record.opened} (reason `

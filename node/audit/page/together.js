@@ -72,7 +72,7 @@ function checkLinked(dossier, part, payment, genesis) {
   if (last.status !== SETTLED) {
     demand(part.closed === null, "together.closed", "none", "the end of a link",
       "The payment waits, so its link is not closed.");
-    return `a leg of ${body.legs.length}; shown to have agreed: ${part.agreements.length + 1} of `
+    return `a leg of ${body.legs.length}; shown to have signed: ${part.agreements.length + 1} of `
       + `${debtors.size}`;
   }
   const others = [...debtors].filter((lei) => lei !== sender).sort(compare);

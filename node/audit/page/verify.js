@@ -60,7 +60,8 @@ const KIND_WORDS = {
 
 /** Decode a file of evidence: [type, value]. Throws Malformed with what it is instead. */
 function readEvidence(data) {
-  const name = SCHEMA.evidence[tagOf(data)] ?? "Dossier";
+  const tag = tagOf(data);
+  const name = Object.hasOwn(SCHEMA.evidence, tag) ? SCHEMA.evidence[tag] : "Dossier";
   const what = KIND_WORDS[name][1];
   if (data.length === 0) throw new Malformed("the file is empty");
   if (data.length > SCHEMA.maxEvidenceBytes) throw new Malformed(tooLarge(data.length));

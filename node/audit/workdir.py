@@ -44,6 +44,12 @@ class WorkDirectory:
         """The workspace, and why earlier work is not gone on with, if there was any.
 
         Raises WorkRefused, StoreLocked, StoreUnwritable."""
+        try:
+            return self._open()
+        except OSError as error:
+            raise unwritable(error, self.path, "keep the audit's work") from error
+
+    def _open(self) -> tuple[Workspace, str | None]:
         note = self._prepare()
         data = self.path / "data"
         if note is None and data.exists():
@@ -54,10 +60,7 @@ class WorkDirectory:
             else:
                 return Workspace(lambda: store), None
         self._clear()
-        try:
-            self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(error, self.path, "make the directory") from error
+        self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         write_file(self.path / "format", f"{FORMAT}\n{self.source}\n".encode())
         made = LevelStore(data, create=True)
         return Workspace(lambda: made), note

@@ -280,6 +280,20 @@ def open_chain(
 ) -> Iterator[Opened]:
     """The chain of a home (over its API, if its node runs), of an archive or of an API: one of
     them is given. Raises CommandError; Damaged for an archive that is none."""
+    from node.storage.errors import StorageError  # noqa: PLC0415
+
+    try:
+        with _open_chain(genesis, home=home, archive=archive, api=api) as opened:
+            yield opened
+    except StorageError as error:
+        # Nothing is known of the chain then: 1 would say that it is not sound.
+        raise CommandError(str(error), Exit.UNKNOWN) from error
+
+
+@contextmanager
+def _open_chain(
+    genesis: Genesis, *, home: Path | None, archive: Path | None, api: str | None
+) -> Iterator[Opened]:
     if archive is not None:
         with _archive(archive, genesis) as opened:
             yield opened

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DEVNET = Path(".devnet")
 DESCRIPTION = "devnet.json"
+MAX_INPUT_BYTES = 320 * 1024 * 1024
+"""Of any file that is read whole; a file of payments is the largest."""
 CONFIG_KEYS = frozenset({"api", "keystore", "passphrase_file", "chain_id", "receipts"})
 
 
@@ -159,11 +161,16 @@ def _url(text: str) -> str:
 
 
 def read_input(path: Path, what: str) -> bytes:
-    """The bytes of a file that the user named. Raises CommandError (64) if it cannot be read."""
+    """The bytes of a file that the user named. Raises CommandError (64) if it cannot be read, or
+    has more than `MAX_INPUT_BYTES`."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
         raise usage(f"cannot read {what} {path}: {error.strerror or error}") from error
+    if len(data) > MAX_INPUT_BYTES:
+        raise usage(f"{path} has over {MAX_INPUT_BYTES:,} bytes: it is not {what}")
+    return data
 
 
 def _from_devnet(directory: Path) -> Connection:

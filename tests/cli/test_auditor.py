@@ -231,5 +231,5 @@ def test_a_home_is_not_valid_under_another_genesis(tmp_path: Path, net: Net) -> 
 
 def test_what_is_no_home_is_named(tmp_path: Path, genesis: Path) -> None:
     ran = run("audit", "chain", "--home", tmp_path, "--genesis", genesis)
-    assert ran.code == 1
+    assert ran.code == 2
     assert "not a node's home" in ran.err

@@ -62,3 +62,29 @@ def test_work_that_a_crash_left_before_it_began_is_begun(tmp_path: Path, genesis
     work.mkdir(mode=0o700)
     (work / ".format.tmp").write_text("nostro-aud")
     assert audit(genesis, "--archive", file, "--work", work).code == 0
+
+
+def test_where_nothing_is_known_of_a_chain_it_is_not_called_unsound(
+    tmp_path: Path, genesis: Path
+) -> None:
+    for home in (tmp_path / "absent", tmp_path):
+        ran = audit(genesis, "--home", home)
+        assert (ran.code, ran.out) == (2, "")
+        assert str(home) in ran.err
+
+
+def test_work_that_cannot_lie_where_it_should_is_named(tmp_path: Path, genesis: Path) -> None:
+    file = tmp_path / "chain.archive"
+    file.write_bytes(archive(sample()))
+    ran = audit(genesis, "--archive", file, "--work", file / "x")
+    assert ran.code == 2
+    assert "nowhere to work" in ran.err
+
+
+def test_a_genesis_file_of_a_gibibyte_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    hole = tmp_path / "hole"
+    with hole.open("wb") as file:
+        file.truncate(2**30)
+    ran = audit(hole, "--archive", hole)
+    assert ran.code == 64
+    assert "it is not the genesis file" in ran.err

@@ -172,7 +172,15 @@ class _Watcher:
         sender = None if given is None else book.participant(given)
         holder, keys = keys_of(self._args, self._connection, book, sender)
         self._lei, self._keys = holder.lei, keys
-        self._position = Position.load(self._args.position, self._genesis.chain_id, holder.lei)
+        path = self._args.position
+        self._position = Position.load(path, self._genesis.chain_id, holder.lei)
+        if self._position.place[0] > status.height:
+            # A node may lag; but one that lied of heights must not have payments skipped for good.
+            raise _Later(
+                f"{path} has come to height {self._position.place[0]}, the node {status.node} to "
+                f"{status.height} only; if no node is ahead of it, a node misled it: remove it, "
+                "and all payments are gone through anew, none of which is acknowledged twice"
+            )
 
     # --- following --------------------------------------------------------------------------------
 

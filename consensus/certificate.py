@@ -19,7 +19,6 @@ from consensus.messages import (
     vote_payload,
 )
 
-
 BAD_SIGNATURE = "a signature does not verify"
 
 

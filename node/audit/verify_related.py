@@ -170,13 +170,14 @@ def _check_dispute(dossier: Dossier, genesis: Genesis) -> list[str]:
         expected = f"at or above {dossier.steps[0].outcome.height}"
         raise Fault("dispute.opened", expected, record.opened, meaning)
     meaning = "The state tells of the dispute otherwise than what was said."
+    filed = frozenset(record.evidence)
     for height, envelope in said:
         match envelope.body:
             case OpenDispute(reason=reason):
                 opened = (record.opened, record.opened_by, record.reason)
                 same("dispute.opened", opened, (height, envelope.sender, reason), meaning)
             case SubmitEvidence(document=document):
-                if (envelope.sender, document) not in record.evidence:
+                if (envelope.sender, document) not in filed:
                     raise Fault("dispute.evidence", document, "not there", meaning)
             case DecideDispute(verdict=verdict):
                 same("dispute.verdict", record.verdict, verdict, meaning)

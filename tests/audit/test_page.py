@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from node.audit.dossier import encode_dossier
+from node.audit.dossier import Netted, encode_dossier
 from node.audit.note import BadNote
 from node.audit.report import INVALID, VALID
 from node.audit.verify import CHECKS
 from node.audit.verify_checkpoint import read_pin
 from node.chain.genesis import BadGenesis, load_genesis
 from node.chain.signature import BadKey, check_public_key, verify_bytes
+from node.chain.types import NetPosition
 from tests.support.evidence_cases import Case, cases
 from tests.support.evidence_world import CASES, case, case_bytes, evidence_world
+from tests.support.forge_chain import rebuilt
 from tests.support.page import Browser, browsing, by_page, by_python
 from tests.support.page_cases import checkpoint_notes, genesis_variants, other_encodings
 from tests.support.shuffled import shuffled
@@ -159,6 +161,25 @@ def test_a_genesis_file_is_taken_or_refused_alike(browser: Browser) -> None:
     found = browser.do(browser.page.call(ask, [b64encode(each).decode() for each in files]))
     assert dict(zip(names, found, strict=True)) == dict(zip(names, expected, strict=True))
     assert 5 < sum(each != "BadGenesis" for each in expected) < len(expected) - 50
+
+
+def test_a_list_may_be_longer_than_what_one_call_takes(browser: Browser) -> None:
+    sound = case("net-settled")
+    assert isinstance(sound.together, Netted)
+    assert sound.together.closed is not None
+    record, closed = sound.together.record, sound.together.closed
+    idle = (NetPosition(f"Z{number:019d}", 0, 0) for number in range(150_000))
+    positions = (*record.positions, *idle)
+    event = replace(closed.outcome.event, positions=positions)
+    netted = replace(
+        sound.together,
+        record=replace(record, positions=positions),
+        closed=replace(closed, outcome=replace(closed.outcome, event=event)),
+    )
+    data = encode_dossier(rebuilt(replace(sound, together=netted)))
+    genesis = evidence_world().members.genesis_bytes
+    assert by_page(browser, [data], genesis) == [by_python(data, genesis)]
+    assert by_python(data, genesis).verdict == VALID
 
 
 NO_EVIDENCE = {

@@ -63,6 +63,11 @@ function ascends(list, key) {
 }
 
 function joined(...parts) {
+  return concatenated(parts);
+}
+
+/** The same of any number of parts: a call takes only so many arguments. */
+function concatenated(parts) {
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -272,7 +272,8 @@ function encode(value) {
     return joined(header(value.length, 0, 0, [0xc4, 0xc5, 0xc6]), value);
   }
   if (Array.isArray(value)) {
-    return joined(header(value.length, 0x90, 16, [null, 0xdc, 0xdd]), ...value.map(encode));
+    const head = header(value.length, 0x90, 16, [null, 0xdc, 0xdd]);
+    return concatenated([head, ...value.map(encode)]);
   }
   return value.raw;
 }

@@ -106,7 +106,13 @@ function checkDispute(dossier, genesis) {
   same("dispute.debtor", what.debtor, record.debtor, another);
   same("dispute.creditor", what.creditor, record.creditor, another);
   demand(record.opened >= first, "dispute.opened", `at or above ${first}`, record.opened, another);
-  for (const { act, outcome } of said) checkSaid(record, act.signed.envelope, outcome.height);
+  const filed = (lei, document) => `${lei} ${hex(document)}`;
+  const evidence = new Set(record.evidence.map(([lei, document]) => filed(lei, document)));
+  for (const { act: { signed: { envelope } }, outcome } of said) {
+    const { sender, body: { document } } = envelope;
+    const isFiled = document !== undefined && evidence.has(filed(sender, document));
+    checkSaid(record, envelope, outcome.height, isFiled);
+  }
   if (!said.some(({ act }) => act.signed.envelope.body.$ === "OpenDispute")) {
     // The state knows disputes by UETR alone, and may know that of a later payment under it.
     throw new Missing("which payment is disputed, only the opening of the dispute could show");
@@ -117,16 +123,14 @@ function checkDispute(dossier, genesis) {
     + `${record.reason}): ${verdict}`];
 }
 
-function checkSaid(record, { body, sender }, height) {
+function checkSaid(record, { body, sender }, height, isFiled) {
   const meaning = "The state tells of the dispute otherwise than what was said.";
   if (body.$ === "OpenDispute") {
     same("dispute.opened", record.opened, height, meaning);
     same("dispute.opened_by", record.opened_by, sender, meaning);
     same("dispute.reason", record.reason, body.reason, meaning);
   } else if (body.$ === "SubmitEvidence") {
-    const there = record.evidence.some(([lei, document]) => (
-      lei === sender && alike(document, body.document)));
-    demand(there, "dispute.evidence", body.document, "not there", meaning);
+    demand(isFiled, "dispute.evidence", body.document, "not there", meaning);
   } else same("dispute.verdict", record.verdict, body.verdict, meaning);
 }
 

@@ -103,6 +103,6 @@ function shareOut(loss, weights, capacity) {
       units -= 1n;
     }
   }
-  shares.push(...parts.map((each) => [each.lei, each.amount]));
-  return shares.filter(([, amount]) => amount > 0n).sort(byLei);
+  const all = shares.concat(parts.map((each) => [each.lei, each.amount]));
+  return all.filter(([, amount]) => amount > 0n).sort(byLei);
 }

@@ -18,6 +18,7 @@ from node.cli.output import Output
 from node.cli.stopped import stopped
 
 if TYPE_CHECKING:
+    from node.audit.report import AbsenceFacts, BalanceFacts
     from node.storage.chain_store import ChainStore
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ def evidence_of_state(args: argparse.Namespace, output: Output) -> int:
         proof, genesis = _absence(args)
     else:
         raise usage("--height belongs to --balance, --from and --to to --absence")
-    return _write(args.output, proof, genesis, output)
+    return _write(args, proof, genesis, output)
 
 
 def _balance(args: argparse.Namespace) -> tuple[bytes, bytes]:
@@ -127,12 +128,11 @@ _CODE = range(3, 13)
 
 
 def _absence(args: argparse.Namespace) -> tuple[bytes, bytes]:
-    from node.audit.period import begins, ends  # noqa: PLC0415
     from node.chain.uetr import uetr_text  # noqa: PLC0415
     from node.cli.orders import read_uetr  # noqa: PLC0415
 
     uetr = read_uetr(args.absence)
-    start, end = _time("--from", args.start, begins), _time("--to", args.end, ends)
+    start, end = _period(args)
     if start is not None and end is not None and start >= end:
         raise usage("the period ends before it begins: give --from before --to")
     if args.home is None:
@@ -150,6 +150,12 @@ def _absence(args: argparse.Namespace) -> tuple[bytes, bytes]:
     with stopped(args.home) as node:
         made = _made(args.home, node.store, lambda store: build_absence(store, uetr, start, end))
         return made, node.home.genesis_bytes
+
+
+def _period(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    from node.audit.period import begins, ends  # noqa: PLC0415
+
+    return _time("--from", args.start, begins), _time("--to", args.end, ends)
 
 
 def _time(option: str, text: str | None, read: Callable[[str], int]) -> int | None:
@@ -176,17 +182,23 @@ def _made(home: Path, store: ChainStore, build: Callable[[ChainStore], bytes]) -
         raise CommandError(f"{home} cannot prove it: {error}", Exit.UNKNOWN) from error
 
 
-def _write(path: Path, proof: bytes, genesis: bytes, output: Output) -> int:
+def _write(args: argparse.Namespace, proof: bytes, genesis: bytes, output: Output) -> int:
     """Write the file and say what it proves. Raises CommandError.
 
     The genesis file is the asked node's word: whoever verifies has their own."""
     from node.audit.report import FAIL, VALID  # noqa: PLC0415
     from node.audit.verify import verify_file  # noqa: PLC0415
 
+    path: Path = args.output
     report = verify_file(proof, genesis)
     if report.verdict != VALID or report.state is None:
         why = next((str(line) for line in report.lines if line.result == FAIL), "")
         raise CommandError(f"what the node gave proves nothing, so it is not written: {why}")
+    other = _other_than_asked(args, report.state, genesis)
+    if other is not None:
+        raise CommandError(
+            f"the node gave a proof of something else, so it is not written: {other}"
+        )
     write_whole(path, proof)
     output.document(
         {
@@ -200,3 +212,44 @@ def _write(path: Path, proof: bytes, genesis: bytes, output: Output) -> int:
     output.line(next(line.text for line in report.lines if line.check == report.kind))
     output.line(check_anywhere(path, proof))
     return report.exit_code
+
+
+def _other_than_asked(
+    args: argparse.Namespace, facts: BalanceFacts | AbsenceFacts, genesis: bytes
+) -> str | None:
+    """What a proof is of that was not asked for; None: it is of what was."""
+    from node.audit.report import BalanceFacts  # noqa: PLC0415
+    from node.chain.uetr import uetr_text  # noqa: PLC0415
+    from node.cli.orders import read_uetr  # noqa: PLC0415
+
+    if isinstance(facts, BalanceFacts):
+        if args.balance is None:
+            return "a balance"
+        participant, asset, kind = _account(args.balance)
+        holder = _lei_at_genesis(participant, genesis)
+        for expected, found in (
+            (asset, facts.currency),
+            (kind, facts.account),
+            (args.height, facts.height),
+            (holder, facts.participant),
+        ):
+            if expected not in (None, found):
+                return f"of {found}, not {expected}"
+        return None
+    if args.absence is None or facts.uetr != uetr_text(read_uetr(args.absence)):
+        return f"the absence of {facts.uetr}"
+    start, end = _period(args)
+    late = start is not None and start <= facts.after_time and facts.first_height > 1
+    early = max(start or 0, (end or 1) - 1) > facts.through_time
+    return "another period" if late or early else None
+
+
+def _lei_at_genesis(given: str, genesis: bytes) -> str | None:
+    """The LEI of a participant of the genesis file; None: it came later, and its name is the asked
+    node's word."""
+    from node.chain.genesis import load_genesis  # noqa: PLC0415
+
+    for each in load_genesis(genesis).participants:
+        if given in (each.name, each.lei, each.bic):
+            return each.lei
+    return None

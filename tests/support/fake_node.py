@@ -95,6 +95,8 @@ class FakeNode:
     waiting: list[CheckedInstruction] = field(default_factory=list)
     dossier: bytes | None = None
     """Given for every payment, while set."""
+    given: bytes | None = None
+    """The proof of a state that it gives, whatever was asked for."""
     proven: tuple[StateSource, State] | None = None
     """What proofs of states are made from, while set."""
     genesis_file: bytes | None = None
@@ -210,12 +212,16 @@ class FakeNode:
         return b"dossier of " + uetr + "".join(f" {x}" for x in asked).encode()
 
     def balance_proof(self, participant: str, asset: str, kind: str, height: int | None) -> bytes:
+        if self.given is not None:
+            return self.given
         if self.proven is not None:
             return balance_proof(*self.proven, (participant, asset, kind), height)
         lei = holder_of(self.chain.state, participant).lei
         return f"balance of {lei} {asset} {kind} at {height}".encode()
 
     def absence_proof(self, uetr: bytes, start: int | None, end: int | None) -> bytes:
+        if self.given is not None:
+            return self.given
         if self.proven is not None:
             return absence_proof(self.proven[0], uetr, start, end)
         return f"absence of {uetr.hex()} from {start} to {end}".encode()

@@ -23,7 +23,7 @@ from node.chain.encoding import encode
 from node.chain.genesis import Genesis
 from node.chain.instruction import payment_digest
 from node.chain.records import DisputeKey
-from node.chain.statuses import REJECTED, status_word
+from node.chain.statuses import REJECTED, UNDECIDED, status_word
 from node.chain.types import (
     Acknowledge,
     DecideDispute,
@@ -207,7 +207,8 @@ def delivery(dossier: Dossier, genesis: Genesis) -> str:
             continue
         outcome = seen.get((envelope.body.outcome, envelope.body.block))
         if outcome is not None:
-            which = "final" if outcome is outcomes[-1] else "an earlier"
+            which = "latest" if outcome.status in UNDECIDED else "final"
+            which = which if outcome is outcomes[-1] else "an earlier"
             return (
                 f"{party_text(envelope.sender, genesis)} acknowledged in block "
                 f"{related.outcome.height} to have seen its {which} outcome, of block "

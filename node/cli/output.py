@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,14 @@ from typing import Any, TextIO
 import msgspec
 
 BAR_WIDTH = 30
+
+
+def _harmless(text: str) -> str:
+    """A JSON document in which escapes stand for what would move a terminal's cursor or turn its
+    writing round: the same to a program."""
+    if text.isascii():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 class Output:
@@ -33,7 +42,7 @@ class Output:
         """The one JSON document; nothing without --json."""
         if self.as_json:
             text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-            print(text, file=self._out, flush=True)
+            print(_harmless(text), file=self._out, flush=True)
 
     def note(self, text: str) -> None:
         """For people in either mode, on standard error: warnings, what to remember."""

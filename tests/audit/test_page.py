@@ -19,7 +19,7 @@ from node.audit.verify import CHECKS
 from node.audit.verify_checkpoint import read_pin
 from node.chain.genesis import BadGenesis, load_genesis
 from node.chain.signature import BadKey, check_public_key, verify_bytes
-from node.chain.types import NetPosition
+from node.chain.types import CycleClosed, NetPosition
 from tests.support.evidence_cases import Case, cases
 from tests.support.evidence_world import CASES, case, case_bytes, evidence_world
 from tests.support.forge_chain import rebuilt
@@ -170,6 +170,7 @@ def test_a_list_may_be_longer_than_what_one_call_takes(browser: Browser) -> None
     record, closed = sound.together.record, sound.together.closed
     idle = (NetPosition(f"Z{number:019d}", 0, 0) for number in range(150_000))
     positions = (*record.positions, *idle)
+    assert isinstance(closed.outcome.event, CycleClosed)
     event = replace(closed.outcome.event, positions=positions)
     netted = replace(
         sound.together,

@@ -3,8 +3,10 @@ once not believed: each is a chain with real signatures, and a dossier that was 
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from hashlib import sha256
+from io import StringIO
 
 import pytest
 from msgspec.structs import replace
@@ -42,6 +44,7 @@ from node.chain.types import (
     Recall,
     Verdict,
 )
+from node.cli.output import Output
 from node.ledger.entries import UetrEntry
 from tests.support.epoch_links import vote_signer
 from tests.support.evidence_world import EvidenceWorld, case, evidence_world
@@ -307,6 +310,25 @@ def test_of_an_open_link_is_told_who_signed_it() -> None:
     assert isinstance(sound.together, Linked)
     assert all(isinstance(each, Agreement) for each in sound.together.agreements)
     assert "shown to have signed: 2 of 3" in line(judged(evidence_world(), sound), "together").text
+
+
+def test_no_document_turns_the_writing_of_a_terminal_round() -> None:
+    """Names in evidence are any text; escapes mean the same to a program."""
+    said = {"name": "\u202eBANK\u009b2J\U000e0001 Zürich"}
+    out = StringIO()
+    Output(as_json=True, stdout=out).document(said)
+    assert all(c.isprintable() or c == "\n" for c in out.getvalue())
+    assert "Zürich" in out.getvalue()
+    assert json.loads(out.getvalue()) == said
+
+
+def test_an_outcome_of_a_payment_that_waits_is_not_its_final_one() -> None:
+    world = EvidenceWorld()
+    world.chain.add(world.pay("queued", "BANKD", "BANKA", 9))
+    world.chain.add(world.acknowledge("queued"))
+    report = judged(world, made(world, world.entry("queued")))
+    assert (report.verdict, report.status) == (VALID, "queued"), report.text()
+    assert "to have seen its latest outcome" in line(report, "delivery").text
 
 
 # --- time ---------------------------------------------------------------------------------------

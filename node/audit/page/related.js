@@ -154,7 +154,8 @@ function deliveryText(dossier, genesis) {
     if (body.$ !== "Acknowledge") continue;
     const found = seen.get(name(body.outcome, body.block));
     if (found !== undefined) {
-      const which = found === outcomes[outcomes.length - 1] ? "final" : "an earlier";
+      const last = OPEN_STATUSES.includes(found.status) ? "latest" : "final";
+      const which = found === outcomes[outcomes.length - 1] ? last : "an earlier";
       return `${partyText(sender, genesis)} acknowledged in block ${outcome.height} to have seen `
         + `its ${which} outcome, of block ${found.height}`;
     }

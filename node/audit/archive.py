@@ -285,6 +285,10 @@ class ArchiveReader:
         record = self._records.take()
         if not isinstance(record, BlockRecord) or record.height != expected:
             raise self._damaged(f"block {expected}", named(record))
+        certified = record.finalization is not None or record.seal is not None
+        if expected == 0 and (certified or record.outcomes):
+            # No audit asks for them: anything could stand there.
+            raise self._damaged("nothing beside block 0", "a certificate, or outcomes")
         self._block, self._height = record, expected
         if (record.outcomes is not None) != self.has_outcomes:
             wanted = "outcomes" if self.has_outcomes else "no outcomes"

@@ -63,3 +63,10 @@ def test_a_block_that_no_node_would_take_is_not_looked_into() -> None:
     large = b"\xdd" + (MAX_BLOCK_BYTES).to_bytes(4, "big") + b"\x90" * MAX_BLOCK_BYTES
     found = changed(lambda parts: parts[at(parts, 2)].__setitem__(2, large))
     assert "of length <=" in str(found.found)
+
+
+@pytest.mark.parametrize(("field", "value"), [(3, b"x"), (4, [[], b"x"]), (5, [b"x"])])
+def test_nothing_stands_beside_the_genesis_block(field: int, value: object) -> None:
+    """No audit asks what it is: anything could."""
+    found = changed(lambda parts: parts[at(parts, 0)].__setitem__(field, value))
+    assert "nothing beside block 0" in str(found.expected)

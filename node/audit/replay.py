@@ -186,6 +186,7 @@ class Replay:
                 f"the genesis block of chain {self._genesis.chain_id.hex()}",
                 "none" if found is None else "another chain's, or a damaged one",
             )
+        self._compare_outcomes(0, start.applied)
         return start
 
     def _check_resumable(self, checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import subprocess
 import sys
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from node.audit.chain_audit import audit_chain
+from node.audit.report import INVALID
 from node.audit.signatures import BATCH_SIGNATURES, InProcesses
 from tests.audit.test_signatures_beside import CHAIN, handed_over
+from tests.support import world
+from tests.support.small_chain import sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +83,19 @@ def test_a_process_that_stands_still_is_given_up() -> None:
     with pytest.raises(ValueError, match="0"):
         checks.settle()
     checks.close()
+
+
+@pytest.mark.parametrize("outcomes", [None, [b"made up"]])
+def test_stored_outcomes_of_the_genesis_block_are_compared_too(
+    outcomes: list[bytes] | None,
+) -> None:
+    chain = copy.copy(sample())
+    chain.stored_outcomes = {**chain.stored_outcomes}
+    if outcomes is None:
+        del chain.stored_outcomes[0]
+    else:
+        chain.stored_outcomes[0] = outcomes
+    report = audit_chain(chain, world.genesis_bytes())
+    assert report.finding is not None
+    assert (report.verdict, report.finding.height) == (INVALID, 0)
+    assert "stored outcomes" in report.finding.where

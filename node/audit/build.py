@@ -102,7 +102,8 @@ def _assemble(parts: Parts, entry: UetrEntry, clear: str | None, checkpoint: int
     together, decided, said = None, None, NOTHING_SAID
     if payment is not None and stands:
         together, decided = settled_together(parts, entry, payment, steps, clear)
-        said = what_was_said(parts, entry, payment, _used_anew(entry, row))
+        outcomes = [*(step.outcome for step in steps), *([] if decided is None else [decided])]
+        said = what_was_said(parts, entry, payment, outcomes, _used_anew(entry, row))
     moved = _moved_at(steps[-1].outcome, decided)
     debtor, creditor = None, None
     if moved is not None:

@@ -3,11 +3,14 @@ acknowledgements."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from node.audit.build_chain import EvidenceTooLarge, EvidenceUnavailable, required
 from node.audit.build_parts import Parts
 from node.audit.dossier import MAX_STEPS, DisputeRow, Related
+from node.chain.block import outcome_leaf
 from node.chain.encoding import encode
 from node.chain.instruction import payment_digest
 from node.chain.records import DisputeKey, DisputeRecord
@@ -26,6 +29,11 @@ from node.chain.types import (
 )
 from node.ledger.entries import UetrEntry
 
+MAX_OF_A_KIND = 1_000
+"""Recalls, refusals, returns, and acknowledgements of other outcomes, of each kind, in one dossier:
+nobody takes the other party's evidence away by saying something ten thousand times. What was given
+back in all stands in the payment's record."""
+
 
 class Said(NamedTuple):
     """What a dossier holds of it."""
@@ -38,15 +46,22 @@ NOTHING_SAID = Said((), None)
 
 
 def what_was_said(
-    parts: Parts, entry: UetrEntry, payment: Payment, before: int | None = None
+    parts: Parts,
+    entry: UetrEntry,
+    payment: Payment,
+    outcomes: Iterable[Outcome],
+    before: int | None = None,
 ) -> Said:
-    """Every accepted instruction about the payment, up to the checkpoint, and how its dispute
-    stands. `before`: the height at which another payment took its UETR. Raises
+    """The accepted instructions about the payment, up to the checkpoint, and how its dispute
+    stands: of each kind the first `MAX_OF_A_KIND`, but all of a dispute, and every acknowledgement
+    of one of these outcomes. `before`: the height at which another payment took its UETR. Raises
     EvidenceUnavailable.
 
     The ledger knows disputes by UETR alone, and one of a payment that had it before, or has it
     since, is none of this one: what names no payment belongs to the opening before it."""
     found: list[Related] = []
+    shown = {outcome_leaf(encode(each)) for each in outcomes}
+    others: Counter[type] = Counter()
     disputed = False
     for height, index in parts.source.about(entry.uetr, entry.height):
         if height > parts.checkpoint.height or (before is not None and height >= before):
@@ -55,11 +70,22 @@ def what_was_said(
         if not _names(body, payment, disputed=disputed):
             continue
         disputed |= isinstance(body, OpenDispute)
+        if not _matters(body, shown):
+            others[type(body)] += 1
+            if others[type(body)] > MAX_OF_A_KIND:
+                continue
         if len(found) == MAX_STEPS:
             raise EvidenceTooLarge(f"there are more than {MAX_STEPS:,} instructions about it")
         placed = parts.placed(height, _accepted(parts, height, index, body))
         found.append(Related(parts.act(height, index), placed.outcome, placed.place))
     return Said(tuple(found), _dispute(parts, entry) if disputed else None)
+
+
+def _matters(body: InstructionBody, shown: Collection[bytes]) -> bool:
+    """Whether it has to be there however much was said. `shown`: leaf hashes of outcomes."""
+    if isinstance(body, Acknowledge):
+        return body.outcome in shown
+    return isinstance(body, OpenDispute | SubmitEvidence | DecideDispute)
 
 
 def _names(body: InstructionBody, payment: Payment, *, disputed: bool) -> bool:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from node.audit.dossier import (
     AccountRow,
-    DisputeRow,
     Dossier,
     Netted,
 )
 from node.audit.fault import Absent, Fault, same
 from node.audit.verify_changes import is_silent
-from node.audit.verify_finality import BlocksByHeight
+from node.audit.verify_finality import BlocksByHeight, check_row
 from node.audit.verify_order import Order, order_of, sender_of
 from node.audit.wording import amount_text
 from node.chain.encoding import encode
 from node.chain.genesis import Genesis
-from node.chain.merkle import ProofError
 from node.chain.records import AccountKey
-from node.chain.state_map import MapProof, verify_absent, verify_present
 from node.chain.statuses import FINAL_SETTLED
 from node.chain.types import (
     AccountKind,
@@ -105,22 +102,9 @@ def account_keys(order: Order, sender: str) -> tuple[AccountKey | None, AccountK
 
 def _balance(where: str, key: AccountKey, row: AccountRow, root: bytes) -> int:
     """What a state has of an account: 0 if it is not there. Raises Fault."""
-    check_row(where, encode(key), None if row.record is None else encode(row.record), row, root)
+    record = None if row.record is None else encode(row.record)
+    check_row(where, encode(key), record, row.proof, root)
     return 0 if row.record is None else row.record.balance
-
-
-def check_row(
-    where: str, key: bytes, record: bytes | None, row: AccountRow | DisputeRow, root: bytes
-) -> None:
-    proof: MapProof = row.proof
-    try:
-        if record is None:
-            verify_absent(root, key, proof)
-        else:
-            verify_present(root, key, record, proof)
-    except ProofError as error:
-        expected = f"what the state under {root.hex()} holds"
-        raise Fault(where, expected, error, "The ledger's state says something else.") from error
 
 
 def _moved_alone(dossier: Dossier, height: int, outcomes: int) -> int | None:

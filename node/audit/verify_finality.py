@@ -21,6 +21,7 @@ from node.audit.fault import Fault, Missing, known, same
 from node.chain.block import header_digest, may_be_carrier, validator_set_digest
 from node.chain.genesis import Genesis
 from node.chain.merkle import ProofError, history_leaf, verify_inclusion
+from node.chain.state_map import MapProof, verify_absent, verify_present
 from node.chain.types import Header, Validator, ValidatorSet
 
 
@@ -243,6 +244,19 @@ def included(
     except ProofError as error:
         expected = f"a path from leaf {place.index} of {size} to {root.hex()}"
         raise Fault(where, expected, error, meaning) from error
+
+
+def check_row(where: str, key: bytes, record: bytes | None, proof: MapProof, root: bytes) -> None:
+    """Check that the state with this root has exactly this record under the key; None: that it has
+    none. Raises Fault."""
+    try:
+        if record is None:
+            verify_absent(root, key, proof)
+        else:
+            verify_present(root, key, record, proof)
+    except ProofError as error:
+        expected = f"what the state under {root.hex()} holds"
+        raise Fault(where, expected, error, "The ledger's state says something else.") from error
 
 
 def headers_of(evidence: Evidence) -> list[Header]:

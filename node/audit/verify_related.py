@@ -13,9 +13,8 @@ from node.audit.dossier import (
     Related,
 )
 from node.audit.fault import Absent, Fault, Missing, same
-from node.audit.verify_books import check_row
 from node.audit.verify_changes import used_anew
-from node.audit.verify_finality import BlocksByHeight, checkpoint, included
+from node.audit.verify_finality import BlocksByHeight, check_row, checkpoint, included
 from node.audit.verify_order import order_of
 from node.audit.wording import amount_text, party_text
 from node.chain.block import header_digest, outcome_leaf
@@ -158,7 +157,7 @@ def _check_dispute(dossier: Dossier, genesis: Genesis) -> list[str]:
         "dispute",
         encode(DisputeKey(order.uetr)),
         encode(record),
-        row,
+        row.proof,
         checkpoint(dossier).state_root,
     )
     meaning = "It is the dispute of another payment."

@@ -25,7 +25,6 @@ from node.chain.encoding import encode
 from node.chain.genesis import Genesis
 from node.chain.merkle import ProofError
 from node.chain.records import AccountKey, UetrTreeKey
-from node.chain.state_map import MapProof, verify_absent, verify_present
 from node.chain.uetr import uetr_text
 from node.chain.uetr_tree import verify_uetr_absent
 
@@ -100,7 +99,7 @@ def check_balance(proof: BalanceProof, genesis: Genesis) -> str:
     record, header = proof.row.record, proof.blocks[0].header
     key = encode(AccountKey(proof.participant, proof.asset, proof.account))
     raw = None if record is None else encode(record)
-    _check_row("row", key, raw, proof.row.proof, header.state_root)
+    finality.check_row("row", key, raw, proof.row.proof, header.state_root)
     word = ACCOUNTS[proof.account].replace("-", " ")
     whose = f"{word} account of {party_text(proof.participant, genesis)}"
     when = f"after block {header.height} at {time_text(header.timestamp)}"
@@ -133,7 +132,7 @@ def check_absence(proof: AbsenceProof, genesis: Genesis) -> str:
             same(f"{where}.number", before.number + 1, tree.number, gap)
             same(f"{where}.record.after", before.record.through, record.after, gap)
         key = encode(UetrTreeKey(tree.number))
-        _check_row(f"{where}.record", key, encode(record), tree.proof, root)
+        finality.check_row(f"{where}.record", key, encode(record), tree.proof, root)
         try:
             verify_uetr_absent(record.root, record.count, proof.uetr, tree.pages)
         except ProofError as error:
@@ -147,17 +146,6 @@ def check_absence(proof: AbsenceProof, genesis: Genesis) -> str:
         f"{time_text(first.after_time)} up to {time_text(last.through_time)}, names UETR "
         f"{uetr_text(proof.uetr)}"
     )
-
-
-def _check_row(where: str, key: bytes, record: bytes | None, proof: MapProof, root: bytes) -> None:
-    try:
-        if record is None:
-            verify_absent(root, key, proof)
-        else:
-            verify_present(root, key, record, proof)
-    except ProofError as error:
-        meaning = "The state of this block says something else."
-        raise Fault(where, f"what the state {root.hex()} holds", error, meaning) from error
 
 
 _FINAL: tuple[tuple[str, Callable[[Evidence, Genesis], str]], ...] = (
